@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The Internet checksum (RFC 1071), kept as an unfolded 64-bit sum of
+ * native-endian 16-bit words; RFC 1071 2(B) makes byte order immaterial until
+ * the end. A stored result needs no byte swap. */
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+/* Adds len bytes to sum. Pieces of one message may be added in turn if every
+ * piece but the last has even length; else use checksum_add_odd(). */
+uint64_t checksum_add(const void *data, size_t len, uint64_t sum);
+/* Adds a piece that starts at an odd offset of its message. */
+uint64_t checksum_add_odd(const void *data, size_t len, uint64_t sum);
+
+/* Folds to 16 bits, not complemented. */
+static inline uint16_t checksum_fold(uint64_t sum)
+{
+    sum = (sum & 0xffffffff) + (sum >> 32);
+    sum = (sum & 0xffffffff) + (sum >> 32);
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum = (sum & 0xffff) + (sum >> 16);
+    return (uint16_t)sum;
+}
+
+/* What goes into the header field. */
+static inline uint16_t checksum_finish(uint64_t sum)
+{
+    return (uint16_t)~checksum_fold(sum);
+}

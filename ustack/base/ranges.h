@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A sorted array of disjoint, non-adjacent ranges [lo, hi) of a 32-bit space
+ * that wraps (sequence numbers, fragment offsets). All live within 2^31 of
+ * each other; order is that of (int32_t)(a - b).
+ *
+ *  R1  r[i].lo < r[i].hi < r[i+1].lo, in that order                         */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+
+struct range {
+    uint32_t lo, hi;
+};
+
+/* Adds [lo, hi), merging what touches or overlaps. Returns the index of the
+ * range that now holds it and stores in *absorbed how many existing ranges
+ * went into it (0: a new one); -1, with nothing changed, when the array of cap
+ * entries is full. */
+int ranges_add(struct range *r, unsigned *n, unsigned cap, uint32_t lo,
+               uint32_t hi, unsigned *absorbed);
+/* Removes everything before lo. Returns how many ranges vanished. */
+unsigned ranges_drop_below(struct range *r, unsigned *n, uint32_t lo);
+/* Is [lo, hi) wholly inside one range? */
+bool ranges_cover(const struct range *r, unsigned n, uint32_t lo, uint32_t hi);
+/* Does [lo, hi) share a byte with any range? */
+bool ranges_touch(const struct range *r, unsigned n, uint32_t lo, uint32_t hi);
