@@ -379,12 +379,18 @@ int ust_seq_between(uint32_t lo, uint32_t x, uint32_t hi); /* lo <= x < hi */
 struct ust_worker;
 
 /* Joins an engine to one queue of a port. The worker owns neither. spin_ns:
- * how long to poll without work before sleeping. */
+ * how long to poll without work before sleeping. NULL with errno set. */
 struct ust_worker *ust_worker_new(struct ust_engine *eng, struct ust_port *port,
                                   int iface, unsigned queue, uint64_t spin_ns);
-void ust_worker_free(struct ust_worker *w);
-/* Locked versions of the socket calls live in Python's socket layer: take the
- * lock, call the engine, flush. The lock is not recursive. */
+/* Sends every waiting thread away and lets go of engine and port, which may be
+ * freed afterwards. All later calls with a socket or an engine in them return
+ * -EBADF, the others do nothing; only ust_worker_free() ends the worker. */
+void ust_worker_stop(struct ust_worker *w);
+void ust_worker_free(struct ust_worker *w);   /* stops it first */
+
+/* The engine's lock, for callers that do several things in one turn. Not
+ * recursive: no other function of this section may be called while holding
+ * it, but rx, flush, fd, arm, disarm, wake and now. */
 void ust_worker_lock(struct ust_worker *w);
 void ust_worker_unlock(struct ust_worker *w);
 /* The two halves of a round, for callers that hold the lock. rx: one burst in
@@ -394,25 +400,81 @@ unsigned ust_worker_rx(struct ust_worker *w);
 unsigned ust_worker_flush(struct ust_worker *w);
 /* A whole round with the lock taken inside. */
 unsigned ust_worker_poll(struct ust_worker *w);
+
 /* Drive the engine until socket h has any of the wanted readiness, at most
- * timeout_ns. Threads may wait together: one drives, the others sleep.
- * Returns the readiness, 0 on timeout, -EBADF, or -EINTR after a signal. */
+ * timeout_ns; UST_HUP and UST_ERROR are always wanted. Threads may wait
+ * together: one drives, the others sleep. At least one round is run, unless
+ * another thread drives. Returns the readiness, 0 on timeout or after
+ * ust_worker_wake(), -EBADF, or -EINTR after a signal. */
 int ust_worker_wait(struct ust_worker *w, ust_handle h, unsigned wanted,
                     uint64_t timeout_ns);
-/* The same without a socket: until events are pending. Their number is not
- * known; 1 for some, 0 on timeout, -EINTR after a signal. */
+/* The same for n sockets. ready[i] becomes what handles[i] is of wanted[i],
+ * UST_HUP and UST_ERROR, or -EBADF. Returns how many entries are not 0. */
+int ust_worker_wait_many(struct ust_worker *w, const ust_handle *handles,
+                         const uint32_t *wanted, int32_t *ready, unsigned n,
+                         uint64_t timeout_ns);
+/* The same without a socket: 1 after a round with work in it (there may be
+ * events), 0 on timeout or after ust_worker_wake(), -EINTR after a signal. */
 int ust_worker_idle(struct ust_worker *w, uint64_t timeout_ns);
 /* Make a sleeping worker return. Any thread, any time. */
 void ust_worker_wake(struct ust_worker *w);
-/* A descriptor that polls readable when frames arrive; arm it before sleeping:
- * arm returns 1 when there is work already, and then it must not sleep. */
+
+/* For an event loop of one's own: a descriptor that polls readable, while
+ * armed, when frames arrive, when other threads have run a round, and after
+ * ust_worker_wake(). Arm it before sleeping: arm returns 1 when there is work
+ * already, and then the loop must not sleep. Sleep no longer than until
+ * ust_worker_deadline(), which is 0 while output waits and UINT64_MAX for
+ * never. arm, disarm and deadline need the lock. */
 int ust_worker_fd(struct ust_worker *w);
 int ust_worker_arm(struct ust_worker *w);
 void ust_worker_disarm(struct ust_worker *w);
+ust_time ust_worker_deadline(struct ust_worker *w);
 ust_time ust_worker_now(void);
 
 struct ust_worker_stats {
     uint64_t rounds, busy_rounds, sleeps;
     uint64_t rx_frames, tx_frames;
 };
-void ust_worker_stats(const struct ust_worker *w, struct ust_worker_stats *st);
+/* Both take the lock. */
+int ust_worker_stats(struct ust_worker *w, struct ust_worker_stats *stats);
+int ust_worker_port_stats(struct ust_worker *w, struct ust_port_stats *stats);
+
+/* The socket calls with the lock taken inside and their output flushed, so
+ * that each is one call from Python. Those with timeout_ns drive the engine
+ * while they would block; -EAGAIN after that time (0: after one round), -EINTR
+ * after a signal. A partial send is a success. */
+ust_handle ust_worker_socket(struct ust_worker *w);
+int ust_worker_bind(struct ust_worker *w, ust_handle h,
+                    const struct ust_addr *addr, uint16_t port);
+int ust_worker_listen(struct ust_worker *w, ust_handle h, int backlog);
+ust_handle ust_worker_accept(struct ust_worker *w, ust_handle h,
+                             struct ust_addr *remote, uint16_t *remote_port,
+                             uint64_t timeout_ns);
+int ust_worker_connect(struct ust_worker *w, ust_handle h,
+                       const struct ust_addr *addr, uint16_t port);
+int64_t ust_worker_send(struct ust_worker *w, ust_handle h, const uint8_t *data,
+                        size_t len, int flags, uint64_t timeout_ns);
+int64_t ust_worker_recv(struct ust_worker *w, ust_handle h, uint8_t *buf,
+                        size_t size, int flags, uint64_t timeout_ns);
+int ust_worker_shutdown(struct ust_worker *w, ust_handle h, int how);
+int ust_worker_close(struct ust_worker *w, ust_handle h);
+int ust_worker_abort(struct ust_worker *w, ust_handle h);
+int ust_worker_setopt(struct ust_worker *w, ust_handle h, int opt,
+                      int64_t value);
+int ust_worker_getopt(struct ust_worker *w, ust_handle h, int opt,
+                      int64_t *value);
+int ust_worker_names(struct ust_worker *w, ust_handle h, struct ust_addr *local,
+                     uint16_t *local_port, struct ust_addr *remote,
+                     uint16_t *remote_port);
+int ust_worker_tcp_info(struct ust_worker *w, ust_handle h,
+                        struct ust_tcp_info *info);
+
+/* The engine's control plane, in the same way, on the worker's interface. */
+int ust_worker_set(struct ust_worker *w, const char *name, int64_t value);
+int ust_worker_get(struct ust_worker *w, const char *name, int64_t *value);
+int ust_worker_add_addr(struct ust_worker *w, const struct ust_addr *addr,
+                        unsigned prefix_len);
+int ust_worker_add_route(struct ust_worker *w, const struct ust_addr *dst,
+                         unsigned prefix_len, const struct ust_addr *gateway);
+int ust_worker_counters(struct ust_worker *w, uint64_t *values);
+int ust_worker_usage(struct ust_worker *w, struct ust_usage *usage);

@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Socket and control calls with the worker's lock taken and their output
+ * flushed, so that each is one call from Python.
+ *
+ * Those that may block try first; when there is nothing, the engine gets its
+ * turn (wait.c), and they try again until the deadline.
+ *
+ * Not here: what the calls mean (sock/).                                    */
+#include <errno.h>
+
+#include "worker.h"
+
+enum { NO_MBUF_PAUSE_NS = 1000 * 1000 };   /* the pool was empty: try later */
+
+/* A call that can be tried again; try returns -EAGAIN for "not yet". */
+struct attempt {
+    int64_t (*try)(struct ust_engine *eng, const struct attempt *call);
+    ust_handle h;
+    uint32_t wanted;   /* enum ust_ready to wait for */
+    const uint8_t *src;
+    uint8_t *dst;
+    size_t len;
+    int flags;
+};
+
+static int64_t try_accept(struct ust_engine *eng, const struct attempt *call);
+static int64_t try_send(struct ust_engine *eng, const struct attempt *call);
+static int64_t try_recv(struct ust_engine *eng, const struct attempt *call);
+static int64_t try_until(struct ust_worker *w, const struct attempt *call,
+                         uint64_t timeout_ns);
+static int pause_for_mbufs(struct ust_worker *w, ust_time deadline);
+
+/* ------------------------------------------------- calls that may block */
+
+ust_handle ust_worker_accept(struct ust_worker *w, ust_handle h,
+                             struct ust_addr *remote, uint16_t *remote_port,
+                             uint64_t timeout_ns)
+{
+    struct attempt call = { .try = try_accept, .h = h, .wanted = UST_READABLE };
+    struct ust_addr local;
+    uint16_t local_port;
+    ust_handle conn;
+
+    if (!worker_enter(w))
+        return -EBADF;
+    conn = try_until(w, &call, timeout_ns);
+    if (conn > 0)
+        ust_names(w->eng, conn, &local, &local_port, remote, remote_port);
+    worker_leave(w);
+    return conn;
+}
+
+int64_t ust_worker_send(struct ust_worker *w, ust_handle h, const uint8_t *data,
+                        size_t len, int flags, uint64_t timeout_ns)
+{
+    struct attempt call = { .try = try_send, .h = h, .wanted = UST_WRITABLE,
+                            .src = data, .len = len, .flags = flags };
+    int64_t n;
+
+    if (!worker_enter(w))
+        return -EBADF;
+    n = try_until(w, &call, timeout_ns);
+    worker_leave(w);
+    return n;
+}
+
+int64_t ust_worker_recv(struct ust_worker *w, ust_handle h, uint8_t *buf,
+                        size_t size, int flags, uint64_t timeout_ns)
+{
+    struct attempt call = { .try = try_recv, .h = h, .wanted = UST_READABLE,
+                            .dst = buf, .len = size, .flags = flags };
+    int64_t n;
+
+    if (!worker_enter(w))
+        return -EBADF;
+    n = try_until(w, &call, timeout_ns);
+    worker_leave(w);
+    return n;
+}
+
+static int64_t try_accept(struct ust_engine *eng, const struct attempt *call)
+{
+    return ust_accept(eng, call->h);
+}
+
+static int64_t try_send(struct ust_engine *eng, const struct attempt *call)
+{
+    return ust_send(eng, call->h, call->src, call->len, call->flags);
+}
+
+static int64_t try_recv(struct ust_engine *eng, const struct attempt *call)
+{
+    return ust_recv(eng, call->h, call->dst, call->len, call->flags);
+}
+
+static int64_t try_until(struct ust_worker *w, const struct attempt *call,
+                         uint64_t timeout_ns)
+{
+    struct waiter self = { .handles = &call->h, .wanted = &call->wanted,
+                           .n = 1 };
+    int64_t r = call->try(w->eng, call);
+    ust_time deadline;
+    int waited = 1;
+
+    if (r != -EAGAIN && r != -ENOBUFS)
+        return r;
+    deadline = worker_deadline_in(timeout_ns);
+    while (waited > 0 && (r == -EAGAIN || r == -ENOBUFS)) {
+        waited = r == -EAGAIN ? worker_wait(w, &self, deadline)
+                              : pause_for_mbufs(w, deadline);
+        if (waited > 0)
+            r = call->try(w->eng, call);
+    }
+    return waited < 0 ? waited : r;
+}
+
+/* Drives the engine for a moment. 1 when there is time left to try again. */
+static int pause_for_mbufs(struct ust_worker *w, ust_time deadline)
+{
+    struct waiter self = { .work_seen = UINT64_MAX };
+    ust_time until = worker_deadline_in(NO_MBUF_PAUSE_NS);
+    int r = worker_wait(w, &self, until < deadline ? until : deadline);
+
+    return r < 0 ? r : until < deadline;
+}
+
+/* ---------------------------------------------------- calls that do not */
+
+ust_handle ust_worker_socket(struct ust_worker *w)
+{
+    ust_handle h = -EBADF;
+
+    if (worker_enter(w)) {
+        h = ust_socket(w->eng);
+        worker_leave(w);
+    }
+    return h;
+}
+
+int ust_worker_bind(struct ust_worker *w, ust_handle h,
+                    const struct ust_addr *addr, uint16_t port)
+{
+    int r = -EBADF;
+
+    if (worker_enter(w)) {
+        r = ust_bind(w->eng, h, addr, port);
+        worker_leave(w);
+    }
+    return r;
+}
+
+int ust_worker_listen(struct ust_worker *w, ust_handle h, int backlog)
+{
+    int r = -EBADF;
+
+    if (worker_enter(w)) {
+        r = ust_listen(w->eng, h, backlog);
+        worker_leave(w);
+    }
+    return r;
+}
+
+int ust_worker_connect(struct ust_worker *w, ust_handle h,
+                       const struct ust_addr *addr, uint16_t port)
+{
+    int r = -EBADF;
+
+    if (worker_enter(w)) {
+        r = ust_connect(w->eng, h, addr, port);
+        worker_leave(w);
+    }
+    return r;
+}
+
+int ust_worker_shutdown(struct ust_worker *w, ust_handle h, int how)
+{
+    int r = -EBADF;
+
+    if (worker_enter(w)) {
+        r = ust_shutdown(w->eng, h, how);
+        worker_leave(w);
+    }
+    return r;
+}
+
+int ust_worker_close(struct ust_worker *w, ust_handle h)
+{
+    int r = -EBADF;
+
+    if (worker_enter(w)) {
+        r = ust_close(w->eng, h);
+        worker_leave(w);
+    }
+    return r;
+}
+
+int ust_worker_abort(struct ust_worker *w, ust_handle h)
+{
+    int r = -EBADF;
+
+    if (worker_enter(w)) {
+        r = ust_abort(w->eng, h);
+        worker_leave(w);
+    }
+    return r;
+}
+
+int ust_worker_setopt(struct ust_worker *w, ust_handle h, int opt,
+                      int64_t value)
+{
+    int r = -EBADF;
+
+    if (worker_enter(w)) {
+        r = ust_setopt(w->eng, h, opt, value);
+        worker_leave(w);
+    }
+    return r;
+}
+
+int ust_worker_getopt(struct ust_worker *w, ust_handle h, int opt,
+                      int64_t *value)
+{
+    int r = -EBADF;
+
+    if (worker_enter(w)) {
+        r = ust_getopt(w->eng, h, opt, value);
+        worker_leave(w);
+    }
+    return r;
+}
+
+int ust_worker_names(struct ust_worker *w, ust_handle h, struct ust_addr *local,
+                     uint16_t *local_port, struct ust_addr *remote,
+                     uint16_t *remote_port)
+{
+    int r = -EBADF;
+
+    if (worker_enter(w)) {
+        r = ust_names(w->eng, h, local, local_port, remote, remote_port);
+        worker_leave(w);
+    }
+    return r;
+}
+
+int ust_worker_tcp_info(struct ust_worker *w, ust_handle h,
+                        struct ust_tcp_info *info)
+{
+    int r = -EBADF;
+
+    if (worker_enter(w)) {
+        r = ust_tcp_info(w->eng, h, info);
+        worker_leave(w);
+    }
+    return r;
+}
+
+/* --------------------------------------------------- control plane */
+
+int ust_worker_set(struct ust_worker *w, const char *name, int64_t value)
+{
+    int r = -EBADF;
+
+    if (worker_enter(w)) {
+        r = ust_engine_set(w->eng, name, value);
+        worker_leave(w);
+    }
+    return r;
+}
+
+int ust_worker_get(struct ust_worker *w, const char *name, int64_t *value)
+{
+    int r = -EBADF;
+
+    if (worker_enter(w)) {
+        r = ust_engine_get(w->eng, name, value);
+        worker_leave(w);
+    }
+    return r;
+}
+
+int ust_worker_add_addr(struct ust_worker *w, const struct ust_addr *addr,
+                        unsigned prefix_len)
+{
+    int r = -EBADF;
+
+    if (worker_enter(w)) {
+        r = ust_engine_add_addr(w->eng, w->iface, addr, prefix_len);
+        worker_leave(w);
+    }
+    return r;
+}
+
+int ust_worker_add_route(struct ust_worker *w, const struct ust_addr *dst,
+                         unsigned prefix_len, const struct ust_addr *gateway)
+{
+    int r = -EBADF;
+
+    if (worker_enter(w)) {
+        r = ust_engine_add_route(w->eng, w->iface, dst, prefix_len, gateway);
+        worker_leave(w);
+    }
+    return r;
+}
+
+int ust_worker_counters(struct ust_worker *w, uint64_t *values)
+{
+    if (!worker_enter(w))
+        return -EBADF;
+    ust_engine_counters(w->eng, values);
+    ust_worker_unlock(w);
+    return 0;
+}
+
+int ust_worker_usage(struct ust_worker *w, struct ust_usage *usage)
+{
+    if (!worker_enter(w))
+        return -EBADF;
+    ust_engine_usage(w->eng, usage);
+    ust_worker_unlock(w);
+    return 0;
+}
+
+int ust_worker_stats(struct ust_worker *w, struct ust_worker_stats *stats)
+{
+    if (!worker_enter(w))
+        return -EBADF;
+    *stats = w->stats;
+    ust_worker_unlock(w);
+    return 0;
+}
+
+int ust_worker_port_stats(struct ust_worker *w, struct ust_port_stats *stats)
+{
+    if (!worker_enter(w))
+        return -EBADF;
+    ust_port_stats(w->port, stats);
+    ust_worker_unlock(w);
+    return 0;
+}

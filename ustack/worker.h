@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The worker's inside, shared by worker.c (the loop), wait.c (threads that
+ * wait) and calls.c (socket calls with the lock taken).
+ *
+ *  K1  everything here but wanting, woken and the descriptors is touched only
+ *      under lock
+ *  K2  driver is one of the waiters, or NULL; only the driver sleeps in ppoll
+ *  K3  while sleeping the driver does not hold the lock, and the port is armed
+ *  K4  backlog[first .. first + n_backlog) left the engine and not the port;
+ *      the engine is asked for more only when it is empty
+ *  K5  after stop: eng and port are NULL, and so is waiters                  */
+#pragma once
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "io/port.h"
+#include "ustack.h"
+
+/* A thread in ust_worker_wait() and its kin; lives on that thread's stack. */
+struct waiter {
+    struct waiter *next, **link;   /* in w->waiters; link points at us */
+    const ust_handle *handles;
+    const uint32_t *wanted;        /* enum ust_ready, one a handle */
+    unsigned n;
+    uint64_t work_seen;            /* n == 0: wait for w->work to move on */
+    pthread_cond_t moved;          /* something it waits for may have changed */
+};
+
+struct ust_worker {
+    pthread_mutex_t lock;
+    atomic_uint wanting;           /* threads that found the lock taken */
+    struct ust_engine *eng;
+    struct ust_port *port;
+    struct mbuf_pool *pool;
+    int iface;
+    unsigned queue;
+
+    struct mbuf *backlog[UST_MAX_BURST];
+    unsigned first, n_backlog;
+
+    ust_time spin_ns;
+    ust_time last_work;            /* when frames last moved */
+    uint64_t work;                 /* rounds in which anything happened */
+
+    struct waiter *waiters, *driver;
+    pthread_cond_t gone;           /* the last waiter left */
+    ust_time sleep_until;          /* of the sleeping driver; 0: awake */
+    bool stopped;
+    bool deaf;                     /* the port's fd is broken: nap instead */
+    bool app_armed;                /* an event loop may sleep on app_fd */
+    bool app_rung;                 /* and has been woken already */
+    atomic_bool woken;             /* ust_worker_wake() since the last wait */
+    int bell;                      /* eventfd: wakes the driver */
+    int app_bell;                  /* eventfd: wakes the event loop */
+    int app_fd;                    /* epoll: app_bell and the port */
+
+    struct ust_worker_stats stats;
+};
+
+/* Take the lock for one call: false, and not taken, after stop. */
+bool worker_enter(struct ust_worker *w);
+/* Flush, tell the waiters, give the lock back. */
+void worker_leave(struct ust_worker *w);
+/* rx, tick and flush; true when anything happened. */
+bool worker_round(struct ust_worker *w, ust_time now);
+unsigned worker_flush(struct ust_worker *w, ust_time now);
+/* Wake every waiter (but self) that has what it waits for, and the sleeping
+ * driver if the engine now needs it earlier. */
+void worker_notify(struct ust_worker *w, const struct waiter *self);
+/* Let a thread that waits for the lock have it. */
+void worker_give_way(struct ust_worker *w);
+
+/* Wait, under the lock, until what self wants is there. 1: it is, 0: deadline
+ * or ust_worker_wake(), -EINTR: a signal, -EBADF: stopped. */
+int worker_wait(struct ust_worker *w, struct waiter *self, ust_time deadline);
+/* now + timeout_ns, without overflow. */
+ust_time worker_deadline_in(uint64_t timeout_ns);
+void worker_ring(int fd);
