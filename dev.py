@@ -77,7 +77,7 @@ def test(args: list[str]) -> int:
 def lint(args: list[str]) -> int:
     """ruff, mypy --strict, clang-format, clang-tidy and the three laws of ARCHITECTURE.md"""
     prepare("lint")
-    failed = [name for name, check in lint_steps() if not passes(name, check)]
+    failed = [name for name, *commands in lint_steps() if not passes(name, commands)]
     say("lint: " + (f"failed: {', '.join(failed)}" if failed else "clean"))
     return 1 if failed else 0
 
@@ -212,8 +212,9 @@ def link_project() -> None:
     """Install ustack itself as an editable package, which builds the extension, too."""
     check_toolchain()
     with locked():
+        made_from = fingerprint()
         logged([*PIP, "--no-build-isolation", "--no-deps", "--editable", str(ROOT)])
-        built_marker().write_text(fingerprint())
+        built_marker().write_text(made_from)
 
 
 # ------------------------------------------------------------------------------- the extension
@@ -228,17 +229,16 @@ def build_extension() -> bool:
         if is_built():  # by another dev.py, meanwhile
             return False
         say("building the C engine ...")
+        made_from = fingerprint()
         logged([sys.executable, "setup.py", "--quiet", "build_ext", "--inplace", "--force"])
-        built_marker().write_text(fingerprint())
+        built_marker().write_text(made_from)
     return True
 
 
 def is_built() -> bool:
     """Is the extension there, and made from the sources as they are now?"""
     marker = built_marker()
-    return (
-        extension(ROOT).exists() and marker.exists() and marker.read_text() == fingerprint()
-    )
+    return extension(ROOT).exists() and marker.exists() and marker.read_text() == fingerprint()
 
 
 def extension(root: Path) -> Path:
@@ -354,26 +354,38 @@ def sanitizer_library(name: str) -> str:
 
 
 def lint_steps() -> Iterator[tuple]:
-    """Yield what lint checks: a name, and a command line or the checks of tools/laws.py."""
+    """Yield what lint checks: a name, then command lines, which may run side by side."""
     yield "ruff check", [tool("ruff"), "check", "."]
     yield "ruff format", [tool("ruff"), "format", "--check", "."]
     yield "mypy", [tool("mypy")]
     yield "clang-format", [tool("clang-format"), "--dry-run", "-Werror", *c_files()]
     if shutil.which("clang-tidy"):
-        yield "clang-tidy", [sys.executable, "tools/tidy.py"]
+        yield "clang-tidy", *tidy_commands()
     else:
         say("lint: clang-tidy: skipped, it is not installed")
     for law in ("1", "2", "3"):
         yield f"law {law}", [sys.executable, "tools/laws.py", law]
 
 
-def passes(name: str, command: list[str]) -> bool:
+def tidy_commands() -> Iterator[list]:
+    """Yield a clang-tidy for each core, with a share of the C sources."""
+    sources = [path for path in c_files() if path.endswith(".c")]
+    flags = ["-std=gnu11", "-Iustack", "-I" + sysconfig.get_path("include")]
+    cores = os.cpu_count() or 1
+    for share in range(min(cores, len(sources))):
+        yield ["clang-tidy", "--quiet", *sources[share::cores], "--", *flags]
+
+
+def passes(name: str, commands: list) -> bool:
     """Run one step of lint; its output is shown if it fails."""
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    say(f"lint: {name}: {'FAILED' if done.returncode else 'ok'}")
-    if done.returncode:
-        print((done.stdout + done.stderr).rstrip(), flush=True)
-    return done.returncode == 0
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    running = [subprocess.Popen(command, cwd=ROOT, **pipes) for command in commands]
+    output = [process.communicate()[0] for process in running]
+    failed = any(process.returncode for process in running)
+    say(f"lint: {name}: {'FAILED' if failed else 'ok'}")
+    if failed:
+        print("".join(output).rstrip(), flush=True)
+    return not failed
 
 
 def try_wheel(wheel: Path) -> int:

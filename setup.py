@@ -22,13 +22,22 @@ class BuildExt(build_ext):
         self.compiler.compile = self.compile_changed
         super().build_extensions()
 
-    def compile_changed(self, sources: list[str], output_dir: Any = None, macros: Any = None,
-                        include_dirs: Any = None, debug: Any = 0, extra_preargs: Any = None,
-                        extra_postargs: Any = None, depends: Any = None) -> list[str]:
+    def compile_changed(
+        self,
+        sources: list[str],
+        output_dir: Any = None,
+        macros: Any = None,
+        include_dirs: Any = None,
+        debug: Any = 0,
+        extra_preargs: Any = None,
+        extra_postargs: Any = None,
+        depends: Any = None,
+    ) -> list[str]:
         """Compile what is not fresh and return all objects."""
         cc = self.compiler
         macros, objects, extra, pp_opts, build = cc._setup_compile(
-            output_dir, macros, include_dirs, sources, depends, extra_postargs)
+            output_dir, macros, include_dirs, sources, depends, extra_postargs
+        )
         cc_args = cc._get_cc_args(pp_opts, debug, extra_preargs)
         key = repr((cc.compiler_so, cc_args, extra))
 
