@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* asyncio transports in C: what the files of this directory share.
+ *
+ *   dispatcher.c  gives the engine its turn; calls back once a burst
+ *   listener.c    accepts connections
+ *   transport.c   the asyncio.Transport surface: methods and attributes
+ *   stream.c      one connection's life: open, bytes in, bytes out, loss
+ *   module.c      ustack._aio
+ *
+ * Threads. Everything here runs in the loop's thread and holds the GIL, but
+ * for the packet I/O of gather() in dispatcher.c, which does not. The
+ * worker's lock is taken for single engine calls, with the GIL or without;
+ * nobody waits for the GIL while holding it.
+ *
+ * Ownership. An endpoint is a listener or a transport. While the engine knows
+ * it (handle != 0) the engine holds its address as the socket's user value,
+ * and the dispatcher owns a reference to it, on the list `live`. When it is
+ * forgotten that reference moves to the list `gone`, and is dropped only
+ * between bursts: an address that a burst carries is always good.           */
+#pragma once
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <stdbool.h>
+
+#include "../ustack.h"
+
+struct dispatcher;
+
+struct endpoint {
+    PyObject_HEAD
+    struct dispatcher *disp;      /* owned */
+    struct endpoint *prev, *next; /* on live; on gone only next */
+    struct endpoint *again_next;  /* on again, when on_again */
+    ust_handle handle;            /* 0: unknown to the engine */
+    PyObject *factory;            /* of protocols, or NULL */
+    PyObject *weakrefs;
+    bool on_again;
+};
+
+struct dispatcher {
+    PyObject_HEAD
+    struct ust_worker *worker; /* NULL once detached */
+    struct ust_engine *engine;
+    PyObject *loop;
+    PyObject *owner;              /* keeps worker and engine alive */
+    PyObject *call_soon;          /* loop.call_soon */
+    PyObject *ready;              /* loop._ready, or NULL */
+    struct endpoint *live;        /* references, in no order */
+    struct endpoint *gone;        /* references to drop after the burst */
+    struct endpoint *again_first; /* references: to be served without event */
+    struct endpoint *again_last;
+    unsigned n_batch, at; /* batch[at..n_batch) is still to be delivered */
+    bool polling;
+    struct ust_event batch[UST_MAX_BURST];
+};
+
+struct chunk { /* bytes that the engine had no room for */
+    struct chunk *next;
+    PyObject *bytes;
+};
+
+struct transport {
+    struct endpoint ep;
+    PyObject *protocol;      /* NULL while connecting and after the end */
+    PyObject *data_received; /* bound; NULL for a BufferedProtocol */
+    PyObject *waiter;        /* future of an active open, else NULL */
+    PyObject *socket;        /* get_extra_info("socket"), made on demand */
+    struct chunk *first, *last;
+    size_t first_sent;   /* bytes of *first that the engine has taken */
+    size_t overflow_len; /* bytes in the chunks that it has not */
+    size_t high, low;    /* limits of overflow_len */
+    struct ust_addr local, remote;
+    uint16_t local_port, remote_port;
+    bool paused;          /* reading */
+    bool writing_paused;  /* pause_writing() was called */
+    bool closing;         /* no more reading, connection_lost will follow */
+    bool eof_received;
+    bool eof_wanted;      /* write_eof() was called */
+};
+
+extern PyTypeObject dispatcher_type, listener_type, transport_type;
+
+struct names { /* interned */
+    PyObject *buffer_updated, *call_exception_handler, *call_soon;
+    PyObject *cancelled, *connection_lost, *connection_made, *data_received;
+    PyObject *done, *eof_received, *get_buffer, *lost, *pause_writing;
+    PyObject *ready, *resume_writing, *set_exception, *set_result;
+};
+extern struct names names;
+extern PyObject *protocol_class; /* asyncio.Protocol */
+
+/* dispatcher.c */
+void endpoint_init(struct endpoint *ep, struct dispatcher *d,
+                   PyObject *factory);
+/* The engine knows ep from now on as h. Call with the worker's lock held. */
+void endpoint_register(struct endpoint *ep, ust_handle h);
+/* Close or abort ep in the engine, which then no longer knows it. */
+void endpoint_forget(struct endpoint *ep, bool abort);
+/* Serve ep in the next round whether or not the engine reports it. */
+void endpoint_again(struct endpoint *ep);
+int endpoint_traverse(struct endpoint *ep, visitproc visit, void *arg);
+void endpoint_clear(struct endpoint *ep);
+
+/* listener.c */
+int listener_event(struct endpoint *ep);
+
+/* stream.c: 0, or -1 with an exception that must end the loop */
+struct transport *stream_new(struct dispatcher *d, PyObject *factory);
+/* Calls the factory for a connection that is open. -1 with its exception, and
+ * the connection is gone; a KeyboardInterrupt among them. */
+int stream_make_protocol(struct transport *t);
+int stream_made(struct transport *t);
+int stream_event(struct transport *t, const struct ust_event *ev);
+int stream_set_protocol(struct transport *t, PyObject *protocol);
+int stream_write(struct transport *t, PyObject *data);
+int stream_flow(struct transport *t);
+void stream_shutdown(struct transport *t);
+void stream_close(struct transport *t);
+/* Drops the connection with RST; connection_lost(exc) follows. */
+void stream_abort(struct transport *t, PyObject *exc);
+void stream_drop_overflow(struct transport *t);
+/* A callback of t (or of a listener) raised: tell the loop, abort t. */
+int callback_failed(struct dispatcher *d, struct transport *t,
+                    const char *what);
+
+/* module.c */
+PyObject *os_error(int64_t err); /* an OSError of -err, not raised */
+PyObject *raise_os_error(int64_t err); /* NULL */
+PyObject *take_exception(void);  /* the raised one, normalized; or NULL */
+PyObject *address_tuple(const struct ust_addr *addr, uint16_t port);
+int parse_address(PyObject *bytes, struct ust_addr *addr);

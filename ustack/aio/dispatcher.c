@@ -1,0 +1,506 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The dispatcher: drives one worker from an event loop's thread, and calls
+ * protocols.
+ *
+ * A round is: flush what the apps wrote, take a burst in, collect events (all
+ * without the GIL); then, with the GIL and without the lock, call back. As
+ * the flush comes after the callbacks, answers carry the ACKs, and all that a
+ * burst causes leaves as one burst.
+ *
+ * Always: batch[at..n_batch) is not yet delivered. A callback that raises
+ * KeyboardInterrupt leaves it so, and the next poll() goes on there.
+ * Not here: when to sleep; see loop.py.                                     */
+#include "aio.h"
+
+/* ------------------------------------------------------------ endpoints */
+
+void endpoint_init(struct endpoint *ep, struct dispatcher *d,
+                   PyObject *factory)
+{
+    ep->disp = (struct dispatcher *)Py_NewRef((PyObject *)d);
+    ep->factory = Py_XNewRef(factory);
+}
+
+void endpoint_register(struct endpoint *ep, ust_handle h)
+{
+    struct dispatcher *d = ep->disp;
+
+    ep->handle = h;
+    ust_set_user(d->engine, h, (uint64_t)(uintptr_t)ep);
+    Py_INCREF(ep);
+    ep->prev = NULL;
+    ep->next = d->live;
+    if (d->live)
+        d->live->prev = ep;
+    d->live = ep;
+}
+
+static void move_to_gone(struct endpoint *ep)
+{
+    struct dispatcher *d = ep->disp;
+
+    if (ep->prev)
+        ep->prev->next = ep->next;
+    else
+        d->live = ep->next;
+    if (ep->next)
+        ep->next->prev = ep->prev;
+    ep->prev = NULL;
+    ep->next = d->gone;
+    d->gone = ep;
+    ep->handle = 0;
+}
+
+void endpoint_forget(struct endpoint *ep, bool abort)
+{
+    struct dispatcher *d = ep->disp;
+
+    if (!ep->handle)
+        return;
+    ust_worker_lock(d->worker);
+    ust_set_user(d->engine, ep->handle, 0);
+    if (abort)
+        ust_abort(d->engine, ep->handle);
+    else
+        ust_close(d->engine, ep->handle);
+    ust_worker_unlock(d->worker);
+    move_to_gone(ep);
+}
+
+void endpoint_again(struct endpoint *ep)
+{
+    struct dispatcher *d = ep->disp;
+
+    if (ep->on_again)
+        return;
+    ep->on_again = true;
+    ep->again_next = NULL;
+    if (d->again_first)
+        d->again_last->again_next = ep;
+    else
+        d->again_first = ep;
+    d->again_last = ep;
+    Py_INCREF(ep);
+}
+
+static struct endpoint *pop_again(struct dispatcher *d)
+{
+    struct endpoint *ep = d->again_first;
+
+    d->again_first = ep->again_next;
+    ep->on_again = false;
+    return ep;
+}
+
+int endpoint_traverse(struct endpoint *ep, visitproc visit, void *arg)
+{
+    Py_VISIT(ep->disp);
+    Py_VISIT(ep->factory);
+    return 0;
+}
+
+void endpoint_clear(struct endpoint *ep)
+{
+    Py_CLEAR(ep->factory);
+    /* The engine still holds our address: only a dying dispatcher, which
+     * clears the handles, can get here with one. */
+    if (!ep->handle)
+        Py_CLEAR(ep->disp);
+}
+
+/* --------------------------------------------------------------- rounds */
+
+static void drop_gone(struct dispatcher *d)
+{
+    struct endpoint *ep;
+
+    while ((ep = d->gone)) {
+        d->gone = ep->next;
+        ep->next = NULL;
+        Py_DECREF(ep);
+    }
+}
+
+/* Endpoints that asked for another turn come first: events that need no
+ * engine. Their references are those of the list live. */
+static void gather_again(struct dispatcher *d)
+{
+    struct endpoint *ep;
+
+    while (d->again_first && d->n_batch < UST_MAX_BURST) {
+        ep = pop_again(d);
+        if (ep->handle)
+            d->batch[d->n_batch++] = (struct ust_event){
+                .handle = ep->handle,
+                .user = (uint64_t)(uintptr_t)ep,
+                .events = UST_READABLE | UST_WRITABLE,
+            };
+        Py_DECREF(ep);
+    }
+}
+
+/* Fills the batch; waits up to idle_ns for something to put there. */
+static void gather(struct dispatcher *d, uint64_t idle_ns)
+{
+    ust_time end = 0;
+
+    drop_gone(d);
+    d->at = d->n_batch = 0;
+    gather_again(d);
+    Py_BEGIN_ALLOW_THREADS
+    if (idle_ns)
+        end = ust_worker_now() + idle_ns;
+    do {
+        ust_worker_lock(d->worker);
+        ust_worker_flush(d->worker);
+        ust_worker_rx(d->worker);
+        d->n_batch += ust_engine_events(d->engine, d->batch + d->n_batch,
+                                        UST_MAX_BURST - d->n_batch);
+        ust_worker_unlock(d->worker);
+    } while (!d->n_batch && end && ust_worker_now() < end);
+    Py_END_ALLOW_THREADS
+}
+
+static int deliver(const struct ust_event *ev)
+{
+    struct endpoint *ep = (struct endpoint *)(uintptr_t)ev->user;
+
+    if (!ep || ep->handle != ev->handle) /* closed earlier in this burst */
+        return 0;
+    if (Py_IS_TYPE(ep, &listener_type))
+        return listener_event(ep);
+    return stream_event((struct transport *)ep, ev);
+}
+
+static int deliver_batch(struct dispatcher *d)
+{
+    while (d->at < d->n_batch)
+        if (deliver(&d->batch[d->at++]) < 0)
+            return -1;
+    return 0;
+}
+
+/* Tasks are waiting for the loop's own turn. */
+static bool loop_is_wanted(struct dispatcher *d)
+{
+    return d->ready && PyObject_Size(d->ready) != 0;
+}
+
+static long run_rounds(struct dispatcher *d, long max_rounds, uint64_t idle_ns)
+{
+    long n = 0;
+
+    while (n < max_rounds && d->worker) {
+        if (d->at == d->n_batch)
+            gather(d, n ? 0 : idle_ns);
+        if (d->n_batch == 0)
+            return n;
+        n++;
+        if (deliver_batch(d) < 0)
+            return -1;
+        if (loop_is_wanted(d))
+            break;
+    }
+    return n;
+}
+
+static void flush(struct dispatcher *d)
+{
+    if (!d->worker)
+        return;
+    Py_BEGIN_ALLOW_THREADS
+    ust_worker_lock(d->worker);
+    ust_worker_flush(d->worker);
+    ust_worker_unlock(d->worker);
+    Py_END_ALLOW_THREADS
+}
+
+/* -------------------------------------------------------------- methods */
+
+static bool is_detached(struct dispatcher *d)
+{
+    if (!d->worker)
+        PyErr_SetString(PyExc_RuntimeError, "the stack is detached");
+    return !d->worker;
+}
+
+static PyObject *dispatcher_poll(struct dispatcher *d, PyObject *args)
+{
+    long max_rounds, n;
+    unsigned long long idle_ns = 0;
+
+    if (!PyArg_ParseTuple(args, "l|K:poll", &max_rounds, &idle_ns) ||
+        is_detached(d))
+        return NULL;
+    if (d->polling) {
+        PyErr_SetString(PyExc_RuntimeError, "poll() is not re-entrant");
+        return NULL;
+    }
+    d->polling = true;
+    n = run_rounds(d, max_rounds, idle_ns);
+    flush(d);
+    d->polling = false;
+    if (d->at == d->n_batch)
+        drop_gone(d);
+    return n < 0 ? NULL : PyLong_FromLong(n);
+}
+
+/* Seconds until the engine's next deadline; -1 for never. */
+static double seconds_to_deadline(struct dispatcher *d)
+{
+    ust_time now, deadline;
+
+    ust_worker_lock(d->worker);
+    deadline = ust_engine_deadline(d->engine);
+    ust_worker_unlock(d->worker);
+    now = ust_worker_now();
+    if (deadline == UINT64_MAX)
+        return -1;
+    return deadline > now ? (double)(deadline - now) / 1e9 : 0;
+}
+
+static PyObject *dispatcher_sleep(struct dispatcher *d,
+                                  PyObject *Py_UNUSED(ignored))
+{
+    double seconds;
+
+    if (is_detached(d))
+        return NULL;
+    if (d->at < d->n_batch || d->again_first || ust_worker_arm(d->worker))
+        return PyFloat_FromDouble(0);
+    if ((seconds = seconds_to_deadline(d)) < 0)
+        Py_RETURN_NONE;
+    return PyFloat_FromDouble(seconds);
+}
+
+static PyObject *dispatcher_wake(struct dispatcher *d,
+                                 PyObject *Py_UNUSED(ignored))
+{
+    if (d->worker)
+        ust_worker_disarm(d->worker);
+    Py_RETURN_NONE;
+}
+
+static PyObject *dispatcher_fileno(struct dispatcher *d,
+                                   PyObject *Py_UNUSED(ignored))
+{
+    return is_detached(d) ? NULL : PyLong_FromLong(ust_worker_fd(d->worker));
+}
+
+/* A socket bound to (bytes, port), or -errno; with the lock held. */
+static ust_handle bound_socket(struct dispatcher *d,
+                               const struct ust_addr *addr, uint16_t port)
+{
+    ust_handle h = ust_socket(d->engine);
+    int err;
+
+    if (h < 0 || (err = ust_bind(d->engine, h, addr, port)) == 0)
+        return h;
+    ust_close(d->engine, h);
+    return err;
+}
+
+static PyObject *dispatcher_bind(struct dispatcher *d, PyObject *args)
+{
+    PyObject *addr_bytes, *factory;
+    struct ust_addr addr;
+    uint16_t port;
+    struct endpoint *ep;
+    ust_handle h;
+
+    if (!PyArg_ParseTuple(args, "SHO:bind", &addr_bytes, &port, &factory) ||
+        parse_address(addr_bytes, &addr) < 0 || is_detached(d) ||
+        !(ep = (struct endpoint *)PyType_GenericAlloc(&listener_type, 0)))
+        return NULL;
+    endpoint_init(ep, d, factory);
+    ust_worker_lock(d->worker);
+    h = bound_socket(d, &addr, port);
+    if (h > 0)
+        endpoint_register(ep, h);
+    ust_worker_unlock(d->worker);
+    if (h > 0)
+        return (PyObject *)ep;
+    Py_DECREF(ep);
+    return raise_os_error(h);
+}
+
+static ust_handle start_connect(struct transport *t,
+                                const struct ust_addr *local, uint16_t port)
+{
+    struct ust_engine *eng = t->ep.disp->engine;
+    ust_handle h;
+    int err;
+
+    h = local ? bound_socket(t->ep.disp, local, port) : ust_socket(eng);
+    if (h < 0)
+        return h;
+    ust_setopt(eng, h, UST_OPT_NODELAY, 1);
+    err = ust_connect(eng, h, &t->remote, t->remote_port);
+    if (err && err != -EINPROGRESS) {
+        ust_close(eng, h);
+        return err;
+    }
+    endpoint_register(&t->ep, h);
+    return h;
+}
+
+static PyObject *dispatcher_connect(struct dispatcher *d, PyObject *args)
+{
+    PyObject *remote, *local = NULL, *factory, *waiter;
+    struct ust_addr local_addr;
+    struct transport *t;
+    uint16_t remote_port, local_port = 0;
+    ust_handle h;
+
+    if (!PyArg_ParseTuple(args, "SHOO|SH:connect", &remote, &remote_port,
+                          &factory, &waiter, &local, &local_port) ||
+        (local && parse_address(local, &local_addr) < 0) || is_detached(d) ||
+        !(t = stream_new(d, factory)))
+        return NULL;
+    t->waiter = Py_NewRef(waiter);
+    t->remote_port = remote_port;
+    if (parse_address(remote, &t->remote) < 0) {
+        Py_DECREF(t);
+        return NULL;
+    }
+    ust_worker_lock(d->worker);
+    h = start_connect(t, local ? &local_addr : NULL, local_port);
+    ust_worker_unlock(d->worker);
+    if (h > 0)
+        return (PyObject *)t;
+    Py_DECREF(t);
+    return raise_os_error(h);
+}
+
+static PyObject *dispatcher_detach(struct dispatcher *d,
+                                   PyObject *Py_UNUSED(ignored))
+{
+    if (!d->worker)
+        Py_RETURN_NONE;
+    while (d->live)
+        endpoint_forget(d->live, true);
+    flush(d);
+    d->worker = NULL;
+    d->engine = NULL;
+    if (!d->polling)
+        drop_gone(d);
+    Py_RETURN_NONE;
+}
+
+static PyObject *dispatcher_count(struct dispatcher *d, void *closure)
+{
+    long n = 0;
+
+    for (struct endpoint *ep = d->live; ep; ep = ep->next)
+        n++;
+    return PyLong_FromLong(n);
+}
+
+/* ----------------------------------------------------------------- type */
+
+static PyObject *dispatcher_new(PyTypeObject *type, PyObject *args,
+                                PyObject *kwargs)
+{
+    unsigned long long worker, engine;
+    PyObject *loop, *owner;
+    struct dispatcher *d;
+
+    if (!PyArg_ParseTuple(args, "KKOO:Dispatcher", &worker, &engine, &loop,
+                          &owner))
+        return NULL;
+    if (!(d = (struct dispatcher *)type->tp_alloc(type, 0)))
+        return NULL;
+    d->worker = (struct ust_worker *)(uintptr_t)worker;
+    d->engine = (struct ust_engine *)(uintptr_t)engine;
+    d->loop = Py_NewRef(loop);
+    d->owner = Py_NewRef(owner);
+    if (!(d->call_soon = PyObject_GetAttr(loop, names.call_soon))) {
+        Py_DECREF(d);
+        return NULL;
+    }
+    if (!(d->ready = PyObject_GetAttr(loop, names.ready)))
+        PyErr_Clear();
+    return (PyObject *)d;
+}
+
+static int dispatcher_traverse(struct dispatcher *d, visitproc visit,
+                               void *arg)
+{
+    struct endpoint *ep;
+
+    for (ep = d->live; ep; ep = ep->next)
+        Py_VISIT(ep);
+    for (ep = d->gone; ep; ep = ep->next)
+        Py_VISIT(ep);
+    for (ep = d->again_first; ep; ep = ep->again_next)
+        Py_VISIT(ep);
+    Py_VISIT(d->loop);
+    Py_VISIT(d->owner);
+    Py_VISIT(d->call_soon);
+    Py_VISIT(d->ready);
+    return 0;
+}
+
+/* The worker may be gone already (its owner can be part of the same garbage),
+ * so the engine is not told: loop.close() detaches in order. */
+static int dispatcher_clear(struct dispatcher *d)
+{
+    d->worker = NULL;
+    while (d->live)
+        move_to_gone(d->live);
+    while (d->again_first)
+        Py_DECREF(pop_again(d));
+    drop_gone(d);
+    Py_CLEAR(d->loop);
+    Py_CLEAR(d->owner);
+    Py_CLEAR(d->call_soon);
+    Py_CLEAR(d->ready);
+    return 0;
+}
+
+static void dispatcher_dealloc(struct dispatcher *d)
+{
+    PyObject_GC_UnTrack(d);
+    dispatcher_clear(d);
+    Py_TYPE(d)->tp_free((PyObject *)d);
+}
+
+static PyMethodDef dispatcher_methods[] = {
+    {"poll", (PyCFunction)dispatcher_poll, METH_VARARGS,
+     "poll(max_rounds, idle_ns=0): run at most so many rounds that have "
+     "events, waiting up to idle_ns for the first; their number."},
+    {"sleep", (PyCFunction)dispatcher_sleep, METH_NOARGS,
+     "Arm the descriptor: seconds that the loop may sleep, None for ever."},
+    {"wake", (PyCFunction)dispatcher_wake, METH_NOARGS,
+     "Disarm the descriptor."},
+    {"fileno", (PyCFunction)dispatcher_fileno, METH_NOARGS,
+     "The descriptor that is readable when frames arrive while asleep."},
+    {"bind", (PyCFunction)dispatcher_bind, METH_VARARGS,
+     "bind(address, port, protocol_factory): a Listener."},
+    {"connect", (PyCFunction)dispatcher_connect, METH_VARARGS,
+     "connect(address, port, protocol_factory, waiter[, local, local_port]): "
+     "a Transport; waiter gets (transport, protocol) or an OSError."},
+    {"detach", (PyCFunction)dispatcher_detach, METH_NOARGS,
+     "Abort every connection and let go of the stack."},
+    {0},
+};
+
+static PyGetSetDef dispatcher_getset[] = {
+    {"endpoints", (getter)dispatcher_count, NULL,
+     "Listeners and transports that the engine knows.", NULL},
+    {0},
+};
+
+PyTypeObject dispatcher_type = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "ustack._aio.Dispatcher",
+    .tp_doc = "Drives one worker from an event loop and calls protocols.",
+    .tp_basicsize = sizeof(struct dispatcher),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .tp_new = dispatcher_new,
+    .tp_dealloc = (destructor)dispatcher_dealloc,
+    .tp_traverse = (traverseproc)dispatcher_traverse,
+    .tp_clear = (inquiry)dispatcher_clear,
+    .tp_methods = dispatcher_methods,
+    .tp_getset = dispatcher_getset,
+};

@@ -1,0 +1,577 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* One connection's life: open, bytes in, bytes out, end of stream, loss.
+ *
+ * Bytes are received straight into the bytes object that data_received gets,
+ * and sent straight from the object given to write(); what the engine has no
+ * room for waits in chunks. The sequence of callbacks is asyncio's:
+ *
+ *   connection_made  (data_received*)  [eof_received]  connection_lost
+ *
+ * Always: connection_lost comes once, through loop.call_soon, and only after
+ * connection_made; overflow_len is the sum of what the chunks still hold.
+ * Not here: the methods that Python sees; see transport.c.                  */
+#include "aio.h"
+
+enum {
+    READ_MAX = 256 * 1024, /* bytes of one data_received */
+    HIGH_WATER = 64 * 1024,
+    LOW_WATER = HIGH_WATER / 4,
+};
+
+/* ---------------------------------------------------------- exceptions */
+
+static void tell_loop(struct dispatcher *d, struct transport *t,
+                      const char *what, PyObject *exc)
+{
+    PyObject *context, *result = NULL;
+
+    context = Py_BuildValue(
+        "{sssOsOsO}", "message", what, "exception", exc, "transport",
+        t ? (PyObject *)t : Py_None, "protocol",
+        t && t->protocol ? t->protocol : Py_None);
+    if (context)
+        result = PyObject_CallMethodOneArg(
+            d->loop, names.call_exception_handler, context);
+    if (!result)
+        PyErr_WriteUnraisable(d->loop);
+    Py_XDECREF(context);
+    Py_XDECREF(result);
+}
+
+int callback_failed(struct dispatcher *d, struct transport *t,
+                    const char *what)
+{
+    PyObject *exc;
+
+    if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) ||
+        PyErr_ExceptionMatches(PyExc_SystemExit))
+        return -1;
+    if (!(exc = take_exception()))
+        return 0;
+    tell_loop(d, t, what, exc);
+    if (t)
+        stream_abort(t, exc);
+    Py_DECREF(exc);
+    return 0;
+}
+
+/* Calls protocol.method(arg), arg NULL for none. 0 or as callback_failed. */
+static int call_protocol(struct transport *t, PyObject *method, PyObject *arg,
+                         const char *what)
+{
+    PyObject *result, *protocol = t->protocol;
+
+    if (!protocol)
+        return 0;
+    Py_INCREF(protocol);
+    result = arg ? PyObject_CallMethodOneArg(protocol, method, arg)
+                 : PyObject_CallMethodNoArgs(protocol, method);
+    Py_DECREF(protocol);
+    if (!result)
+        return callback_failed(t->ep.disp, t, what);
+    Py_DECREF(result);
+    return 0;
+}
+
+/* ---------------------------------------------------------------- start */
+
+struct transport *stream_new(struct dispatcher *d, PyObject *factory)
+{
+    struct transport *t;
+
+    t = (struct transport *)PyType_GenericAlloc(&transport_type, 0);
+    if (!t)
+        return NULL;
+    endpoint_init(&t->ep, d, factory);
+    t->high = HIGH_WATER;
+    t->low = LOW_WATER;
+    return t;
+}
+
+/* asyncio's rule, wide enough for protocols that inherit from nothing. */
+static bool is_buffered(PyObject *protocol)
+{
+    return PyObject_HasAttr(protocol, names.get_buffer) &&
+           PyObject_IsInstance(protocol, protocol_class) == 0;
+}
+
+int stream_set_protocol(struct transport *t, PyObject *protocol)
+{
+    PyObject *bound = NULL;
+
+    if (!is_buffered(protocol) &&
+        !(bound = PyObject_GetAttr(protocol, names.data_received)))
+        return -1;
+    Py_XSETREF(t->data_received, bound);
+    Py_INCREF(protocol);
+    Py_XSETREF(t->protocol, protocol);
+    return 0;
+}
+
+int stream_make_protocol(struct transport *t)
+{
+    struct dispatcher *d = t->ep.disp;
+    PyObject *protocol;
+    int err = -1;
+
+    ust_worker_lock(d->worker);
+    ust_names(d->engine, t->ep.handle, &t->local, &t->local_port, &t->remote,
+              &t->remote_port);
+    if (ust_ready(d->engine, t->ep.handle) & UST_READABLE)
+        endpoint_again(&t->ep); /* it came before the engine knew t */
+    ust_worker_unlock(d->worker);
+    if ((protocol = PyObject_CallNoArgs(t->ep.factory)))
+        err = stream_set_protocol(t, protocol);
+    Py_XDECREF(protocol);
+    Py_CLEAR(t->ep.factory);
+    if (err == 0)
+        return 0;
+    t->closing = true;
+    endpoint_forget(&t->ep, true);
+    return -1;
+}
+
+int stream_made(struct transport *t)
+{
+    return call_protocol(t, names.connection_made, (PyObject *)t,
+                         "protocol.connection_made() failed");
+}
+
+static bool is_done(PyObject *future)
+{
+    PyObject *result = PyObject_CallMethodNoArgs(future, names.done);
+    bool done = !result || PyObject_IsTrue(result);
+
+    Py_XDECREF(result);
+    return done;
+}
+
+/* Ends the wait for an active open with a result or an exception. */
+static int settle(struct transport *t, PyObject *method, PyObject *value)
+{
+    PyObject *waiter = t->waiter, *result = NULL;
+
+    t->waiter = NULL;
+    if (value && waiter && !is_done(waiter))
+        result = PyObject_CallMethodOneArg(waiter, method, value);
+    Py_XDECREF(waiter);
+    Py_XDECREF(value);
+    Py_XDECREF(result);
+    return PyErr_Occurred() ? callback_failed(t->ep.disp, t, "connect") : 0;
+}
+
+static int connect_refused(struct transport *t, int error)
+{
+    endpoint_forget(&t->ep, true);
+    t->closing = true;
+    return settle(t, names.set_exception, os_error(-error));
+}
+
+static int connected(struct transport *t)
+{
+    if (is_done(t->waiter)) { /* cancelled: nobody wants it */
+        stream_close(t);
+        return 0;
+    }
+    if (stream_make_protocol(t) < 0)
+        return settle(t, names.set_exception, take_exception());
+    if (stream_made(t) < 0)
+        return -1;
+    return settle(t, names.set_result, Py_BuildValue("(OO)", t, t->protocol));
+}
+
+/* -------------------------------------------------------------- reading */
+
+/* An OSError of err ends the connection. */
+static int lost(struct transport *t, int64_t err)
+{
+    PyObject *exc = os_error(err);
+
+    stream_abort(t, exc ? exc : Py_None);
+    Py_XDECREF(exc);
+    PyErr_Clear();
+    return 0;
+}
+
+/* Receives into a new bytes object: bytes, 0 at the end of the stream, or
+ * -errno. Sets *more when the socket stays readable. */
+static int64_t receive(struct transport *t, PyObject **data, bool *more)
+{
+    struct ust_engine *eng = t->ep.disp->engine;
+    int64_t inq = 0, n;
+    char none;
+
+    *data = NULL;
+    ust_worker_lock(t->ep.disp->worker);
+    ust_getopt(eng, t->ep.handle, UST_OPT_INQ, &inq);
+    inq = inq > READ_MAX ? READ_MAX : inq;
+    if (inq > 0 && (*data = PyBytes_FromStringAndSize(NULL, inq)))
+        n = ust_recv(eng, t->ep.handle, PyBytes_AS_STRING(*data), inq, 0);
+    else
+        n = inq > 0 ? -ENOMEM : ust_recv(eng, t->ep.handle, &none, 1, 0);
+    *more = n > 0 && ust_ready(eng, t->ep.handle) & UST_READABLE;
+    ust_worker_unlock(t->ep.disp->worker);
+    if (n > 0 && n < inq)
+        _PyBytes_Resize(data, n);
+    return n;
+}
+
+static int call_data_received(struct transport *t, PyObject *data)
+{
+    PyObject *args[2] = {NULL, data}, *result, *callable = t->data_received;
+
+    Py_INCREF(callable);
+    result = PyObject_Vectorcall(callable, args + 1,
+                                 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    Py_DECREF(callable);
+    if (!result)
+        return callback_failed(t->ep.disp, t,
+                               "protocol.data_received() failed");
+    Py_DECREF(result);
+    return 0;
+}
+
+static int end_of_stream(struct transport *t)
+{
+    PyObject *result;
+    int keep_open;
+
+    t->eof_received = true;
+    result = PyObject_CallMethodNoArgs(t->protocol, names.eof_received);
+    keep_open = result ? PyObject_IsTrue(result) : -1;
+    Py_XDECREF(result);
+    if (keep_open < 0)
+        return callback_failed(t->ep.disp, t,
+                               "protocol.eof_received() failed");
+    if (!keep_open)
+        stream_close(t);
+    return 0;
+}
+
+static int read_bytes(struct transport *t)
+{
+    PyObject *data;
+    bool more;
+    int64_t n = receive(t, &data, &more);
+    int rc;
+
+    if (n <= 0) {
+        Py_XDECREF(data);
+        return n == 0 ? end_of_stream(t) : n == -EAGAIN ? 0 : lost(t, n);
+    }
+    if (more)
+        endpoint_again(&t->ep);
+    rc = call_data_received(t, data);
+    Py_DECREF(data);
+    return rc;
+}
+
+/* As receive(), into the buffer of a BufferedProtocol. -1 with an exception:
+ * what the protocol offered is no buffer. */
+static int64_t receive_into(struct transport *t, bool *more)
+{
+    struct dispatcher *d = t->ep.disp;
+    PyObject *object;
+    Py_buffer buf;
+    int64_t n;
+
+    object = PyObject_CallMethod(t->protocol, "get_buffer", "i", READ_MAX);
+    if (!object)
+        return -1;
+    n = PyObject_GetBuffer(object, &buf, PyBUF_WRITABLE);
+    Py_DECREF(object);
+    if (n < 0)
+        return -1;
+    if (buf.len == 0) {
+        PyBuffer_Release(&buf);
+        PyErr_SetString(PyExc_RuntimeError,
+                        "get_buffer() returned an empty buffer");
+        return -1;
+    }
+    n = -EAGAIN;
+    ust_worker_lock(d->worker);
+    if (t->ep.handle) { /* get_buffer() may have aborted us */
+        n = ust_recv(d->engine, t->ep.handle, buf.buf, buf.len, 0);
+        *more = n > 0 && ust_ready(d->engine, t->ep.handle) & UST_READABLE;
+    }
+    ust_worker_unlock(d->worker);
+    PyBuffer_Release(&buf);
+    return n;
+}
+
+static int read_into_buffer(struct transport *t)
+{
+    PyObject *count;
+    bool more = false;
+    int64_t n = receive_into(t, &more);
+    int rc;
+
+    if (PyErr_Occurred())
+        return callback_failed(t->ep.disp, t, "protocol.get_buffer() failed");
+    if (n <= 0)
+        return n == 0 ? end_of_stream(t) : n == -EAGAIN ? 0 : lost(t, n);
+    if (more)
+        endpoint_again(&t->ep);
+    if (!(count = PyLong_FromLongLong(n)))
+        return -1;
+    rc = call_protocol(t, names.buffer_updated, count,
+                       "protocol.buffer_updated() failed");
+    Py_DECREF(count);
+    return rc;
+}
+
+static int read_some(struct transport *t)
+{
+    if (!t->ep.handle || t->paused || t->closing || t->eof_received)
+        return 0;
+    return t->data_received ? read_bytes(t) : read_into_buffer(t);
+}
+
+/* A pending error: bytes that came before it are still to be read, unless
+ * nobody wants them or nothing else would ever notice. */
+static int fail_with(struct transport *t, int error)
+{
+    int64_t inq = 0;
+
+    if (!t->ep.handle)
+        return 0;
+    ust_worker_lock(t->ep.disp->worker);
+    ust_getopt(t->ep.disp->engine, t->ep.handle, UST_OPT_INQ, &inq);
+    ust_worker_unlock(t->ep.disp->worker);
+    if (inq > 0 && !t->closing && !t->eof_received && !t->first) {
+        if (!t->paused)
+            endpoint_again(&t->ep);
+        return 0;
+    }
+    return lost(t, -error);
+}
+
+/* -------------------------------------------------------------- writing */
+
+/* Bytes that the engine took; -1 after the connection was lost. */
+static int64_t send_now(struct transport *t, const char *data, size_t len)
+{
+    int64_t n;
+
+    ust_worker_lock(t->ep.disp->worker);
+    n = ust_send(t->ep.disp->engine, t->ep.handle, data, len, 0);
+    ust_worker_unlock(t->ep.disp->worker);
+    if (n >= 0)
+        return n;
+    if (n == -EAGAIN)
+        return 0;
+    if (n == -ENOBUFS) { /* no event follows: try again next round */
+        endpoint_again(&t->ep);
+        return 0;
+    }
+    lost(t, n);
+    return -1;
+}
+
+static int append_chunk(struct transport *t, PyObject *bytes)
+{
+    struct chunk *chunk = PyMem_Malloc(sizeof *chunk);
+
+    if (!chunk) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    chunk->next = NULL;
+    chunk->bytes = Py_NewRef(bytes);
+    if (t->first)
+        t->last->next = chunk;
+    else
+        t->first = chunk;
+    t->last = chunk;
+    t->overflow_len += PyBytes_GET_SIZE(bytes);
+    return 0;
+}
+
+static void drop_first_chunk(struct transport *t)
+{
+    struct chunk *chunk = t->first;
+
+    t->first = chunk->next;
+    t->first_sent = 0;
+    Py_DECREF(chunk->bytes);
+    PyMem_Free(chunk);
+}
+
+void stream_drop_overflow(struct transport *t)
+{
+    t->overflow_len = 0;
+    while (t->first)
+        drop_first_chunk(t);
+}
+
+/* Keeps what is left of a write: bytes by reference, buffers by copy. */
+static int keep_rest(struct transport *t, PyObject *data, const char *p,
+                     size_t len, size_t taken)
+{
+    PyObject *copy;
+    int rc;
+
+    if (PyBytes_CheckExact(data)) {
+        rc = append_chunk(t, data);
+        if (rc == 0 && t->first == t->last)
+            t->first_sent = taken;
+        if (rc == 0)
+            t->overflow_len -= taken;
+        return rc;
+    }
+    if (!(copy = PyBytes_FromStringAndSize(p + taken, len - taken)))
+        return -1;
+    rc = append_chunk(t, copy);
+    Py_DECREF(copy);
+    return rc;
+}
+
+static int write_buffer(struct transport *t, PyObject *data, const char *p,
+                        size_t len)
+{
+    int64_t taken = 0;
+
+    if (t->eof_wanted) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "Cannot call write() after write_eof()");
+        return -1;
+    }
+    if (len == 0 || !t->ep.handle) /* as asyncio: lost bytes are no error */
+        return 0;
+    if (!t->first && (taken = send_now(t, p, len)) < 0)
+        return 0;
+    if ((size_t)taken == len)
+        return 0;
+    return keep_rest(t, data, p, len, taken) < 0 ? -1 : stream_flow(t);
+}
+
+int stream_write(struct transport *t, PyObject *data)
+{
+    Py_buffer buf;
+    int rc;
+
+    if (PyBytes_CheckExact(data))
+        return write_buffer(t, data, PyBytes_AS_STRING(data),
+                            PyBytes_GET_SIZE(data));
+    if (PyObject_GetBuffer(data, &buf, PyBUF_SIMPLE) < 0)
+        return -1;
+    rc = write_buffer(t, data, buf.buf, buf.len);
+    PyBuffer_Release(&buf);
+    return rc;
+}
+
+int stream_flow(struct transport *t)
+{
+    if (!t->writing_paused && t->overflow_len > t->high) {
+        t->writing_paused = true;
+        return call_protocol(t, names.pause_writing, NULL,
+                             "protocol.pause_writing() failed");
+    }
+    if (t->writing_paused && t->overflow_len <= t->low) {
+        t->writing_paused = false;
+        return call_protocol(t, names.resume_writing, NULL,
+                             "protocol.resume_writing() failed");
+    }
+    return 0;
+}
+
+void stream_shutdown(struct transport *t)
+{
+    int err;
+
+    t->eof_wanted = true;
+    if (t->first || !t->ep.handle)
+        return;
+    ust_worker_lock(t->ep.disp->worker);
+    err = ust_shutdown(t->ep.disp->engine, t->ep.handle, UST_SHUT_WR);
+    ust_worker_unlock(t->ep.disp->worker);
+    if (err < 0)
+        lost(t, err);
+}
+
+/* The engine has room again. */
+static int drain(struct transport *t)
+{
+    int64_t n, len;
+
+    while (t->ep.handle && t->first) {
+        len = PyBytes_GET_SIZE(t->first->bytes) - t->first_sent;
+        n = send_now(t, PyBytes_AS_STRING(t->first->bytes) + t->first_sent,
+                     len);
+        if (n < 0)
+            return 0;
+        t->overflow_len -= n;
+        t->first_sent += n;
+        if (n < len)
+            break;
+        drop_first_chunk(t);
+    }
+    if (stream_flow(t) < 0)
+        return -1;
+    if (!t->first && t->closing)
+        stream_close(t);
+    else if (!t->first && t->eof_wanted)
+        stream_shutdown(t);
+    return 0;
+}
+
+/* ------------------------------------------------------------------ end */
+
+static void schedule_lost(struct transport *t, PyObject *exc)
+{
+    PyObject *method, *result = NULL;
+
+    method = PyObject_GetAttr((PyObject *)t, names.lost);
+    if (method && t->ep.disp->call_soon)
+        result = PyObject_CallFunctionObjArgs(t->ep.disp->call_soon, method,
+                                              exc, NULL);
+    if (!result)
+        PyErr_WriteUnraisable((PyObject *)t); /* the loop is closed */
+    Py_XDECREF(method);
+    Py_XDECREF(result);
+}
+
+/* Gives the handle back; the protocol hears of it at the loop's next turn. */
+static void end(struct transport *t, PyObject *exc, bool abort)
+{
+    t->closing = true;
+    if (!t->ep.handle)
+        return;
+    endpoint_forget(&t->ep, abort);
+    stream_drop_overflow(t);
+    if (t->protocol)
+        schedule_lost(t, exc);
+    else
+        Py_CLEAR(t->waiter);
+}
+
+void stream_close(struct transport *t)
+{
+    t->closing = true;
+    if (!t->first)
+        end(t, Py_None, t->waiter != NULL);
+}
+
+void stream_abort(struct transport *t, PyObject *exc)
+{
+    end(t, exc, true);
+}
+
+int stream_event(struct transport *t, const struct ust_event *ev)
+{
+    int error = ev->events & UST_ERROR ? ev->error : 0;
+
+    if (t->waiter) {
+        if (error)
+            return connect_refused(t, error);
+        if (!(ev->events & UST_CONNECTED))
+            return 0;
+        if (connected(t) < 0)
+            return -1;
+    }
+    if (ev->events & UST_READABLE && read_some(t) < 0)
+        return -1;
+    if (t->first && ev->events & UST_WRITABLE && drain(t) < 0)
+        return -1;
+    return error ? fail_with(t, error) : 0;
+}

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The Transport type: asyncio.Transport as Python sees it.
+ *
+ * Every method is safe at any time: before the connection is made, while it
+ * closes and after it is lost. What they do to the connection is in stream.c. */
+#include "aio.h"
+
+static PyObject *none_unless(int err)
+{
+    if (err < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* -------------------------------------------------------------- writing */
+
+static PyObject *transport_write(struct transport *t, PyObject *data)
+{
+    return none_unless(stream_write(t, data));
+}
+
+static PyObject *transport_writelines(struct transport *t, PyObject *lines)
+{
+    PyObject *iter = PyObject_GetIter(lines), *line;
+    int err = iter ? 0 : -1;
+
+    while (err == 0 && (line = PyIter_Next(iter))) {
+        err = stream_write(t, line);
+        Py_DECREF(line);
+    }
+    Py_XDECREF(iter);
+    return none_unless(PyErr_Occurred() ? -1 : err);
+}
+
+static PyObject *transport_write_eof(struct transport *t,
+                                     PyObject *Py_UNUSED(ignored))
+{
+    if (!t->closing && !t->eof_wanted)
+        stream_shutdown(t);
+    Py_RETURN_NONE;
+}
+
+static PyObject *transport_can_write_eof(struct transport *t,
+                                         PyObject *Py_UNUSED(ignored))
+{
+    Py_RETURN_TRUE;
+}
+
+static PyObject *transport_set_limits(struct transport *t, PyObject *args,
+                                      PyObject *kwargs)
+{
+    static char *keywords[] = {"high", "low", NULL};
+    PyObject *high = Py_None, *low = Py_None;
+    Py_ssize_t h, l;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs,
+                                     "|OO:set_write_buffer_limits", keywords,
+                                     &high, &low))
+        return NULL;
+    l = low == Py_None ? -1 : PyLong_AsSsize_t(low);
+    if (high != Py_None)
+        h = PyLong_AsSsize_t(high);
+    else
+        h = low == Py_None ? 64 * 1024 : 4 * l;
+    if (PyErr_Occurred())
+        return NULL;
+    l = low == Py_None ? h / 4 : l;
+    if (h < l || l < 0)
+        return PyErr_Format(PyExc_ValueError,
+                            "high (%zd) must be >= low (%zd) must be >= 0", h,
+                            l);
+    t->high = h;
+    t->low = l;
+    return none_unless(stream_flow(t));
+}
+
+static PyObject *transport_get_limits(struct transport *t,
+                                      PyObject *Py_UNUSED(ignored))
+{
+    return Py_BuildValue("(nn)", (Py_ssize_t)t->low, (Py_ssize_t)t->high);
+}
+
+static PyObject *transport_get_size(struct transport *t,
+                                    PyObject *Py_UNUSED(ignored))
+{
+    return PyLong_FromSize_t(t->overflow_len);
+}
+
+/* -------------------------------------------------------------- reading */
+
+static PyObject *transport_pause_reading(struct transport *t,
+                                         PyObject *Py_UNUSED(ignored))
+{
+    if (!t->closing)
+        t->paused = true;
+    Py_RETURN_NONE;
+}
+
+static PyObject *transport_resume_reading(struct transport *t,
+                                          PyObject *Py_UNUSED(ignored))
+{
+    if (t->paused && !t->closing) {
+        t->paused = false;
+        endpoint_again(&t->ep); /* what came meanwhile raised its event */
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *transport_is_reading(struct transport *t,
+                                      PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(!t->closing && !t->paused && !t->eof_received);
+}
+
+/* -------------------------------------------------------------- closing */
+
+static PyObject *transport_close(struct transport *t,
+                                 PyObject *Py_UNUSED(ignored))
+{
+    if (!t->closing)
+        stream_close(t);
+    Py_RETURN_NONE;
+}
+
+static PyObject *transport_abort(struct transport *t,
+                                 PyObject *Py_UNUSED(ignored))
+{
+    stream_abort(t, Py_None);
+    Py_RETURN_NONE;
+}
+
+static PyObject *transport_is_closing(struct transport *t,
+                                      PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(t->closing);
+}
+
+static PyObject *transport_lost(struct transport *t, PyObject *exc)
+{
+    PyObject *protocol = t->protocol, *result;
+
+    if (!protocol)
+        Py_RETURN_NONE;
+    t->protocol = NULL;
+    Py_CLEAR(t->data_received);
+    result = PyObject_CallMethodOneArg(protocol, names.connection_lost, exc);
+    Py_DECREF(protocol);
+    return result;
+}
+
+/* ------------------------------------------------------------ protocols */
+
+static PyObject *transport_set_protocol(struct transport *t,
+                                        PyObject *protocol)
+{
+    return none_unless(stream_set_protocol(t, protocol));
+}
+
+static PyObject *transport_get_protocol(struct transport *t,
+                                        PyObject *Py_UNUSED(ignored))
+{
+    return Py_NewRef(t->protocol ? t->protocol : Py_None);
+}
+
+/* ---------------------------------------------------------- information */
+
+static PyObject *make_socket(struct transport *t)
+{
+    PyObject *module, *result = NULL;
+
+    if (t->socket)
+        return Py_NewRef(t->socket);
+    if ((module = PyImport_ImportModule("ustack.aio.sock")))
+        result = PyObject_CallMethod(module, "TransportSocket", "O", t);
+    Py_XDECREF(module);
+    t->socket = Py_XNewRef(result);
+    return result;
+}
+
+static PyObject *transport_get_extra_info(struct transport *t, PyObject *args)
+{
+    const char *name;
+    PyObject *fallback = Py_None;
+
+    if (!PyArg_ParseTuple(args, "s|O:get_extra_info", &name, &fallback))
+        return NULL;
+    if (strcmp(name, "peername") == 0)
+        return address_tuple(&t->remote, t->remote_port);
+    if (strcmp(name, "sockname") == 0)
+        return address_tuple(&t->local, t->local_port);
+    if (strcmp(name, "socket") == 0)
+        return make_socket(t);
+    return Py_NewRef(fallback);
+}
+
+static PyObject *transport_getopt(struct transport *t, PyObject *arg)
+{
+    int64_t value = 0;
+    int opt = (int)PyLong_AsLong(arg), err = -EBADF;
+
+    if (opt == -1 && PyErr_Occurred())
+        return NULL;
+    if (t->ep.handle) {
+        ust_worker_lock(t->ep.disp->worker);
+        err = ust_getopt(t->ep.disp->engine, t->ep.handle, opt, &value);
+        ust_worker_unlock(t->ep.disp->worker);
+    }
+    return err < 0 ? raise_os_error(err) : PyLong_FromLongLong(value);
+}
+
+static PyObject *transport_setopt(struct transport *t, PyObject *args)
+{
+    long long value;
+    int opt, err = -EBADF;
+
+    if (!PyArg_ParseTuple(args, "iL:_setopt", &opt, &value))
+        return NULL;
+    if (t->ep.handle) {
+        ust_worker_lock(t->ep.disp->worker);
+        err = ust_setopt(t->ep.disp->engine, t->ep.handle, opt, value);
+        ust_worker_unlock(t->ep.disp->worker);
+    }
+    return err < 0 ? raise_os_error(err) : none_unless(0);
+}
+
+static PyObject *transport_repr(struct transport *t)
+{
+    PyObject *peer = address_tuple(&t->remote, t->remote_port), *text;
+    const char *state = t->waiter        ? "connecting"
+                        : !t->ep.handle  ? "closed"
+                        : t->closing     ? "closing"
+                        : t->paused      ? "paused"
+                                         : "open";
+
+    if (!peer)
+        return NULL;
+    text = PyUnicode_FromFormat("<ustack.aio.Transport %s peer=%R buffered=%zu>",
+                                state, peer, t->overflow_len);
+    Py_DECREF(peer);
+    return text;
+}
+
+/* ----------------------------------------------------------------- type */
+
+static int transport_traverse(struct transport *t, visitproc visit, void *arg)
+{
+    Py_VISIT(t->protocol);
+    Py_VISIT(t->data_received);
+    Py_VISIT(t->waiter);
+    Py_VISIT(t->socket);
+    return endpoint_traverse(&t->ep, visit, arg);
+}
+
+static int transport_clear(struct transport *t)
+{
+    Py_CLEAR(t->protocol);
+    Py_CLEAR(t->data_received);
+    Py_CLEAR(t->waiter);
+    Py_CLEAR(t->socket);
+    endpoint_clear(&t->ep);
+    return 0;
+}
+
+static void transport_dealloc(struct transport *t)
+{
+    PyObject_GC_UnTrack(t);
+    if (t->ep.weakrefs)
+        PyObject_ClearWeakRefs((PyObject *)t);
+    stream_drop_overflow(t);
+    transport_clear(t);
+    Py_TYPE(t)->tp_free((PyObject *)t);
+}
+
+#define METHOD(name, flags, doc) \
+    {#name, (PyCFunction)(void (*)(void))transport_##name, flags, doc}
+
+static PyMethodDef transport_methods[] = {
+    METHOD(write, METH_O, "Send bytes or a contiguous buffer, now or later."),
+    METHOD(writelines, METH_O, "Send each of an iterable of buffers."),
+    METHOD(write_eof, METH_NOARGS, "Send FIN after what was written."),
+    METHOD(can_write_eof, METH_NOARGS, "True: TCP has a half close."),
+    METHOD(pause_reading, METH_NOARGS, "Stop data_received; idempotent."),
+    METHOD(resume_reading, METH_NOARGS, "Resume data_received."),
+    METHOD(is_reading, METH_NOARGS, "Whether data_received may be called."),
+    METHOD(close, METH_NOARGS, "Send what is buffered, then FIN."),
+    METHOD(abort, METH_NOARGS, "Reset the connection."),
+    METHOD(is_closing, METH_NOARGS, "Whether close or abort has begun."),
+    METHOD(set_protocol, METH_O, "Give later callbacks to another protocol."),
+    METHOD(get_protocol, METH_NOARGS, "The protocol, None after the end."),
+    METHOD(get_extra_info, METH_VARARGS,
+           "peername, sockname or socket; else the default."),
+    {"set_write_buffer_limits",
+     (PyCFunction)(void (*)(void))transport_set_limits,
+     METH_VARARGS | METH_KEYWORDS,
+     "set_write_buffer_limits(high=None, low=None), in bytes."},
+    {"get_write_buffer_limits", (PyCFunction)transport_get_limits,
+     METH_NOARGS, "(low, high) in bytes."},
+    {"get_write_buffer_size", (PyCFunction)transport_get_size, METH_NOARGS,
+     "Bytes that the stack's send buffer had no room for."},
+    {"_connection_lost", (PyCFunction)transport_lost, METH_O, NULL},
+    {"_getopt", (PyCFunction)transport_getopt, METH_O, NULL},
+    {"_setopt", (PyCFunction)transport_setopt, METH_VARARGS, NULL},
+    {0},
+};
+
+PyTypeObject transport_type = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "ustack._aio.Transport",
+    .tp_doc = "A TCP connection of the stack as an asyncio transport.",
+    .tp_basicsize = sizeof(struct transport),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .tp_dealloc = (destructor)transport_dealloc,
+    .tp_traverse = (traverseproc)transport_traverse,
+    .tp_clear = (inquiry)transport_clear,
+    .tp_weaklistoffset = offsetof(struct transport, ep.weakrefs),
+    .tp_repr = (reprfunc)transport_repr,
+    .tp_methods = transport_methods,
+};
