@@ -36,6 +36,8 @@ void flowtable_init(struct flowtable *ft, struct flow_slot *slots,
 int flowtable_insert(struct flowtable *ft, uint32_t hash, uint32_t value);
 /* Removes the entry with this hash and value; 0, or -1 if there is none. */
 int flowtable_remove(struct flowtable *ft, uint32_t hash, uint32_t value);
+/* 0, or the number of the first invariant that does not hold. */
+int flowtable_check(const struct flowtable *ft);
 
 static inline uint32_t flowtable_probe(const struct flowtable *ft,
                                        uint32_t hash, uint32_t i)

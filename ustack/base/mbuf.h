@@ -59,6 +59,7 @@ struct mbuf {
     uint8_t gso_type;     /* enum mbuf_gso */
     uint8_t iface;
     uint32_t rss_hash;
+    uint32_t pad[2];      /* to 64 bytes: one cache line, and a shift to index */
 };
 
 /* Makes the nth allocation of an engine fail: see ust_engine_fail_alloc(). */
@@ -118,6 +119,9 @@ void mbuf_trim_to(struct mbuf_pool *pool, struct mbuf *m, uint32_t len);
 /* Internet checksum (unfolded) over [off, off+len) of a frame. */
 uint64_t mbuf_checksum(const struct mbuf_pool *pool, const struct mbuf *m,
                        size_t off, size_t len, uint64_t sum);
+/* Walks the pool: 0, or the number of the first invariant that does not hold,
+ * of which B3 is not looked at. */
+int mbuf_pool_check(const struct mbuf_pool *pool);
 
 static inline struct mbuf *mbuf_at(const struct mbuf_pool *pool, uint32_t i)
 {

@@ -7,6 +7,7 @@
  *
  *  W1  a node is linked in exactly one slot, or its deadline is UST_NEVER
  *  W2  count is the number of linked nodes
+ *  W3  what stands before resume in the slot of tick is due after scanned
  *
  * Deadlines beyond the last level (about 78 hours) wait in its farthest slot
  * and are filed again when it comes round.
@@ -32,7 +33,9 @@ struct wheel {
     struct wheel_node *nodes;
     uint32_t n_nodes;
     uint32_t count;       /* armed timers */
+    uint32_t resume;      /* where wheel_pop() goes on looking, or NONE */
     uint64_t tick;        /* every slot before this tick has been emptied */
+    uint64_t scanned;     /* ns: the now of the last look at this tick's slot */
     uint32_t slot[WHEEL_LEVELS * WHEEL_SLOTS];         /* first node or NONE */
     uint64_t used[WHEEL_LEVELS][WHEEL_SLOTS / 64];     /* non-empty slots */
 };
@@ -51,6 +54,8 @@ uint32_t wheel_pop(struct wheel *w, uint64_t now);
  * time: when wheel_pop() is worth calling again. UINT64_MAX: nothing armed.
  * Exact when the next deadline lies in the first level. */
 uint64_t wheel_next(const struct wheel *w);
+/* 0, or the number of the first invariant that does not hold. */
+int wheel_check(const struct wheel *w);
 
 static inline bool wheel_armed(const struct wheel *w, uint32_t id)
 {
