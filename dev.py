@@ -21,7 +21,6 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -30,11 +29,10 @@ BUILD = ROOT / "build"
 LOG = BUILD / "dev.log"
 OLDEST = (3, 11)
 
-Target = Callable[[list], int]
 TARGETS: dict = {}
 
 
-def target(function: Target) -> Target:
+def target(function: Callable) -> Callable:
     """Make a function a target; its docstring is its help."""
     TARGETS[function.__name__] = function
     return function
@@ -76,19 +74,15 @@ def test(args: list[str]) -> int:
 @target
 def lint(args: list[str]) -> int:
     """ruff, mypy --strict, clang-format, clang-tidy and the three laws of ARCHITECTURE.md"""
-    prepare("lint")
-    failed = [name for name, *commands in lint_steps() if not passes(name, commands)]
-    say("lint: " + (f"failed: {', '.join(failed)}" if failed else "clean"))
-    return 1 if failed else 0
+    prepare("lint", engine=False)
+    return call([sys.executable, "tools/lint.py"])
 
 
 @target
 def fmt(args: list[str]) -> int:
     """put Python and C into the one layout"""
-    prepare("lint")
-    call([tool("ruff"), "check", "--quiet", "--fix-only", "--select", "I", "."])
-    call([tool("ruff"), "format", "--quiet", "."])
-    return call([tool("clang-format"), "-i", *c_files()])
+    prepare("lint", engine=False)
+    return call([sys.executable, "tools/lint.py", "--fix"])
 
 
 @target
@@ -131,8 +125,10 @@ def clean(args: list[str]) -> int:
 # ------------------------------------------------------------------------- a place to work in
 
 
-def prepare(*extras: str) -> None:
+def prepare(*extras: str, engine: bool = True) -> None:
     """Enter the virtual environment, with these extras installed and the extension built.
+
+    engine: False leaves the extension alone.
 
     May replace this process by another Python; what follows then runs there.
     """
@@ -140,7 +136,9 @@ def prepare(*extras: str) -> None:
     check_version()
     enter_venv()
     worked = install(extras)
-    worked = build_extension() or worked
+    if engine:
+        worked = build_extension() or worked
+        worked = link_project() or worked
     if worked:
         say(f"ready in {time.monotonic() - started:.1f} s")
 
@@ -172,7 +170,7 @@ def enter_venv() -> None:
 
 def make_venv() -> None:
     """Create .venv, replacing one that does not work."""
-    if not (find_spec("venv") and find_spec("ensurepip")):
+    if not works([sys.executable, "-c", "import venv, ensurepip; ensurepip.version()"]):
         require("python3-venv is missing", [apt_python("venv")])
     check_toolchain()
     say("first run: making .venv, then building the C engine ...")
@@ -183,38 +181,47 @@ def install(extras: tuple) -> bool:
     """Install what pyproject.toml asks for. Returns whether there was anything to do."""
     import tomllib
 
-    text = (ROOT / "pyproject.toml").read_bytes()
-    project = tomllib.loads(text.decode())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     wanted = {
         "project": project["build-system"]["requires"] + project["project"]["dependencies"],
         **{extra: project["project"]["optional-dependencies"][extra] for extra in extras},
     }
-    marker = Path(sys.prefix) / "ustack-dev.json"
-    have = json.loads(marker.read_text()) if marker.exists() else {}
+    have = read_state()
     missing = [name for name in wanted if have.get(name) != wanted[name]]
-    if missing:
-        requirements = [line for name in missing for line in wanted[name]]
-        say("installing " + ", ".join(r.split(">")[0].split("=")[0] for r in requirements))
-        logged([*PIP, *requirements])
-    scripts = hashlib.sha256(text + (ROOT / "setup.py").read_bytes()).hexdigest()
-    if have.get("scripts") != scripts:
-        link_project()
-    elif not missing:
+    if not missing:
         return False
-    marker.write_text(json.dumps({**have, **wanted, "scripts": scripts}, indent=1))
+    requirements = list(dict.fromkeys(line for name in missing for line in wanted[name]))
+    say("installing " + ", ".join(r.split(">")[0].split("=")[0] for r in requirements))
+    logged([*PIP, *requirements])
+    write_state(wanted)
+    return True
+
+
+def link_project() -> bool:
+    """Install ustack itself as an editable package. Returns whether there was anything to do."""
+    files = [(ROOT / name).read_bytes() for name in ("pyproject.toml", "setup.py")]
+    scripts = {"link": str(ROOT), "scripts": hashlib.sha256(b"".join(files)).hexdigest()}
+    if scripts.items() <= read_state().items():
+        return False
+    command = [*PIP, "--no-build-isolation", "--no-deps", "--editable", str(ROOT)]
+    with locked():
+        logged(command, {"USTACK_PREBUILT": "1"})
+    write_state(scripts)
     return True
 
 
 PIP = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+STATE = Path(sys.prefix) / "ustack-dev.json"
 
 
-def link_project() -> None:
-    """Install ustack itself as an editable package, which builds the extension, too."""
-    check_toolchain()
-    with locked():
-        made_from = fingerprint()
-        logged([*PIP, "--no-build-isolation", "--no-deps", "--editable", str(ROOT)])
-        built_marker().write_text(made_from)
+def read_state() -> dict:
+    """Return what this virtual environment has been given so far."""
+    return json.loads(STATE.read_text()) if STATE.exists() else {}
+
+
+def write_state(news: dict) -> None:
+    """Remember what this virtual environment has been given."""
+    STATE.write_text(json.dumps({**read_state(), **news}, indent=1))
 
 
 # ------------------------------------------------------------------------------- the extension
@@ -350,42 +357,7 @@ def sanitizer_library(name: str) -> str:
     return os.path.realpath(path)
 
 
-# ------------------------------------------------------------------------------ lint and wheels
-
-
-def lint_steps() -> Iterator[tuple]:
-    """Yield what lint checks: a name, then command lines, which may run side by side."""
-    yield "ruff check", [tool("ruff"), "check", "."]
-    yield "ruff format", [tool("ruff"), "format", "--check", "."]
-    yield "mypy", [tool("mypy")]
-    yield "clang-format", [tool("clang-format"), "--dry-run", "-Werror", *c_files()]
-    if shutil.which("clang-tidy"):
-        yield "clang-tidy", *tidy_commands()
-    else:
-        say("lint: clang-tidy: skipped, it is not installed")
-    for law in ("1", "2", "3"):
-        yield f"law {law}", [sys.executable, "tools/laws.py", law]
-
-
-def tidy_commands() -> Iterator[list]:
-    """Yield a clang-tidy for each core, with a share of the C sources."""
-    sources = [path for path in c_files() if path.endswith(".c")]
-    flags = ["-std=gnu11", "-Iustack", "-I" + sysconfig.get_path("include")]
-    cores = os.cpu_count() or 1
-    for share in range(min(cores, len(sources))):
-        yield ["clang-tidy", "--quiet", *sources[share::cores], "--", *flags]
-
-
-def passes(name: str, commands: list) -> bool:
-    """Run one step of lint; its output is shown if it fails."""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    running = [subprocess.Popen(command, cwd=ROOT, **pipes) for command in commands]
-    output = [process.communicate()[0] for process in running]
-    failed = any(process.returncode for process in running)
-    say(f"lint: {name}: {'FAILED' if failed else 'ok'}")
-    if failed:
-        print("".join(output).rstrip(), flush=True)
-    return not failed
+# ------------------------------------------------------------------------------ ----- wheels
 
 
 def try_wheel(wheel: Path) -> int:
@@ -402,12 +374,6 @@ def try_wheel(wheel: Path) -> int:
     status = call([str(place / "bin" / "ustack"), "--version"], {"PYTHONPATH": ""})
     say("dist: the wheel " + ("does not work" if status else "installs and runs"))
     return status
-
-
-def c_files() -> list[str]:
-    """Return all C files that people wrote."""
-    places = (ROOT / "ustack", ROOT / "tests")
-    return sorted(str(p) for place in places for p in place.rglob("*.[ch]"))
 
 
 # ------------------------------------------------------------------------------ small machinery
@@ -461,8 +427,10 @@ def logged(command: list[str], env: dict | None = None) -> None:
         log.write(f"$ {' '.join(command)}\n{done.stdout}\n")
     if done.returncode:
         lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
-        errors = [line for line in lines if "error" in line.lower()] or lines or ["no output"]
-        stop(f"{errors[0]}\nustack: that was: {' '.join(command)}; all of it: {LOG}", 1)
+        pip_says = "error: subprocess-exited-with-error"
+        errors = [line for line in lines if "error:" in line.lower() and line != pip_says]
+        first = (errors or lines or ["no output"])[0]
+        stop(f"{first}\nustack: that was: {' '.join(command)}; all of it: {LOG}", 1)
 
 
 @contextlib.contextmanager

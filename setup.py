@@ -64,4 +64,9 @@ def fresh(obj: str, key: str) -> bool:
         return False
 
 
-setup(cffi_modules=["ustack/_build.py:ffi"], cmdclass={"build_ext": BuildExt})
+# dev.py has built the extension in place when it links the package into an environment.
+prebuilt = os.environ.get("USTACK_PREBUILT") == "1"
+setup(
+    cffi_modules=[] if prebuilt else ["ustack/_build.py:ffi"],
+    cmdclass={"build_ext": BuildExt},
+)

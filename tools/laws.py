@@ -71,7 +71,8 @@ def law_1() -> list[str]:
 
 def compile_pure(source: Path, output: str) -> None:
     """Compile one file in the way that makes its symbols tell the truth."""
-    run([os.environ.get("CC", "cc"), *CFLAGS, "-c", str(source), "-o", output])
+    compiler = [os.environ.get("CC", "cc"), *CFLAGS, f"-I{PACKAGE}"]
+    run([*compiler, "-c", str(source), "-o", output])
 
 
 def impurities(nm: str) -> Iterator[str]:
