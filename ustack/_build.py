@@ -4,14 +4,15 @@
 The cdef is ustack.h itself without its preprocessor lines, so that C and Python cannot drift
 apart; the sources are every .c file below this directory. setup.py runs this file.
 
-USTACK_CFLAGS is appended to the compiler's flags, and its -fsanitize=… to the linker's.
-USTACK_DEBUG=1 builds with assertions and without the flags that CPython was built with.
-USTACK_LTO=0 leaves link-time optimisation out, which makes rebuilding faster.
+USTACK_CFLAGS is appended to the flags. USTACK_DEBUG=1 builds with assertions and without the flags
+that CPython was built with. USTACK_LTO=0 leaves link-time optimisation out, which only gcc does
+without help.
 """
 
 import os
 import re
 import shlex
+import sysconfig
 from pathlib import Path
 
 from cffi import FFI
@@ -43,8 +44,12 @@ def headers() -> list[str]:
 def flags() -> tuple[list[str], list[str]]:
     """Return the flags for the compiler and for the linker."""
     extra = shlex.split(os.environ.get("USTACK_CFLAGS", ""))
-    compile_args = WARNINGS + (DEBUG if os.environ.get("USTACK_DEBUG") == "1" else RELEASE)
-    return compile_args + extra, [flag for flag in extra if flag.startswith("-fsanitize")]
+    if os.environ.get("USTACK_DEBUG") == "1":
+        return WARNINGS + DEBUG + extra, [f for f in extra if f.startswith("-fsanitize")]
+    compiler = os.environ.get("CC") or sysconfig.get_config_var("CC")
+    lto = "gcc" in compiler and os.environ.get("USTACK_LTO") != "0"
+    optimise = [*RELEASE, "-flto=auto"] if lto else RELEASE
+    return WARNINGS + optimise + extra, optimise + extra
 
 
 ffi = FFI()
