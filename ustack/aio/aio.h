@@ -4,7 +4,9 @@
  *   dispatcher.c  gives the engine its turn; calls back once a burst
  *   listener.c    accepts connections
  *   transport.c   the asyncio.Transport surface: methods and attributes
- *   stream.c      one connection's life: open, bytes in, bytes out, loss
+ *   endpoint.c    what both are: a handle and the references behind it
+ *   stream.c      one connection's life: open, bytes in, loss
+ *   write.c       its bytes out, and flow control
  *   module.c      ustack._aio
  *
  * Threads. Everything here runs in the loop's thread and holds the GIL, but
@@ -23,7 +25,7 @@
 
 #include <stdbool.h>
 
-#include "../ustack.h"
+#include "../worker.h"
 
 struct dispatcher;
 
@@ -54,6 +56,17 @@ struct dispatcher {
     bool polling;
     struct ust_event batch[UST_MAX_BURST];
 };
+
+/* Take the worker's lock: false once the stack is closed. */
+static inline bool enter(struct dispatcher *d)
+{
+    return d->worker && worker_enter(d->worker);
+}
+
+static inline void leave(struct dispatcher *d)
+{
+    ust_worker_unlock(d->worker);
+}
 
 struct chunk { /* bytes that the engine had no room for */
     struct chunk *next;
@@ -90,7 +103,7 @@ struct names { /* interned */
 extern struct names names;
 extern PyObject *protocol_class; /* asyncio.Protocol */
 
-/* dispatcher.c */
+/* endpoint.c */
 void endpoint_init(struct endpoint *ep, struct dispatcher *d,
                    PyObject *factory);
 /* The engine knows ep from now on as h. Call with the worker's lock held. */
@@ -99,6 +112,11 @@ void endpoint_register(struct endpoint *ep, ust_handle h);
 void endpoint_forget(struct endpoint *ep, bool abort);
 /* Serve ep in the next round whether or not the engine reports it. */
 void endpoint_again(struct endpoint *ep);
+struct endpoint *endpoint_pop_again(struct dispatcher *d);
+/* From live to gone; the engine is not told. */
+void endpoint_unlink(struct endpoint *ep);
+/* Between bursts only. */
+void endpoint_drop_gone(struct dispatcher *d);
 int endpoint_traverse(struct endpoint *ep, visitproc visit, void *arg);
 void endpoint_clear(struct endpoint *ep);
 
@@ -113,16 +131,26 @@ int stream_make_protocol(struct transport *t);
 int stream_made(struct transport *t);
 int stream_event(struct transport *t, const struct ust_event *ev);
 int stream_set_protocol(struct transport *t, PyObject *protocol);
-int stream_write(struct transport *t, PyObject *data);
-int stream_flow(struct transport *t);
-void stream_shutdown(struct transport *t);
 void stream_close(struct transport *t);
 /* Drops the connection with RST; connection_lost(exc) follows. */
 void stream_abort(struct transport *t, PyObject *exc);
-void stream_drop_overflow(struct transport *t);
+/* The same, with an OSError of the negative errno. 0. */
+int stream_lost(struct transport *t, int64_t err);
+/* Calls protocol.method(arg), arg NULL for none. */
+int call_protocol(struct transport *t, PyObject *method, PyObject *arg,
+                  const char *what);
 /* A callback of t (or of a listener) raised: tell the loop, abort t. */
 int callback_failed(struct dispatcher *d, struct transport *t,
                     const char *what);
+
+/* write.c, the same */
+int stream_write(struct transport *t, PyObject *data);
+/* The engine has room again. */
+int stream_drain(struct transport *t);
+/* pause_writing() or resume_writing(), when a limit has been crossed. */
+int stream_flow(struct transport *t);
+void stream_shutdown(struct transport *t);
+void stream_drop_overflow(struct transport *t);
 
 /* module.c */
 PyObject *os_error(int64_t err); /* an OSError of -err, not raised */

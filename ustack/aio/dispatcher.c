@@ -9,117 +9,10 @@
  *
  * Always: batch[at..n_batch) is not yet delivered. A callback that raises
  * KeyboardInterrupt leaves it so, and the next poll() goes on there.
- * Not here: when to sleep; see loop.py.                                     */
+ * Not here: when to sleep; see loop.py.                                    */
 #include "aio.h"
 
-/* ------------------------------------------------------------ endpoints */
-
-void endpoint_init(struct endpoint *ep, struct dispatcher *d,
-                   PyObject *factory)
-{
-    ep->disp = (struct dispatcher *)Py_NewRef((PyObject *)d);
-    ep->factory = Py_XNewRef(factory);
-}
-
-void endpoint_register(struct endpoint *ep, ust_handle h)
-{
-    struct dispatcher *d = ep->disp;
-
-    ep->handle = h;
-    ust_set_user(d->engine, h, (uint64_t)(uintptr_t)ep);
-    Py_INCREF(ep);
-    ep->prev = NULL;
-    ep->next = d->live;
-    if (d->live)
-        d->live->prev = ep;
-    d->live = ep;
-}
-
-static void move_to_gone(struct endpoint *ep)
-{
-    struct dispatcher *d = ep->disp;
-
-    if (ep->prev)
-        ep->prev->next = ep->next;
-    else
-        d->live = ep->next;
-    if (ep->next)
-        ep->next->prev = ep->prev;
-    ep->prev = NULL;
-    ep->next = d->gone;
-    d->gone = ep;
-    ep->handle = 0;
-}
-
-void endpoint_forget(struct endpoint *ep, bool abort)
-{
-    struct dispatcher *d = ep->disp;
-
-    if (!ep->handle)
-        return;
-    ust_worker_lock(d->worker);
-    ust_set_user(d->engine, ep->handle, 0);
-    if (abort)
-        ust_abort(d->engine, ep->handle);
-    else
-        ust_close(d->engine, ep->handle);
-    ust_worker_unlock(d->worker);
-    move_to_gone(ep);
-}
-
-void endpoint_again(struct endpoint *ep)
-{
-    struct dispatcher *d = ep->disp;
-
-    if (ep->on_again)
-        return;
-    ep->on_again = true;
-    ep->again_next = NULL;
-    if (d->again_first)
-        d->again_last->again_next = ep;
-    else
-        d->again_first = ep;
-    d->again_last = ep;
-    Py_INCREF(ep);
-}
-
-static struct endpoint *pop_again(struct dispatcher *d)
-{
-    struct endpoint *ep = d->again_first;
-
-    d->again_first = ep->again_next;
-    ep->on_again = false;
-    return ep;
-}
-
-int endpoint_traverse(struct endpoint *ep, visitproc visit, void *arg)
-{
-    Py_VISIT(ep->disp);
-    Py_VISIT(ep->factory);
-    return 0;
-}
-
-void endpoint_clear(struct endpoint *ep)
-{
-    Py_CLEAR(ep->factory);
-    /* The engine still holds our address: only a dying dispatcher, which
-     * clears the handles, can get here with one. */
-    if (!ep->handle)
-        Py_CLEAR(ep->disp);
-}
-
 /* --------------------------------------------------------------- rounds */
-
-static void drop_gone(struct dispatcher *d)
-{
-    struct endpoint *ep;
-
-    while ((ep = d->gone)) {
-        d->gone = ep->next;
-        ep->next = NULL;
-        Py_DECREF(ep);
-    }
-}
 
 /* Endpoints that asked for another turn come first: events that need no
  * engine. Their references are those of the list live. */
@@ -128,7 +21,7 @@ static void gather_again(struct dispatcher *d)
     struct endpoint *ep;
 
     while (d->again_first && d->n_batch < UST_MAX_BURST) {
-        ep = pop_again(d);
+        ep = endpoint_pop_again(d);
         if (ep->handle)
             d->batch[d->n_batch++] = (struct ust_event){
                 .handle = ep->handle,
@@ -144,20 +37,21 @@ static void gather(struct dispatcher *d, uint64_t idle_ns)
 {
     ust_time end = 0;
 
-    drop_gone(d);
+    endpoint_drop_gone(d);
     d->at = d->n_batch = 0;
     gather_again(d);
     Py_BEGIN_ALLOW_THREADS
     if (idle_ns)
         end = ust_worker_now() + idle_ns;
-    do {
-        ust_worker_lock(d->worker);
+    while (enter(d)) {
         ust_worker_flush(d->worker);
         ust_worker_rx(d->worker);
         d->n_batch += ust_engine_events(d->engine, d->batch + d->n_batch,
                                         UST_MAX_BURST - d->n_batch);
-        ust_worker_unlock(d->worker);
-    } while (!d->n_batch && end && ust_worker_now() < end);
+        leave(d);
+        if (d->n_batch || ust_worker_now() >= end)
+            break;
+    }
     Py_END_ALLOW_THREADS
 }
 
@@ -206,12 +100,11 @@ static long run_rounds(struct dispatcher *d, long max_rounds, uint64_t idle_ns)
 
 static void flush(struct dispatcher *d)
 {
-    if (!d->worker)
-        return;
     Py_BEGIN_ALLOW_THREADS
-    ust_worker_lock(d->worker);
-    ust_worker_flush(d->worker);
-    ust_worker_unlock(d->worker);
+    if (enter(d)) {
+        ust_worker_flush(d->worker);
+        leave(d);
+    }
     Py_END_ALLOW_THREADS
 }
 
@@ -241,43 +134,41 @@ static PyObject *dispatcher_poll(struct dispatcher *d, PyObject *args)
     flush(d);
     d->polling = false;
     if (d->at == d->n_batch)
-        drop_gone(d);
+        endpoint_drop_gone(d);
     return n < 0 ? NULL : PyLong_FromLong(n);
 }
 
-/* Seconds until the engine's next deadline; -1 for never. */
-static double seconds_to_deadline(struct dispatcher *d)
+/* Arms the descriptor: until when to sleep, 0 for not at all. */
+static ust_time arm(struct dispatcher *d)
 {
-    ust_time now, deadline;
+    ust_time until = 0;
 
-    ust_worker_lock(d->worker);
-    deadline = ust_engine_deadline(d->engine);
-    ust_worker_unlock(d->worker);
-    now = ust_worker_now();
-    if (deadline == UINT64_MAX)
-        return -1;
-    return deadline > now ? (double)(deadline - now) / 1e9 : 0;
+    if (d->at < d->n_batch || d->again_first || !enter(d))
+        return 0;
+    if (!ust_worker_arm(d->worker))
+        until = ust_worker_deadline(d->worker);
+    leave(d);
+    return until;
 }
 
 static PyObject *dispatcher_sleep(struct dispatcher *d,
                                   PyObject *Py_UNUSED(ignored))
 {
-    double seconds;
+    ust_time now, until = arm(d);
 
-    if (is_detached(d))
-        return NULL;
-    if (d->at < d->n_batch || d->again_first || ust_worker_arm(d->worker))
-        return PyFloat_FromDouble(0);
-    if ((seconds = seconds_to_deadline(d)) < 0)
+    if (until == UINT64_MAX)
         Py_RETURN_NONE;
-    return PyFloat_FromDouble(seconds);
+    now = ust_worker_now();
+    return PyFloat_FromDouble(until > now ? (double)(until - now) / 1e9 : 0);
 }
 
 static PyObject *dispatcher_wake(struct dispatcher *d,
                                  PyObject *Py_UNUSED(ignored))
 {
-    if (d->worker)
+    if (enter(d)) {
         ust_worker_disarm(d->worker);
+        leave(d);
+    }
     Py_RETURN_NONE;
 }
 
@@ -306,18 +197,19 @@ static PyObject *dispatcher_bind(struct dispatcher *d, PyObject *args)
     struct ust_addr addr;
     uint16_t port;
     struct endpoint *ep;
-    ust_handle h;
+    ust_handle h = -EBADF;
 
     if (!PyArg_ParseTuple(args, "SHO:bind", &addr_bytes, &port, &factory) ||
         parse_address(addr_bytes, &addr) < 0 || is_detached(d) ||
         !(ep = (struct endpoint *)PyType_GenericAlloc(&listener_type, 0)))
         return NULL;
     endpoint_init(ep, d, factory);
-    ust_worker_lock(d->worker);
-    h = bound_socket(d, &addr, port);
-    if (h > 0)
-        endpoint_register(ep, h);
-    ust_worker_unlock(d->worker);
+    if (enter(d)) {
+        h = bound_socket(d, &addr, port);
+        if (h > 0)
+            endpoint_register(ep, h);
+        leave(d);
+    }
     if (h > 0)
         return (PyObject *)ep;
     Py_DECREF(ep);
@@ -350,7 +242,7 @@ static PyObject *dispatcher_connect(struct dispatcher *d, PyObject *args)
     struct ust_addr local_addr;
     struct transport *t;
     uint16_t remote_port, local_port = 0;
-    ust_handle h;
+    ust_handle h = -EBADF;
 
     if (!PyArg_ParseTuple(args, "SHOO|SH:connect", &remote, &remote_port,
                           &factory, &waiter, &local, &local_port) ||
@@ -363,9 +255,10 @@ static PyObject *dispatcher_connect(struct dispatcher *d, PyObject *args)
         Py_DECREF(t);
         return NULL;
     }
-    ust_worker_lock(d->worker);
-    h = start_connect(t, local ? &local_addr : NULL, local_port);
-    ust_worker_unlock(d->worker);
+    if (enter(d)) {
+        h = start_connect(t, local ? &local_addr : NULL, local_port);
+        leave(d);
+    }
     if (h > 0)
         return (PyObject *)t;
     Py_DECREF(t);
@@ -383,7 +276,7 @@ static PyObject *dispatcher_detach(struct dispatcher *d,
     d->worker = NULL;
     d->engine = NULL;
     if (!d->polling)
-        drop_gone(d);
+        endpoint_drop_gone(d);
     Py_RETURN_NONE;
 }
 
@@ -447,10 +340,10 @@ static int dispatcher_clear(struct dispatcher *d)
 {
     d->worker = NULL;
     while (d->live)
-        move_to_gone(d->live);
+        endpoint_unlink(d->live);
     while (d->again_first)
-        Py_DECREF(pop_again(d));
-    drop_gone(d);
+        Py_DECREF(endpoint_pop_again(d));
+    endpoint_drop_gone(d);
     Py_CLEAR(d->loop);
     Py_CLEAR(d->owner);
     Py_CLEAR(d->call_soon);

@@ -13,13 +13,14 @@ static int accept_one(struct endpoint *ep, struct transport *t)
     struct dispatcher *d = ep->disp;
     ust_handle h;
 
-    ust_worker_lock(d->worker);
+    if (!enter(d))
+        return -EBADF;
     h = ust_accept(d->engine, ep->handle);
     if (h > 0) {
         ust_setopt(d->engine, h, UST_OPT_NODELAY, 1);
         endpoint_register(&t->ep, h);
     }
-    ust_worker_unlock(d->worker);
+    leave(d);
     return h > 0 ? 0 : (int)h;
 }
 
@@ -57,10 +58,9 @@ static PyObject *listener_listen(struct endpoint *ep, PyObject *arg)
 
     if (backlog == -1 && PyErr_Occurred())
         return NULL;
-    if (ep->handle) {
-        ust_worker_lock(ep->disp->worker);
+    if (ep->handle && enter(ep->disp)) {
         err = ust_listen(ep->disp->engine, ep->handle, (int)backlog);
-        ust_worker_unlock(ep->disp->worker);
+        leave(ep->disp);
     }
     if (err < 0)
         return raise_os_error(err);
@@ -80,11 +80,10 @@ static PyObject *listener_sockname(struct endpoint *ep, void *closure)
     uint16_t local_port, remote_port;
     int err = -EBADF;
 
-    if (ep->handle) {
-        ust_worker_lock(ep->disp->worker);
+    if (ep->handle && enter(ep->disp)) {
         err = ust_names(ep->disp->engine, ep->handle, &local, &local_port,
                         &remote, &remote_port);
-        ust_worker_unlock(ep->disp->worker);
+        leave(ep->disp);
     }
     return err < 0 ? raise_os_error(err) : address_tuple(&local, local_port);
 }

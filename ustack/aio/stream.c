@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* One connection's life: open, bytes in, bytes out, end of stream, loss.
+/* One connection's life: open, bytes in, end of stream, loss.
  *
- * Bytes are received straight into the bytes object that data_received gets,
- * and sent straight from the object given to write(); what the engine has no
- * room for waits in chunks. The sequence of callbacks is asyncio's:
+ * Bytes are received straight into the bytes object that data_received gets.
+ * The sequence of callbacks is asyncio's:
  *
  *   connection_made  (data_received*)  [eof_received]  connection_lost
  *
  * Always: connection_lost comes once, through loop.call_soon, and only after
- * connection_made; overflow_len is the sum of what the chunks still hold.
- * Not here: the methods that Python sees; see transport.c.                  */
+ * connection_made.
+ * Not here: bytes out (write.c); the methods that Python sees (transport.c). */
 #include "aio.h"
 
 enum {
@@ -55,9 +54,8 @@ int callback_failed(struct dispatcher *d, struct transport *t,
     return 0;
 }
 
-/* Calls protocol.method(arg), arg NULL for none. 0 or as callback_failed. */
-static int call_protocol(struct transport *t, PyObject *method, PyObject *arg,
-                         const char *what)
+int call_protocol(struct transport *t, PyObject *method, PyObject *arg,
+                  const char *what)
 {
     PyObject *result, *protocol = t->protocol;
 
@@ -114,12 +112,13 @@ int stream_make_protocol(struct transport *t)
     PyObject *protocol;
     int err = -1;
 
-    ust_worker_lock(d->worker);
-    ust_names(d->engine, t->ep.handle, &t->local, &t->local_port, &t->remote,
-              &t->remote_port);
-    if (ust_ready(d->engine, t->ep.handle) & UST_READABLE)
-        endpoint_again(&t->ep); /* it came before the engine knew t */
-    ust_worker_unlock(d->worker);
+    if (enter(d)) {
+        ust_names(d->engine, t->ep.handle, &t->local, &t->local_port,
+                  &t->remote, &t->remote_port);
+        if (ust_ready(d->engine, t->ep.handle) & UST_READABLE)
+            endpoint_again(&t->ep); /* it came before the engine knew t */
+        leave(d);
+    }
     if ((protocol = PyObject_CallNoArgs(t->ep.factory)))
         err = stream_set_protocol(t, protocol);
     Py_XDECREF(protocol);
@@ -182,8 +181,7 @@ static int connected(struct transport *t)
 
 /* -------------------------------------------------------------- reading */
 
-/* An OSError of err ends the connection. */
-static int lost(struct transport *t, int64_t err)
+int stream_lost(struct transport *t, int64_t err)
 {
     PyObject *exc = os_error(err);
 
@@ -202,7 +200,8 @@ static int64_t receive(struct transport *t, PyObject **data, bool *more)
     char none;
 
     *data = NULL;
-    ust_worker_lock(t->ep.disp->worker);
+    if (!enter(t->ep.disp))
+        return -ECONNABORTED;
     ust_getopt(eng, t->ep.handle, UST_OPT_INQ, &inq);
     inq = inq > READ_MAX ? READ_MAX : inq;
     if (inq > 0 && (*data = PyBytes_FromStringAndSize(NULL, inq)))
@@ -210,7 +209,7 @@ static int64_t receive(struct transport *t, PyObject **data, bool *more)
     else
         n = inq > 0 ? -ENOMEM : ust_recv(eng, t->ep.handle, &none, 1, 0);
     *more = n > 0 && ust_ready(eng, t->ep.handle) & UST_READABLE;
-    ust_worker_unlock(t->ep.disp->worker);
+    leave(t->ep.disp);
     if (n > 0 && n < inq)
         _PyBytes_Resize(data, n);
     return n;
@@ -257,7 +256,7 @@ static int read_bytes(struct transport *t)
 
     if (n <= 0) {
         Py_XDECREF(data);
-        return n == 0 ? end_of_stream(t) : n == -EAGAIN ? 0 : lost(t, n);
+        return n == 0 ? end_of_stream(t) : n == -EAGAIN ? 0 : stream_lost(t, n);
     }
     if (more)
         endpoint_again(&t->ep);
@@ -289,12 +288,11 @@ static int64_t receive_into(struct transport *t, bool *more)
         return -1;
     }
     n = -EAGAIN;
-    ust_worker_lock(d->worker);
-    if (t->ep.handle) { /* get_buffer() may have aborted us */
+    if (t->ep.handle && enter(d)) { /* get_buffer() may have aborted us */
         n = ust_recv(d->engine, t->ep.handle, buf.buf, buf.len, 0);
         *more = n > 0 && ust_ready(d->engine, t->ep.handle) & UST_READABLE;
+        leave(d);
     }
-    ust_worker_unlock(d->worker);
     PyBuffer_Release(&buf);
     return n;
 }
@@ -309,7 +307,7 @@ static int read_into_buffer(struct transport *t)
     if (PyErr_Occurred())
         return callback_failed(t->ep.disp, t, "protocol.get_buffer() failed");
     if (n <= 0)
-        return n == 0 ? end_of_stream(t) : n == -EAGAIN ? 0 : lost(t, n);
+        return n == 0 ? end_of_stream(t) : n == -EAGAIN ? 0 : stream_lost(t, n);
     if (more)
         endpoint_again(&t->ep);
     if (!(count = PyLong_FromLongLong(n)))
@@ -333,186 +331,16 @@ static int fail_with(struct transport *t, int error)
 {
     int64_t inq = 0;
 
-    if (!t->ep.handle)
+    if (!t->ep.handle || !enter(t->ep.disp))
         return 0;
-    ust_worker_lock(t->ep.disp->worker);
     ust_getopt(t->ep.disp->engine, t->ep.handle, UST_OPT_INQ, &inq);
-    ust_worker_unlock(t->ep.disp->worker);
+    leave(t->ep.disp);
     if (inq > 0 && !t->closing && !t->eof_received && !t->first) {
         if (!t->paused)
             endpoint_again(&t->ep);
         return 0;
     }
-    return lost(t, -error);
-}
-
-/* -------------------------------------------------------------- writing */
-
-/* Bytes that the engine took; -1 after the connection was lost. */
-static int64_t send_now(struct transport *t, const char *data, size_t len)
-{
-    int64_t n;
-
-    ust_worker_lock(t->ep.disp->worker);
-    n = ust_send(t->ep.disp->engine, t->ep.handle, data, len, 0);
-    ust_worker_unlock(t->ep.disp->worker);
-    if (n >= 0)
-        return n;
-    if (n == -EAGAIN)
-        return 0;
-    if (n == -ENOBUFS) { /* no event follows: try again next round */
-        endpoint_again(&t->ep);
-        return 0;
-    }
-    lost(t, n);
-    return -1;
-}
-
-static int append_chunk(struct transport *t, PyObject *bytes)
-{
-    struct chunk *chunk = PyMem_Malloc(sizeof *chunk);
-
-    if (!chunk) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    chunk->next = NULL;
-    chunk->bytes = Py_NewRef(bytes);
-    if (t->first)
-        t->last->next = chunk;
-    else
-        t->first = chunk;
-    t->last = chunk;
-    t->overflow_len += PyBytes_GET_SIZE(bytes);
-    return 0;
-}
-
-static void drop_first_chunk(struct transport *t)
-{
-    struct chunk *chunk = t->first;
-
-    t->first = chunk->next;
-    t->first_sent = 0;
-    Py_DECREF(chunk->bytes);
-    PyMem_Free(chunk);
-}
-
-void stream_drop_overflow(struct transport *t)
-{
-    t->overflow_len = 0;
-    while (t->first)
-        drop_first_chunk(t);
-}
-
-/* Keeps what is left of a write: bytes by reference, buffers by copy. */
-static int keep_rest(struct transport *t, PyObject *data, const char *p,
-                     size_t len, size_t taken)
-{
-    PyObject *copy;
-    int rc;
-
-    if (PyBytes_CheckExact(data)) {
-        rc = append_chunk(t, data);
-        if (rc == 0 && t->first == t->last)
-            t->first_sent = taken;
-        if (rc == 0)
-            t->overflow_len -= taken;
-        return rc;
-    }
-    if (!(copy = PyBytes_FromStringAndSize(p + taken, len - taken)))
-        return -1;
-    rc = append_chunk(t, copy);
-    Py_DECREF(copy);
-    return rc;
-}
-
-static int write_buffer(struct transport *t, PyObject *data, const char *p,
-                        size_t len)
-{
-    int64_t taken = 0;
-
-    if (t->eof_wanted) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "Cannot call write() after write_eof()");
-        return -1;
-    }
-    if (len == 0 || !t->ep.handle) /* as asyncio: lost bytes are no error */
-        return 0;
-    if (!t->first && (taken = send_now(t, p, len)) < 0)
-        return 0;
-    if ((size_t)taken == len)
-        return 0;
-    return keep_rest(t, data, p, len, taken) < 0 ? -1 : stream_flow(t);
-}
-
-int stream_write(struct transport *t, PyObject *data)
-{
-    Py_buffer buf;
-    int rc;
-
-    if (PyBytes_CheckExact(data))
-        return write_buffer(t, data, PyBytes_AS_STRING(data),
-                            PyBytes_GET_SIZE(data));
-    if (PyObject_GetBuffer(data, &buf, PyBUF_SIMPLE) < 0)
-        return -1;
-    rc = write_buffer(t, data, buf.buf, buf.len);
-    PyBuffer_Release(&buf);
-    return rc;
-}
-
-int stream_flow(struct transport *t)
-{
-    if (!t->writing_paused && t->overflow_len > t->high) {
-        t->writing_paused = true;
-        return call_protocol(t, names.pause_writing, NULL,
-                             "protocol.pause_writing() failed");
-    }
-    if (t->writing_paused && t->overflow_len <= t->low) {
-        t->writing_paused = false;
-        return call_protocol(t, names.resume_writing, NULL,
-                             "protocol.resume_writing() failed");
-    }
-    return 0;
-}
-
-void stream_shutdown(struct transport *t)
-{
-    int err;
-
-    t->eof_wanted = true;
-    if (t->first || !t->ep.handle)
-        return;
-    ust_worker_lock(t->ep.disp->worker);
-    err = ust_shutdown(t->ep.disp->engine, t->ep.handle, UST_SHUT_WR);
-    ust_worker_unlock(t->ep.disp->worker);
-    if (err < 0)
-        lost(t, err);
-}
-
-/* The engine has room again. */
-static int drain(struct transport *t)
-{
-    int64_t n, len;
-
-    while (t->ep.handle && t->first) {
-        len = PyBytes_GET_SIZE(t->first->bytes) - t->first_sent;
-        n = send_now(t, PyBytes_AS_STRING(t->first->bytes) + t->first_sent,
-                     len);
-        if (n < 0)
-            return 0;
-        t->overflow_len -= n;
-        t->first_sent += n;
-        if (n < len)
-            break;
-        drop_first_chunk(t);
-    }
-    if (stream_flow(t) < 0)
-        return -1;
-    if (!t->first && t->closing)
-        stream_close(t);
-    else if (!t->first && t->eof_wanted)
-        stream_shutdown(t);
-    return 0;
+    return stream_lost(t, -error);
 }
 
 /* ------------------------------------------------------------------ end */
@@ -571,7 +399,7 @@ int stream_event(struct transport *t, const struct ust_event *ev)
     }
     if (ev->events & UST_READABLE && read_some(t) < 0)
         return -1;
-    if (t->first && ev->events & UST_WRITABLE && drain(t) < 0)
+    if (t->first && ev->events & UST_WRITABLE && stream_drain(t) < 0)
         return -1;
     return error ? fail_with(t, error) : 0;
 }

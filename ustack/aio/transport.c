@@ -200,10 +200,9 @@ static PyObject *transport_getopt(struct transport *t, PyObject *arg)
 
     if (opt == -1 && PyErr_Occurred())
         return NULL;
-    if (t->ep.handle) {
-        ust_worker_lock(t->ep.disp->worker);
+    if (t->ep.handle && enter(t->ep.disp)) {
         err = ust_getopt(t->ep.disp->engine, t->ep.handle, opt, &value);
-        ust_worker_unlock(t->ep.disp->worker);
+        leave(t->ep.disp);
     }
     return err < 0 ? raise_os_error(err) : PyLong_FromLongLong(value);
 }
@@ -215,10 +214,9 @@ static PyObject *transport_setopt(struct transport *t, PyObject *args)
 
     if (!PyArg_ParseTuple(args, "iL:_setopt", &opt, &value))
         return NULL;
-    if (t->ep.handle) {
-        ust_worker_lock(t->ep.disp->worker);
+    if (t->ep.handle && enter(t->ep.disp)) {
         err = ust_setopt(t->ep.disp->engine, t->ep.handle, opt, value);
-        ust_worker_unlock(t->ep.disp->worker);
+        leave(t->ep.disp);
     }
     return err < 0 ? raise_os_error(err) : none_unless(0);
 }

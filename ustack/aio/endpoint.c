@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What listeners and transports have in common: their socket's handle, the
+ * references that keep them alive while the engine knows them, and the queue
+ * of those that want another turn (see "Ownership" in aio.h).
+ *
+ * Always: handle != 0 exactly while the endpoint is on its dispatcher's list
+ * `live`; on_again exactly while it is in the queue.                        */
+#include "aio.h"
+
+void endpoint_init(struct endpoint *ep, struct dispatcher *d,
+                   PyObject *factory)
+{
+    ep->disp = (struct dispatcher *)Py_NewRef((PyObject *)d);
+    ep->factory = Py_XNewRef(factory);
+}
+
+void endpoint_register(struct endpoint *ep, ust_handle h)
+{
+    struct dispatcher *d = ep->disp;
+
+    ep->handle = h;
+    ust_set_user(d->engine, h, (uint64_t)(uintptr_t)ep);
+    Py_INCREF(ep);
+    ep->prev = NULL;
+    ep->next = d->live;
+    if (d->live)
+        d->live->prev = ep;
+    d->live = ep;
+}
+
+void endpoint_unlink(struct endpoint *ep)
+{
+    struct dispatcher *d = ep->disp;
+
+    if (ep->prev)
+        ep->prev->next = ep->next;
+    else
+        d->live = ep->next;
+    if (ep->next)
+        ep->next->prev = ep->prev;
+    ep->prev = NULL;
+    ep->next = d->gone;
+    d->gone = ep;
+    ep->handle = 0;
+}
+
+void endpoint_forget(struct endpoint *ep, bool abort)
+{
+    struct dispatcher *d = ep->disp;
+
+    if (!ep->handle)
+        return;
+    if (enter(d)) {
+        ust_set_user(d->engine, ep->handle, 0);
+        if (abort)
+            ust_abort(d->engine, ep->handle);
+        else
+            ust_close(d->engine, ep->handle);
+        leave(d);
+    }
+    endpoint_unlink(ep);
+}
+
+void endpoint_again(struct endpoint *ep)
+{
+    struct dispatcher *d = ep->disp;
+
+    if (ep->on_again)
+        return;
+    ep->on_again = true;
+    ep->again_next = NULL;
+    if (d->again_first)
+        d->again_last->again_next = ep;
+    else
+        d->again_first = ep;
+    d->again_last = ep;
+    Py_INCREF(ep);
+}
+
+struct endpoint *endpoint_pop_again(struct dispatcher *d)
+{
+    struct endpoint *ep = d->again_first;
+
+    d->again_first = ep->again_next;
+    ep->on_again = false;
+    return ep;
+}
+
+int endpoint_traverse(struct endpoint *ep, visitproc visit, void *arg)
+{
+    Py_VISIT(ep->disp);
+    Py_VISIT(ep->factory);
+    return 0;
+}
+
+void endpoint_clear(struct endpoint *ep)
+{
+    Py_CLEAR(ep->factory);
+    /* The engine still holds our address: only a dying dispatcher, which
+     * clears the handles, can get here with one. */
+    if (!ep->handle)
+        Py_CLEAR(ep->disp);
+}
+
+void endpoint_drop_gone(struct dispatcher *d)
+{
+    struct endpoint *ep;
+
+    while ((ep = d->gone)) {
+        d->gone = ep->next;
+        ep->next = NULL;
+        Py_DECREF(ep);
+    }
+}
