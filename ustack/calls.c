@@ -10,13 +10,13 @@
 
 #include "worker.h"
 
-enum { NO_MBUF_PAUSE_NS = 1000 * 1000 };   /* the pool was empty: try later */
+enum { NO_MBUF_PAUSE_NS = 1000 * 1000 }; /* the pool was empty: try later */
 
 /* A call that can be tried again; try returns -EAGAIN for "not yet". */
 struct attempt {
     int64_t (*try)(struct ust_engine *eng, const struct attempt *call);
     ust_handle h;
-    uint32_t wanted;   /* enum ust_ready to wait for */
+    uint32_t wanted; /* enum ust_ready to wait for */
     const uint8_t *src;
     uint8_t *dst;
     size_t len;
@@ -36,7 +36,7 @@ ust_handle ust_worker_accept(struct ust_worker *w, ust_handle h,
                              struct ust_addr *remote, uint16_t *remote_port,
                              uint64_t timeout_ns)
 {
-    struct attempt call = { .try = try_accept, .h = h, .wanted = UST_READABLE };
+    struct attempt call = {.try = try_accept, .h = h, .wanted = UST_READABLE};
     struct ust_addr local;
     uint16_t local_port;
     ust_handle conn;
@@ -53,8 +53,12 @@ ust_handle ust_worker_accept(struct ust_worker *w, ust_handle h,
 int64_t ust_worker_send(struct ust_worker *w, ust_handle h, const uint8_t *data,
                         size_t len, int flags, uint64_t timeout_ns)
 {
-    struct attempt call = { .try = try_send, .h = h, .wanted = UST_WRITABLE,
-                            .src = data, .len = len, .flags = flags };
+    struct attempt call = {.try = try_send,
+                           .h = h,
+                           .wanted = UST_WRITABLE,
+                           .src = data,
+                           .len = len,
+                           .flags = flags};
     int64_t n;
 
     if (!worker_enter(w))
@@ -67,8 +71,12 @@ int64_t ust_worker_send(struct ust_worker *w, ust_handle h, const uint8_t *data,
 int64_t ust_worker_recv(struct ust_worker *w, ust_handle h, uint8_t *buf,
                         size_t size, int flags, uint64_t timeout_ns)
 {
-    struct attempt call = { .try = try_recv, .h = h, .wanted = UST_READABLE,
-                            .dst = buf, .len = size, .flags = flags };
+    struct attempt call = {.try = try_recv,
+                           .h = h,
+                           .wanted = UST_READABLE,
+                           .dst = buf,
+                           .len = size,
+                           .flags = flags};
     int64_t n;
 
     if (!worker_enter(w))
@@ -96,8 +104,7 @@ static int64_t try_recv(struct ust_engine *eng, const struct attempt *call)
 static int64_t try_until(struct ust_worker *w, const struct attempt *call,
                          uint64_t timeout_ns)
 {
-    struct waiter self = { .handles = &call->h, .wanted = &call->wanted,
-                           .n = 1 };
+    struct waiter self = {.handles = &call->h, .wanted = &call->wanted, .n = 1};
     int64_t r = call->try(w->eng, call);
     ust_time deadline;
     int waited = 1;
@@ -117,7 +124,7 @@ static int64_t try_until(struct ust_worker *w, const struct attempt *call,
 /* Drives the engine for a moment. 1 when there is time left to try again. */
 static int pause_for_mbufs(struct ust_worker *w, ust_time deadline)
 {
-    struct waiter self = { .work_seen = UINT64_MAX };
+    struct waiter self = {.work_seen = UINT64_MAX};
     ust_time until = worker_deadline_in(NO_MBUF_PAUSE_NS);
     int r = worker_wait(w, &self, until < deadline ? until : deadline);
 

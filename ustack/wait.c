@@ -22,7 +22,7 @@
 
 enum {
     TIMED_OUT = 2,
-    NAP_NS = 10 * 1000 * 1000,   /* when the port's fd cannot wake us */
+    NAP_NS = 10 * 1000 * 1000, /* when the port's fd cannot wake us */
 };
 
 static void join(struct ust_worker *w, struct waiter *self);
@@ -43,7 +43,7 @@ int ust_worker_wait(struct ust_worker *w, ust_handle h, unsigned wanted,
                     uint64_t timeout_ns)
 {
     uint32_t mask = wanted | UST_HUP | UST_ERROR;
-    struct waiter self = { .handles = &h, .wanted = &mask, .n = 1 };
+    struct waiter self = {.handles = &h, .wanted = &mask, .n = 1};
     int r;
 
     if (!worker_enter(w))
@@ -61,13 +61,13 @@ int ust_worker_wait_many(struct ust_worker *w, const ust_handle *handles,
                          const uint32_t *wanted, int32_t *ready, unsigned n,
                          uint64_t timeout_ns)
 {
-    struct waiter self = { .handles = handles, .wanted = wanted, .n = n };
+    struct waiter self = {.handles = handles, .wanted = wanted, .n = n};
     int r, found = 0;
 
     if (!worker_enter(w))
         return -EBADF;
     if (n == 0)
-        self.work_seen = UINT64_MAX;   /* nothing will come but the deadline */
+        self.work_seen = UINT64_MAX; /* nothing will come but the deadline */
     r = worker_wait(w, &self, worker_deadline_in(timeout_ns));
     for (unsigned i = 0; r == 1 && i < n; i++) {
         ready[i] = ust_ready(w->eng, handles[i]);
@@ -81,7 +81,7 @@ int ust_worker_wait_many(struct ust_worker *w, const ust_handle *handles,
 
 int ust_worker_idle(struct ust_worker *w, uint64_t timeout_ns)
 {
-    struct waiter self = { .n = 0 };
+    struct waiter self = {.n = 0};
     int r;
 
     if (!worker_enter(w))
@@ -203,6 +203,7 @@ static int turn(struct ust_worker *w, struct waiter *self, ust_time deadline)
 
     if (busy) {
         worker_notify(w, self);
+        worker_ring_app(w);
         if (settled(w, self))
             return 0;
     }
@@ -232,10 +233,6 @@ void worker_notify(struct ust_worker *w, const struct waiter *self)
     }
     if (ring)
         worker_ring(w->bell);
-    if (self && w->app_armed && !w->app_rung) {
-        w->app_rung = true;
-        worker_ring(w->app_bell);
-    }
 }
 
 /* --------------------------------------------------------------- sleeping */
@@ -251,8 +248,7 @@ static int doze(struct ust_worker *w, ust_time now, ust_time until)
         until = now + NAP_NS;
     if (until <= now)
         return 0;
-    r = w->port->ops->arm(w->port, w->queue)
-        ? 0 : sleep_on_port(w, now, until);
+    r = w->port->ops->arm(w->port, w->queue) ? 0 : sleep_on_port(w, now, until);
     if (w->port && !w->app_armed)
         w->port->ops->disarm(w->port, w->queue);
     return r;
@@ -262,9 +258,9 @@ static int doze(struct ust_worker *w, ust_time now, ust_time until)
 static int sleep_on_port(struct ust_worker *w, ust_time now, ust_time until)
 {
     struct pollfd fds[2] = {
-        { .fd = w->bell, .events = POLLIN },
-        { .fd = w->deaf ? -1 : w->port->ops->fd(w->port, w->queue),
-          .events = POLLIN },
+        {.fd = w->bell, .events = POLLIN},
+        {.fd = w->deaf ? -1 : w->port->ops->fd(w->port, w->queue),
+         .events = POLLIN},
     };
     struct timespec ts = to_timespec(until - now);
     int n, err;
@@ -295,6 +291,6 @@ static void drain(int fd)
 
 static struct timespec to_timespec(ust_time t)
 {
-    return (struct timespec){ .tv_sec = (time_t)(t / 1000000000u),
-                              .tv_nsec = (long)(t % 1000000000u) };
+    return (struct timespec){.tv_sec = (time_t)(t / 1000000000u),
+                             .tv_nsec = (long)(t % 1000000000u)};
 }

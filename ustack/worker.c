@@ -22,9 +22,9 @@
 #include <unistd.h>
 
 enum {
-    MAX_FLUSH_BURSTS = 16,       /* then look at the input again */
+    MAX_FLUSH_BURSTS = 16, /* then look at the input again */
     GIVE_WAY_YIELDS = 1000,
-    TX_RETRY_NS = 1000 * 1000,   /* a full port is tried again after this */
+    TX_RETRY_NS = 1000 * 1000, /* a full port is tried again after this */
 };
 
 static int open_descriptors(struct ust_worker *w);
@@ -107,7 +107,7 @@ static int open_descriptors(struct ust_worker *w)
 
 static int watch(int epoll, int fd)
 {
-    struct epoll_event ev = { .events = EPOLLIN, .data.fd = fd };
+    struct epoll_event ev = {.events = EPOLLIN, .data.fd = fd};
 
     return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &ev);
 }
@@ -150,6 +150,7 @@ void worker_leave(struct ust_worker *w)
 {
     if (!w->stopped)
         worker_flush(w, ust_worker_now());
+    worker_ring_app(w);
     ust_worker_unlock(w);
 }
 
@@ -228,8 +229,8 @@ unsigned worker_flush(struct ust_worker *w, ust_time now)
             if (asked++ == MAX_FLUSH_BURSTS)
                 break;
             w->first = 0;
-            w->n_backlog = ust_engine_output(w->eng, now, w->backlog,
-                                             UST_MAX_BURST);
+            w->n_backlog =
+                ust_engine_output(w->eng, now, w->backlog, UST_MAX_BURST);
             if (w->n_backlog == 0)
                 break;
         }
@@ -278,6 +279,14 @@ void ust_worker_disarm(struct ust_worker *w)
         w->port->ops->disarm(w->port, w->queue);
 }
 
+void worker_ring_app(struct ust_worker *w)
+{
+    if (!w->app_armed || w->app_rung)
+        return;
+    w->app_rung = true;
+    worker_ring(w->app_bell);
+}
+
 ust_time ust_worker_deadline(struct ust_worker *w)
 {
     if (w->stopped)
@@ -298,7 +307,7 @@ ust_time ust_worker_now(void)
 void worker_ring(int fd)
 {
     uint64_t one = 1;
-    ssize_t n = write(fd, &one, sizeof one);   /* EAGAIN: rung already */
+    ssize_t n = write(fd, &one, sizeof one); /* EAGAIN: rung already */
 
     (void)n;
 }

@@ -19,17 +19,17 @@
 
 /* A thread in ust_worker_wait() and its kin; lives on that thread's stack. */
 struct waiter {
-    struct waiter *next, **link;   /* in w->waiters; link points at us */
+    struct waiter *next, **link; /* in w->waiters; link points at us */
     const ust_handle *handles;
-    const uint32_t *wanted;        /* enum ust_ready, one a handle */
+    const uint32_t *wanted; /* enum ust_ready, one a handle */
     unsigned n;
-    uint64_t work_seen;            /* n == 0: wait for w->work to move on */
-    pthread_cond_t moved;          /* something it waits for may have changed */
+    uint64_t work_seen;   /* n == 0: wait for w->work to move on */
+    pthread_cond_t moved; /* something it waits for may have changed */
 };
 
 struct ust_worker {
     pthread_mutex_t lock;
-    atomic_uint wanting;           /* threads that found the lock taken */
+    atomic_uint wanting; /* threads that found the lock taken */
     struct ust_engine *eng;
     struct ust_port *port;
     struct mbuf_pool *pool;
@@ -40,20 +40,20 @@ struct ust_worker {
     unsigned first, n_backlog;
 
     ust_time spin_ns;
-    ust_time last_work;            /* when frames last moved */
-    uint64_t work;                 /* rounds in which anything happened */
+    ust_time last_work; /* when frames last moved */
+    uint64_t work;      /* rounds in which anything happened */
 
     struct waiter *waiters, *driver;
-    pthread_cond_t gone;           /* the last waiter left */
-    ust_time sleep_until;          /* of the sleeping driver; 0: awake */
+    pthread_cond_t gone;  /* the last waiter left */
+    ust_time sleep_until; /* of the sleeping driver; 0: awake */
     bool stopped;
-    bool deaf;                     /* the port's fd is broken: nap instead */
-    bool app_armed;                /* an event loop may sleep on app_fd */
-    bool app_rung;                 /* and has been woken already */
-    atomic_bool woken;             /* ust_worker_wake() since the last wait */
-    int bell;                      /* eventfd: wakes the driver */
-    int app_bell;                  /* eventfd: wakes the event loop */
-    int app_fd;                    /* epoll: app_bell and the port */
+    bool deaf;         /* the port's fd is broken: nap instead */
+    bool app_armed;    /* an event loop may sleep on app_fd */
+    bool app_rung;     /* and has been woken already */
+    atomic_bool woken; /* ust_worker_wake() since the last wait */
+    int bell;          /* eventfd: wakes the driver */
+    int app_bell;      /* eventfd: wakes the event loop */
+    int app_fd;        /* epoll: app_bell and the port */
 
     struct ust_worker_stats stats;
 };
@@ -68,6 +68,8 @@ unsigned worker_flush(struct ust_worker *w, ust_time now);
 /* Wake every waiter (but self) that has what it waits for, and the sleeping
  * driver if the engine now needs it earlier. */
 void worker_notify(struct ust_worker *w, const struct waiter *self);
+/* Tell an event loop that sleeps on app_fd that the engine has changed. */
+void worker_ring_app(struct ust_worker *w);
 /* Let a thread that waits for the lock have it. */
 void worker_give_way(struct ust_worker *w);
 

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""ustack: a TCP/IP stack in user space, over packet ports, for programs written in Python."""
+
+from ustack._settings import Setting, settings
+from ustack.errors import ConfigError, PortError, UstackError
+from ustack.poll import Poll
+from ustack.socket import Address, Socket
+from ustack.stack import Stack
+from ustack.tcp_info import TcpInfo
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Address",
+    "ConfigError",
+    "Poll",
+    "PortError",
+    "Setting",
+    "Socket",
+    "Stack",
+    "TcpInfo",
+    "UstackError",
+    "settings",
+]

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Socket options by Linux's numbers, and which of the engine's each one is.
+
+An option that is not in the table does not exist: OSError(ENOPROTOOPT). None is accepted and
+then ignored.
+"""
+
+import errno
+import os
+import socket
+import struct
+from dataclasses import dataclass
+
+from ustack._native import lib
+
+__all__ = ["FIXED", "LINGER", "OPTIONS", "TCP_INFO", "Option", "look_up", "pack", "unpack"]
+
+_INT = struct.Struct("=i")
+_LINGER = struct.Struct("=ii")  # struct linger: l_onoff, l_linger
+_OFF = -1  # UST_OPT_LINGER's value for "off"
+
+LINGER = (socket.SOL_SOCKET, socket.SO_LINGER)
+TCP_INFO = (socket.IPPROTO_TCP, socket.TCP_INFO)
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One row: the engine's number for it, and whether it can only be read."""
+
+    number: int
+    read_only: bool = False
+    is_bool: bool = False
+
+
+_SOCKET = {
+    "SO_REUSEADDR": Option(lib.UST_OPT_REUSEADDR, is_bool=True),
+    "SO_KEEPALIVE": Option(lib.UST_OPT_KEEPALIVE, is_bool=True),
+    "SO_SNDBUF": Option(lib.UST_OPT_SNDBUF),
+    "SO_RCVBUF": Option(lib.UST_OPT_RCVBUF),
+    "SO_LINGER": Option(lib.UST_OPT_LINGER),
+    "SO_ERROR": Option(lib.UST_OPT_ERROR, read_only=True),
+    "SO_ACCEPTCONN": Option(lib.UST_OPT_ACCEPTCONN, read_only=True),
+}
+_TCP = {
+    "TCP_NODELAY": Option(lib.UST_OPT_NODELAY, is_bool=True),
+    "TCP_CORK": Option(lib.UST_OPT_CORK, is_bool=True),
+    "TCP_QUICKACK": Option(lib.UST_OPT_QUICKACK, is_bool=True),
+    "TCP_KEEPIDLE": Option(lib.UST_OPT_KEEPIDLE),
+    "TCP_KEEPINTVL": Option(lib.UST_OPT_KEEPINTVL),
+    "TCP_KEEPCNT": Option(lib.UST_OPT_KEEPCNT),
+    "TCP_MAXSEG": Option(lib.UST_OPT_MAXSEG),
+    "TCP_USER_TIMEOUT": Option(lib.UST_OPT_USER_TIMEOUT),
+    "TCP_SYNCNT": Option(lib.UST_OPT_SYNCNT),
+}
+_IP = {
+    "IP_TOS": Option(lib.UST_OPT_TOS),
+    "IP_TTL": Option(lib.UST_OPT_TTL),
+}
+
+#: (level, name) → row.
+OPTIONS: dict[tuple[int, int], Option] = {
+    (level, getattr(socket, name)): option
+    for level, table in (
+        (socket.SOL_SOCKET, _SOCKET),
+        (socket.IPPROTO_TCP, _TCP),
+        (socket.IPPROTO_IP, _IP),
+    )
+    for name, option in table.items()
+}
+
+#: What every socket answers alike, SO_DOMAIN apart. Read only.
+FIXED: dict[tuple[int, int], int] = {
+    (socket.SOL_SOCKET, socket.SO_TYPE): socket.SOCK_STREAM,
+    (socket.SOL_SOCKET, socket.SO_PROTOCOL): socket.IPPROTO_TCP,
+}
+
+
+def look_up(level: int, name: int, *, to_set: bool = False) -> Option:
+    """Return the row of an option; OSError(ENOPROTOOPT) when there is none, or none to set."""
+    option = OPTIONS.get((level, name))
+    if option is None or (to_set and option.read_only):
+        verb = "set" if to_set else "get"
+        reason = os.strerror(errno.ENOPROTOOPT)
+        raise OSError(
+            errno.ENOPROTOOPT, f"{reason}: ustack cannot {verb} option {name} of level {level}"
+        )
+    return option
+
+
+def unpack(level: int, name: int, value: int | bytes | bytearray | memoryview) -> int:
+    """Return the number that the engine takes for a value of setsockopt()."""
+    is_linger = (level, name) == LINGER
+    if not isinstance(value, int):
+        raw = bytes(value)
+        if len(raw) < (_LINGER if is_linger else _INT).size:
+            raise _invalid(f"option {name} of level {level} takes more than {len(raw)} bytes")
+        if is_linger:
+            on, seconds = _LINGER.unpack_from(raw)
+            return seconds if on else _OFF
+        value = _INT.unpack_from(raw)[0]
+    elif is_linger:
+        raise _invalid("SO_LINGER takes a struct linger, 8 bytes, got an int")
+    return int(value != 0) if OPTIONS[level, name].is_bool else int(value)
+
+
+def pack(level: int, name: int, value: int, size: int) -> int | bytes:
+    """Return what getsockopt() gives for the engine's number: an int, or size bytes at most."""
+    if (level, name) == LINGER:
+        raw = _LINGER.pack(value != _OFF, max(value, 0))
+        return raw[:size] if size else int(value != _OFF)
+    return _INT.pack(value)[:size] if size else value
+
+
+def _invalid(why: str) -> OSError:
+    return OSError(errno.EINVAL, f"{os.strerror(errno.EINVAL)}: {why}")

@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The exceptions of ustack's own; what a socket call raises is an OSError with its errno."""
+
+__all__ = ["ConfigError", "PortError", "UstackError"]
+
+
+class UstackError(Exception):
+    """Anything that ustack itself complains about."""
+
+
+class ConfigError(UstackError, ValueError):
+    """A configuration that cannot work. The message names the thing, the value and the cure."""
+
+
+class PortError(UstackError, OSError):
+    """A port that cannot be opened. The message names the thing, the value and the cure."""

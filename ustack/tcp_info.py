@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""TCP_INFO: what the engine knows about one connection, as a dataclass and as Linux's bytes."""
+
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from ustack._native import ffi, lib
+
+__all__ = ["STATES", "TcpInfo"]
+
+#: Names of the states by Linux's numbers.
+STATES = {
+    getattr(lib, f"UST_{name}"): name
+    for name in [
+        "ESTABLISHED",
+        "SYN_SENT",
+        "SYN_RECEIVED",
+        "FIN_WAIT_1",
+        "FIN_WAIT_2",
+        "TIME_WAIT",
+        "CLOSED",
+        "CLOSE_WAIT",
+        "LAST_ACK",
+        "LISTEN",
+        "CLOSING",
+    ]
+}
+
+_LINUX = struct.Struct("=8B24I")  # struct tcp_info up to tcpi_total_retrans
+_UINT32_MAX = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class TcpInfo:
+    """One connection at one moment; ustack.h says what each field means.
+
+    Times of measurement are in microseconds, windows and buffers in bytes, and the timers
+    rexmt … timewait are deadlines in nanoseconds of the monotonic clock, 0 when not armed.
+    """
+
+    state: int
+    ca_state: int
+    retransmits: int
+    probes: int
+    backoff: int
+    ts_ok: int
+    sack_ok: int
+    wscale_ok: int
+    snd_wscale: int
+    rcv_wscale: int
+    syn_sent: int
+    fin_sent: int
+    fin_received: int
+    nodelay: int
+    iss: int
+    irs: int
+    snd_una: int
+    snd_nxt: int
+    snd_max: int
+    snd_wnd: int
+    rcv_nxt: int
+    rcv_wnd: int
+    rcv_adv: int
+    snd_mss: int
+    rcv_mss: int
+    advmss: int
+    cwnd: int
+    ssthresh: int
+    rto_us: int
+    srtt_us: int
+    rttvar_us: int
+    min_rtt_us: int
+    ato_us: int
+    ts_recent: int
+    inq: int
+    outq: int
+    unsent: int
+    ooo_bytes: int
+    ooo_ranges: int
+    sndbuf: int
+    rcvbuf: int
+    rcv_charged: int
+    bytes_acked: int
+    bytes_received: int
+    bytes_sent: int
+    bytes_retrans: int
+    segs_in: int
+    segs_out: int
+    data_segs_in: int
+    data_segs_out: int
+    total_retrans: int
+    dupacks_in: int
+    rexmt: int
+    persist: int
+    delack: int
+    keepalive: int
+    timewait: int
+
+    @classmethod
+    def read(cls, raw: Any) -> "TcpInfo":
+        """Return a `struct ust_tcp_info` as a TcpInfo."""
+        return cls(*[getattr(raw, name) for name in _FIELDS])
+
+    @property
+    def state_name(self) -> str:
+        """The state as RFC 9293 spells it, with underscores: "FIN_WAIT_1"."""
+        return STATES[self.state]
+
+    def to_linux(self) -> bytes:
+        """Return Linux's struct tcp_info, 104 bytes; what ustack does not know is 0.
+
+        Linux counts windows and flight in segments, ustack in bytes: these are rounded down.
+        """
+        mss = self.snd_mss or 1
+        unlimited = self.ssthresh == _UINT32_MAX
+        options = self.ts_ok | self.sack_ok << 1 | self.wscale_ok << 2
+        flight = (self.snd_max - self.snd_una & _UINT32_MAX) // mss
+        head = (self.state, self.ca_state, self.retransmits, self.probes, self.backoff)
+        scales = self.snd_wscale | self.rcv_wscale << 4
+        sender = (self.rto_us, self.ato_us, self.snd_mss, self.rcv_mss, flight, 0, 0, 0, 0)
+        rtt = (0, 0, 0, 0, 0, self.rcv_wnd, self.srtt_us, self.rttvar_us)
+        window = (0x7FFFFFFF if unlimited else self.ssthresh // mss, self.cwnd // mss)
+        tail = (self.advmss, 0, 0, self.rcvbuf, self.total_retrans)
+        return _LINUX.pack(*head, options, scales, 0, *sender, *rtt, *window, *tail)
+
+
+_FIELDS = tuple(name for name, _ in ffi.typeof("struct ust_tcp_info").fields)
+assert tuple(TcpInfo.__dataclass_fields__) == _FIELDS, "TcpInfo differs from ustack.h"
