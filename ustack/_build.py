@@ -45,7 +45,7 @@ def flags() -> tuple[list[str], list[str]]:
     """Return the flags for the compiler and for the linker."""
     extra = shlex.split(os.environ.get("USTACK_CFLAGS", ""))
     if os.environ.get("USTACK_DEBUG") == "1":
-        return WARNINGS + DEBUG + extra, [f for f in extra if f.startswith("-fsanitize")]
+        return WARNINGS + DEBUG + extra, extra
     compiler = os.environ.get("CC") or sysconfig.get_config_var("CC")
     lto = "gcc" in compiler and os.environ.get("USTACK_LTO") != "0"
     optimise = [*RELEASE, "-flto=auto"] if lto else RELEASE
