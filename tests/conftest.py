@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Fixtures of all tests."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from wire import Wire
+
+pytest.register_assert_rewrite("frames", "rig", "wire", "link")
+
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]
+                              ) -> Generator[None, Any, Any]:
+    """Let fixtures know, when they end, that the test has failed already."""
+    report = yield
+    if report.when == "call" and report.failed:
+        item.stash[FAILED] = True
+    return report
+
+
+@pytest.fixture
+def wire(request: pytest.FixtureRequest) -> Iterator[Wire]:
+    """A conversation with one engine on virtual time; see wire.py.
+
+    At the end no frame may be unasserted, and every invariant of the engine must hold.
+    """
+    from wire import Wire
+
+    conversation = Wire()
+    yield conversation
+    if not request.node.stash.get(FAILED, False):
+        conversation.finish()

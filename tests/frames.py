@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Frames for tests: built by hand with struct, taken apart by scapy.
+
+Neither way goes through ustack, so an error of its own cannot hide behind itself. Every builder
+takes the raw value of each field, the wrong ones included; None means "the right one".
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import struct
+from dataclasses import dataclass
+
+import notation
+from scapy.layers.inet import IP, TCP
+from scapy.layers.l2 import Ether
+from scapy.utils import checksum as scapy_checksum
+
+BROADCAST = b"\xff" * 6
+ETH_IPV4, ETH_ARP = 0x0800, 0x0806
+PROTO_ICMP, PROTO_TCP, PROTO_UDP = 1, 6, 17
+ARP_REQUEST, ARP_REPLY = 1, 2
+
+
+def ip4(text: str) -> bytes:
+    """Four bytes of a dotted address."""
+    return ipaddress.IPv4Address(text).packed
+
+
+def checksum(data: bytes, start: int = 0) -> int:
+    """The Internet checksum (RFC 1071), complemented."""
+    if len(data) % 2:
+        data += b"\0"
+    total = start + sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return total ^ 0xFFFF
+
+
+# ----------------------------------------------------------------- building
+
+
+def ethernet(dst: bytes, src: bytes, ethertype: int, payload: bytes) -> bytes:
+    """An Ethernet II frame without padding or FCS."""
+    return dst + src + struct.pack("!H", ethertype) + payload
+
+
+def arp(op: int, sender_mac: bytes, sender_ip: bytes, target_mac: bytes, target_ip: bytes, *,
+        hrd: int = 1, pro: int = ETH_IPV4, hln: int = 6, pln: int = 4) -> bytes:
+    """An ARP packet (RFC 826)."""
+    head = struct.pack("!HHBBH", hrd, pro, hln, pln, op)
+    return head + sender_mac + sender_ip + target_mac + target_ip
+
+
+def ipv4(src: bytes, dst: bytes, proto: int, payload: bytes, *, version: int = 4,
+         ihl: int | None = None, tos: int = 0, total: int | None = None, ident: int = 0,
+         frag: int = 0x4000, ttl: int = 64, csum: int | None = None, options: bytes = b"") -> bytes:
+    """An IPv4 packet (RFC 791). frag: flags and offset as one 16-bit word; the default is DF."""
+    ihl = 5 + len(options) // 4 if ihl is None else ihl
+    total = 20 + len(options) + len(payload) if total is None else total
+    head = struct.pack("!BBHHHBBH4s4s", version << 4 | ihl, tos, total, ident, frag, ttl, proto, 0,
+                       src, dst) + options
+    csum = checksum(head) if csum is None else csum
+    return head[:10] + struct.pack("!H", csum) + head[12:] + payload
+
+
+def icmp(kind: int, code: int, rest: bytes, payload: bytes = b"", csum: int | None = None) -> bytes:
+    """An ICMP message (RFC 792). rest: the second word of its header."""
+    body = struct.pack("!BBH", kind, code, 0) + rest + payload
+    csum = checksum(body) if csum is None else csum
+    return body[:2] + struct.pack("!H", csum) + body[4:]
+
+
+def udp(src: bytes, dst: bytes, sport: int, dport: int, payload: bytes = b"") -> bytes:
+    """A UDP datagram (RFC 768) with its checksum."""
+    body = struct.pack("!HHHH", sport, dport, 8 + len(payload), 0) + payload
+    csum = checksum(src + dst + struct.pack("!HH", PROTO_UDP, len(body)) + body) or 0xFFFF
+    return body[:6] + struct.pack("!H", csum) + body[8:]
+
+
+def tcp(src: bytes, dst: bytes, sport: int, dport: int, seq: int, ack: int, bits: int, *,
+        win: int = 65535, urg: int = 0, options: bytes = b"", payload: bytes = b"",
+        doff: int | None = None, csum: int | None = None) -> bytes:
+    """A TCP segment (RFC 9293 3.1) with absolute numbers."""
+    doff = 5 + len(options) // 4 if doff is None else doff
+    body = struct.pack("!HHIIBBHHH", sport, dport, seq % 2**32, ack % 2**32, doff << 4, bits, win, 0,
+                       urg) + options + payload
+    if csum is None:
+        csum = checksum(src + dst + struct.pack("!HH", PROTO_TCP, len(body)) + body)
+    return body[:16] + struct.pack("!H", csum) + body[18:]
+
+
+# ------------------------------------------------------------------ reading
+
+
+@dataclass(frozen=True)
+class TcpFrame:
+    """A TCP frame as scapy reads it; all numbers absolute."""
+
+    src_mac: bytes
+    dst_mac: bytes
+    src: str
+    dst: str
+    sport: int
+    dport: int
+    seq: int
+    ack: int
+    bits: int
+    win: int
+    urg: int
+    options: tuple[notation.Option, ...]
+    payload: bytes
+    ttl: int
+    tos: int
+
+
+def mac(text: str) -> bytes:
+    """Six bytes of a colon-separated MAC address."""
+    return bytes.fromhex(text.replace(":", ""))
+
+
+def ethertype(frame: bytes) -> int:
+    """The frame's EtherType."""
+    return int.from_bytes(frame[12:14], "big")
+
+
+def is_tcp(frame: bytes) -> bool:
+    """Is it an IPv4 frame with TCP in it?"""
+    return ethertype(frame) == ETH_IPV4 and len(frame) > 34 and frame[23] == PROTO_TCP
+
+
+def check_ipv4(frame: bytes) -> IP:
+    """The frame's IPv4 packet, its length and header checksum found right."""
+    packet = Ether(frame)
+    assert IP in packet, f"not an IPv4 frame: {frame.hex()}"
+    ip = packet[IP]
+    head = frame[14:14 + 4 * ip.ihl]
+    assert scapy_checksum(head) == 0, f"IPv4 header checksum is wrong: {head.hex()}"
+    assert 14 + ip.len == len(frame), f"IPv4 total length {ip.len} in a frame of {len(frame)}"
+    return ip
+
+
+def read_tcp(frame: bytes) -> TcpFrame:
+    """Take a TCP frame apart, with its lengths and both checksums found right."""
+    ip = check_ipv4(frame)
+    segment = frame[14 + 4 * ip.ihl:]
+    pseudo = ip4(ip.src) + ip4(ip.dst) + struct.pack("!HH", PROTO_TCP, len(segment))
+    assert scapy_checksum(pseudo + segment) == 0, f"TCP checksum is wrong: {segment.hex()}"
+    packet = Ether(frame)
+    head = packet[TCP]
+    assert 20 <= 4 * head.dataofs <= len(segment), f"data offset {head.dataofs} is impossible"
+    return TcpFrame(
+        mac(packet.src), mac(packet.dst), ip.src, ip.dst, head.sport, head.dport, head.seq,
+        head.ack, int(head.flags) & 0xFF, head.window, head.urgptr,
+        tuple(read_option(*option) for option in head.options), segment[4 * head.dataofs:],
+        ip.ttl, ip.tos)
+
+
+def read_option(name: object, value: object) -> notation.Option:
+    """One option as scapy gives it, in the notation's words."""
+    match name, value:
+        case "NOP", _:
+            return ("nop",)
+        case "EOL", _:
+            return ("eol",)
+        case "SAckOK", _:
+            return ("sackOK",)
+        case "MSS", int(mss):
+            return ("mss", mss)
+        case "WScale", int(shift):
+            return ("wscale", shift)
+        case "Timestamp", (int(val), int(ecr)):
+            return ("TS", val, ecr)
+        case "SAck", tuple(edges):
+            return ("sack", *zip(edges[0::2], edges[1::2], strict=True))
+    return ("unknown", name, value)
