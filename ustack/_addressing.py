@@ -8,7 +8,7 @@ from typing import TypeAlias
 from ustack.errors import ConfigError
 
 __all__ = ["Gateway", "Interface", "Network", "parse_gateway", "parse_interface"]
-__all__ += ["parse_interfaces", "parse_network"]
+__all__ += ["parse_host", "parse_interfaces", "parse_network"]
 
 Interface: TypeAlias = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -93,3 +93,11 @@ def parse_gateway(text: str, interfaces: Iterable[Interface]) -> Gateway:
             " take the router's"
         )
     return gateway
+
+
+def parse_host(text: str) -> Gateway | None:
+    """Return an address, None for any other text."""
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None

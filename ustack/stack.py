@@ -66,6 +66,7 @@ class Stack:
         spin_ns = _parse_spin(spin)
         config = configure(profile, settings or {})
         lib.ust_config_entropy(config, *_parse_entropy(seed, secret))
+        self._routes: list[_addressing.Network] = []
         self._sockets: weakref.WeakSet[Socket] = weakref.WeakSet()
         self._closed = False
         self._port = open_port(io) if isinstance(io, str) else io
@@ -209,6 +210,18 @@ class Stack:
             pack_address(str(hop)),
         )
         check(result, f"route to {dst} by way of {hop}")
+        self._routes.append(dst)
+
+    def owns(self, host: str) -> bool:
+        """Return whether host, an address or any other text, is an address of this stack."""
+        address = _addressing.parse_host(host)
+        return any(address == interface.ip for interface in self._interfaces)
+
+    def reaches(self, host: str) -> bool:
+        """Return whether host is in one of the stack's networks, or behind one of its routes."""
+        address = _addressing.parse_host(host)
+        networks = [interface.network for interface in self._interfaces] + self._routes
+        return address is not None and any(address in network for network in networks)
 
     # --------------------------------------------------------------------- looking in
 
