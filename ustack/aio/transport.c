@@ -177,12 +177,15 @@ static PyObject *make_socket(struct transport *t)
     return result;
 }
 
-static PyObject *transport_get_extra_info(struct transport *t, PyObject *args)
+static PyObject *transport_get_extra_info(struct transport *t, PyObject *args,
+                                          PyObject *kwargs)
 {
+    static char *keywords[] = {"name", "default", NULL};
     const char *name;
     PyObject *fallback = Py_None;
 
-    if (!PyArg_ParseTuple(args, "s|O:get_extra_info", &name, &fallback))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "s|O:get_extra_info",
+                                     keywords, &name, &fallback))
         return NULL;
     if (strcmp(name, "peername") == 0)
         return address_tuple(&t->remote, t->remote_port);
@@ -285,7 +288,7 @@ static PyMethodDef transport_methods[] = {
     METHOD(is_closing, METH_NOARGS, "Whether close or abort has begun."),
     METHOD(set_protocol, METH_O, "Give later callbacks to another protocol."),
     METHOD(get_protocol, METH_NOARGS, "The protocol, None after the end."),
-    METHOD(get_extra_info, METH_VARARGS,
+    METHOD(get_extra_info, METH_VARARGS | METH_KEYWORDS,
            "peername, sockname or socket; else the default."),
     {"set_write_buffer_limits",
      (PyCFunction)(void (*)(void))transport_set_limits,

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""asyncio on a stack: an event loop whose TCP connections need no system call.
+
+::
+
+    async def main():
+        server = await asyncio.get_running_loop().create_server(Echo, "10.9.0.2", 7)
+        await server.serve_forever()
+
+    ustack.aio.run(main(), Stack(io="ring:demo", address="10.9.0.2/24"))
+
+Addresses of the loop's stacks belong to ustack; everything else is the base loop's.
+"""
+
+import asyncio
+import importlib.machinery
+import importlib.util
+import sys
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ustack import _ustack
+
+__all__ = ["EventLoop", "Server", "new_event_loop", "run"]
+
+_T = TypeVar("_T")
+
+
+def _load() -> None:
+    """Import ustack._aio, which lives in the shared object of ustack._ustack.
+
+    The import system looks for the initializer by the module's name, so one file can hold several
+    modules; it only has to be told which file.
+    """
+    name, path = "ustack._aio", _ustack.__file__
+    loader = importlib.machinery.ExtensionFileLoader(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    loader.exec_module(module)
+
+
+if "ustack._aio" not in sys.modules:
+    _load()
+
+from ustack.aio.loop import EventLoop  # noqa: E402
+from ustack.aio.server import Server  # noqa: E402
+
+if TYPE_CHECKING:
+    from ustack.stack import Stack
+
+
+def new_event_loop(*stacks: "Stack") -> EventLoop:
+    """Return a new event loop that drives these stacks; it owns none of them."""
+    loop = EventLoop()
+    for stack in stacks:
+        loop.attach(stack)
+    return loop
+
+
+def run(main: Coroutine[Any, Any, _T], *stacks: "Stack", debug: bool | None = None) -> _T:
+    """Run a coroutine on a new loop that drives these stacks, and return its result."""
+    with asyncio.Runner(debug=debug, loop_factory=lambda: new_event_loop(*stacks)) as runner:
+        return runner.run(main)

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What transports and servers show as their sockets: names and options, no data."""
+
+import socket
+from typing import TYPE_CHECKING, Any
+
+from ustack import _options
+
+if TYPE_CHECKING:
+    from ustack._aio import Listener, Transport
+
+__all__ = ["ListenerSocket", "TransportSocket"]
+
+
+class _View:
+    """A TCP socket without a descriptor."""
+
+    __slots__ = ("_sockname",)
+
+    type = socket.SOCK_STREAM
+    proto = socket.IPPROTO_TCP
+
+    def __init__(self, sockname: tuple[Any, ...]) -> None:
+        self._sockname = sockname
+
+    @property
+    def family(self) -> socket.AddressFamily:
+        """AF_INET or AF_INET6."""
+        return socket.AF_INET if len(self._sockname) == 2 else socket.AF_INET6
+
+    def fileno(self) -> int:
+        """Return -1: the kernel does not know this socket."""
+        return -1
+
+    def getsockname(self) -> tuple[Any, ...]:
+        """Return our address, also after the end."""
+        return self._sockname
+
+    def gettimeout(self) -> float:
+        """Return 0: it does not block."""
+        return 0.0
+
+    def __repr__(self) -> str:
+        return f"<ustack.aio.{type(self).__name__} {self._sockname}>"
+
+
+class ListenerSocket(_View):
+    """The listening socket of a server."""
+
+    __slots__ = ()
+
+    def __init__(self, listener: "Listener") -> None:
+        super().__init__(listener.sockname)
+
+
+class TransportSocket(_View):
+    """A connection's socket, as get_extra_info("socket") gives it."""
+
+    __slots__ = ("_peername", "_transport")
+
+    def __init__(self, transport: "Transport") -> None:
+        super().__init__(transport.get_extra_info("sockname"))
+        self._peername: tuple[Any, ...] = transport.get_extra_info("peername")
+        self._transport = transport
+
+    def getpeername(self) -> tuple[Any, ...]:
+        """Return the peer's address, also after the end."""
+        return self._peername
+
+    def setsockopt(self, level: int, optname: int, value: int | bytes) -> None:
+        """Set an option; OSError(ENOPROTOOPT) for one that ustack does not have."""
+        option = _options.look_up(level, optname, to_set=True)
+        self._transport._setopt(option.number, _options.unpack(level, optname, value))
+
+    def getsockopt(self, level: int, optname: int, buflen: int = 0) -> int | bytes:
+        """Return an option as an int, or as at most buflen bytes."""
+        if (level, optname) == (socket.SOL_SOCKET, socket.SO_DOMAIN):
+            value = int(self.family)
+        elif (level, optname) in _options.FIXED:
+            value = _options.FIXED[level, optname]
+        else:
+            value = self._transport._getopt(_options.look_up(level, optname).number)
+        return _options.pack(level, optname, value, buflen)
