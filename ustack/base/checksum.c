@@ -6,11 +6,11 @@
  * without carries, which the compiler turns into vector code.
  *
  * Not here: pseudo-headers; the protocols add theirs.                       */
-#include "base/checksum.h"
+#include "checksum.h"
 
 #include <string.h>
 
-#include "ustack.h"
+#include "../ustack.h"
 
 static uint64_t add_tail(const uint8_t *p, size_t len, uint64_t sum);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Flow table: insertion, and removal by shifting back. Look-ups are inline in
  * flowtable.h, where the invariants stand. */
-#include "base/flowtable.h"
+#include "flowtable.h"
 
 #include <assert.h>
 

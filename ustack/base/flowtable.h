@@ -19,12 +19,12 @@ enum { FLOWTABLE_NONE = 0xffffffff };
 
 struct flow_slot {
     uint32_t hash;
-    uint32_t value;       /* FLOWTABLE_NONE: empty */
+    uint32_t value; /* FLOWTABLE_NONE: empty */
 };
 
 struct flowtable {
     struct flow_slot *slots;
-    uint32_t mask;        /* n_slots - 1 */
+    uint32_t mask; /* n_slots - 1 */
     uint32_t count;
 };
 

@@ -3,11 +3,11 @@
  *
  * Always: every allocation asks the pool's faults once, whichever classes it
  * tries, so that an injected failure is one that the caller sees.           */
-#include "base/mbuf.h"
+#include "mbuf.h"
 
 #include <string.h>
 
-#include "base/checksum.h"
+#include "checksum.h"
 
 static_assert(sizeof(struct mbuf) == 64, "an mbuf is one cache line");
 
@@ -123,6 +123,7 @@ size_t mbuf_copy_out(const struct mbuf_pool *pool, const struct mbuf *m,
 uint64_t mbuf_checksum(const struct mbuf_pool *pool, const struct mbuf *m,
                        size_t off, size_t len, uint64_t sum)
 {
+    const uint8_t *data;
     size_t done = 0, n;
 
     for (; m && done < len; m = mbuf_at(pool, m->next)) {
@@ -131,8 +132,9 @@ uint64_t mbuf_checksum(const struct mbuf_pool *pool, const struct mbuf *m,
             continue;
         }
         n = m->len - off < len - done ? m->len - off : len - done;
-        sum = (done & 1 ? checksum_add_odd : checksum_add)(
-            mbuf_data(pool, m) + off, n, sum);
+        data = mbuf_data(pool, m) + off;
+        sum = done & 1 ? checksum_add_odd(data, n, sum)
+                       : checksum_add(data, n, sum);
         done += n;
         off = 0;
     }
@@ -178,8 +180,8 @@ void mbuf_trim_to(struct mbuf_pool *pool, struct mbuf *m, uint32_t len)
 
 int mbuf_pool_check(const struct mbuf_pool *pool)
 {
-    uint32_t total = pool->n[MBUF_SMALL] + pool->n[MBUF_LARGE] +
-                     pool->n[MBUF_REF];
+    uint32_t total =
+        pool->n[MBUF_SMALL] + pool->n[MBUF_LARGE] + pool->n[MBUF_REF];
     const struct mbuf *m, *owner;
     int failed;
 

@@ -25,7 +25,7 @@
 
 enum {
     MBUF_NONE = 0xffffffff, /* no mbuf: end of a list */
-    MBUF_HEADROOM = 192,    /* Ethernet + IPv6 + TCP with options, and to spare */
+    MBUF_HEADROOM = 192, /* Ethernet + IPv6 + TCP with options, and to spare */
     MBUF_SMALL_SIZE = 2048,
     MBUF_LARGE_SIZE = 66048, /* headroom + 14 + 65535, rounded up */
 };
@@ -33,39 +33,39 @@ enum {
 enum mbuf_class { MBUF_SMALL, MBUF_LARGE, MBUF_REF, MBUF_CLASSES };
 
 enum mbuf_flag {
-    MBUF_CSUM_OK = 1,       /* rx: transport checksum known good */
-    MBUF_CSUM_PARTIAL = 2,  /* tx: csum_start/csum_offset say what to fill in;
+    MBUF_CSUM_OK = 1,      /* rx: transport checksum known good */
+    MBUF_CSUM_PARTIAL = 2, /* tx: csum_start/csum_offset say what to fill in;
                                the field holds the folded pseudo-header sum */
-    MBUF_LINK_MCAST = 4,    /* rx: sent to a group or broadcast MAC */
+    MBUF_LINK_MCAST = 4,   /* rx: sent to a group or broadcast MAC */
 };
 
 enum mbuf_gso { MBUF_GSO_NONE = 0, MBUF_GSO_TCP4 = 1, MBUF_GSO_TCP6 = 4 };
 
 struct mbuf {
-    uint32_t next;        /* next mbuf of the same frame, or MBUF_NONE */
-    uint32_t link;        /* next in a queue of frames, or in the free list */
-    uint32_t owner;       /* whose buffer holds the data: itself, if direct */
+    uint32_t next;  /* next mbuf of the same frame, or MBUF_NONE */
+    uint32_t link;  /* next in a queue of frames, or in the free list */
+    uint32_t owner; /* whose buffer holds the data: itself, if direct */
     uint16_t refs;
-    uint8_t cls;          /* enum mbuf_class */
-    uint8_t flags;        /* enum mbuf_flag */
-    uint64_t buf;         /* byte offset of the buffer from the pool's base */
-    uint32_t off;         /* data starts here, from buf */
-    uint32_t len;         /* bytes of data in this mbuf */
-    uint32_t frame_len;   /* bytes of the frame (first mbuf only) */
-    uint32_t seq;         /* owner's use: sequence number of the first byte */
-    uint16_t l3_off, l4_off;            /* from the start of the frame */
-    uint16_t csum_start, csum_offset;   /* as in virtio_net_hdr */
-    uint16_t gso_size;    /* payload bytes per segment, 0: not a super-segment */
-    uint8_t gso_type;     /* enum mbuf_gso */
+    uint8_t cls;        /* enum mbuf_class */
+    uint8_t flags;      /* enum mbuf_flag */
+    uint64_t buf;       /* byte offset of the buffer from the pool's base */
+    uint32_t off;       /* data starts here, from buf */
+    uint32_t len;       /* bytes of data in this mbuf */
+    uint32_t frame_len; /* bytes of the frame (first mbuf only) */
+    uint32_t seq;       /* owner's use: sequence number of the first byte */
+    uint16_t l3_off, l4_off;          /* from the start of the frame */
+    uint16_t csum_start, csum_offset; /* as in virtio_net_hdr */
+    uint16_t gso_size; /* payload bytes per segment, 0: not a super-segment */
+    uint8_t gso_type;  /* enum mbuf_gso */
     uint8_t iface;
     uint32_t rss_hash;
-    uint32_t pad[2];      /* to 64 bytes: one cache line, and a shift to index */
+    uint32_t pad[2]; /* to 64 bytes: one cache line, and a shift to index */
 };
 
 /* Makes the nth allocation of an engine fail: see ust_engine_fail_alloc(). */
 struct faults {
-    uint64_t left;        /* allocations until the next failure; 0: never */
-    uint64_t every;       /* re-arm with this */
+    uint64_t left;  /* allocations until the next failure; 0: never */
+    uint64_t every; /* re-arm with this */
 };
 
 static inline bool fault_hits(struct faults *f)
@@ -77,13 +77,13 @@ static inline bool fault_hits(struct faults *f)
 }
 
 struct mbuf_pool {
-    struct mbuf *meta;    /* [0,small) [small,small+large) then references */
-    uint8_t *base;        /* buffers: first the small, then the large ones */
+    struct mbuf *meta; /* [0,small) [small,small+large) then references */
+    uint8_t *base;     /* buffers: first the small, then the large ones */
     struct faults *faults;
-    uint32_t n[MBUF_CLASSES];      /* how many there are */
+    uint32_t n[MBUF_CLASSES]; /* how many there are */
     uint32_t n_free[MBUF_CLASSES];
-    uint32_t head[MBUF_CLASSES];   /* free lists */
-    uint32_t first[MBUF_CLASSES];  /* index of the first of a class */
+    uint32_t head[MBUF_CLASSES];  /* free lists */
+    uint32_t first[MBUF_CLASSES]; /* index of the first of a class */
 };
 
 /* Bytes of memory that pool_init() needs behind meta and base. */
@@ -143,7 +143,8 @@ static inline uint8_t *mbuf_data(const struct mbuf_pool *pool,
 static inline uint32_t mbuf_size(const struct mbuf *m)
 {
     return m->cls == MBUF_SMALL ? MBUF_SMALL_SIZE
-         : m->cls == MBUF_LARGE ? MBUF_LARGE_SIZE : m->off + m->len;
+         : m->cls == MBUF_LARGE ? MBUF_LARGE_SIZE
+                                : m->off + m->len;
 }
 
 static inline uint32_t mbuf_tailroom(const struct mbuf *m)

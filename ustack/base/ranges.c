@@ -2,7 +2,7 @@
 /* Ranges of a 32-bit space that wraps: see ranges.h for what always holds.
  *
  * Searches start at the high end, where new data usually lands. */
-#include "base/ranges.h"
+#include "ranges.h"
 
 #include <assert.h>
 #include <string.h>
@@ -30,7 +30,7 @@ int ranges_add(struct range *r, unsigned *n, unsigned cap, uint32_t lo,
         j--;
     for (i = j; i > 0 && !before(r[i - 1].hi, lo); i--)
         ;
-    *absorbed = j - i;    /* [i, j) touch or overlap [lo, hi) */
+    *absorbed = j - i; /* [i, j) touch or overlap [lo, hi) */
     if (i == j) {
         if (*n >= cap)
             return -1;

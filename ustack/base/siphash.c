@@ -3,7 +3,7 @@
  * (Aumasson and Bernstein, 2012), section 2.
  *
  * The two variants are one inlined function with constant round counts. */
-#include "base/siphash.h"
+#include "siphash.h"
 
 #include <string.h>
 

@@ -12,7 +12,7 @@
  *
  * Only the slot that becomes the wheel's own is ever cascaded: when a slot is
  * entered, all lower levels are empty.                                      */
-#include "base/wheel.h"
+#include "wheel.h"
 
 #include <assert.h>
 
@@ -99,8 +99,8 @@ int wheel_check(const struct wheel *w)
 
     for (uint32_t slot = 0; slot < WHEEL_LEVELS * WHEEL_SLOTS; slot++) {
         prev = HEAD | slot;
-        for (uint32_t id = w->slot[slot]; id != WHEEL_NONE; prev = id,
-                      id = w->nodes[id].next)
+        for (uint32_t id = w->slot[slot]; id != WHEEL_NONE;
+             prev = id, id = w->nodes[id].next)
             if (w->nodes[id].prev != prev || !wheel_armed(w, id) ||
                 ++linked > w->n_nodes)
                 return 1;
@@ -242,13 +242,13 @@ static int next_slot(const struct wheel *w, uint64_t *start)
         if (slot < 0)
             continue;
         *start = ((at & ~(uint64_t)SLOT_MASK) | (uint64_t)slot)
-                 << (level * LEVEL_BITS);
+              << (level * LEVEL_BITS);
         return level * WHEEL_SLOTS + slot;
     }
     if (w->slot[LAST * WHEEL_SLOTS] == WHEEL_NONE)
         return -1;
     *start = ((w->tick >> (WHEEL_LEVELS * LEVEL_BITS)) + 1)
-             << (WHEEL_LEVELS * LEVEL_BITS);
+          << (WHEEL_LEVELS * LEVEL_BITS);
     return LAST * WHEEL_SLOTS;
 }
 

@@ -25,19 +25,19 @@ enum {
 };
 
 struct wheel_node {
-    uint32_t next, prev;  /* prev of a slot's first: 0x80000000 | slot number */
-    uint64_t deadline;    /* ns; UINT64_MAX: not armed */
+    uint32_t next, prev; /* prev of a slot's first: 0x80000000 | slot number */
+    uint64_t deadline;   /* ns; UINT64_MAX: not armed */
 };
 
 struct wheel {
     struct wheel_node *nodes;
     uint32_t n_nodes;
-    uint32_t count;       /* armed timers */
-    uint32_t resume;      /* where wheel_pop() goes on looking, or NONE */
-    uint64_t tick;        /* every slot before this tick has been emptied */
-    uint64_t scanned;     /* ns: the now of the last look at this tick's slot */
-    uint32_t slot[WHEEL_LEVELS * WHEEL_SLOTS];         /* first node or NONE */
-    uint64_t used[WHEEL_LEVELS][WHEEL_SLOTS / 64];     /* non-empty slots */
+    uint32_t count;   /* armed timers */
+    uint32_t resume;  /* where wheel_pop() goes on looking, or NONE */
+    uint64_t tick;    /* every slot before this tick has been emptied */
+    uint64_t scanned; /* ns: the now of the last look at this tick's slot */
+    uint32_t slot[WHEEL_LEVELS * WHEEL_SLOTS];     /* first node or NONE */
+    uint64_t used[WHEEL_LEVELS][WHEEL_SLOTS / 64]; /* non-empty slots */
 };
 
 /* nodes: n_nodes entries, kept by the caller. now starts the wheel's time. */
