@@ -108,7 +108,7 @@ class EventLoop(asyncio.SelectorEventLoop):
             return kernels
         _refuse_tls(options)
         stack, address = route
-        waiter = self.create_future()
+        waiter: asyncio.Future[tuple[Any, asyncio.BaseProtocol]] = self.create_future()
         local = options.get("local_addr")
         source = () if local is None else (_to_bytes(local[0]), _to_port(local[1]))
         try:

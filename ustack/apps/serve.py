@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""ustack serve echo|http: one of the servers on a stack of its own, until Ctrl-C."""
+
+import argparse
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from ustack import Stack
+from ustack.aio import run
+from ustack.apps import echo, http
+from ustack.errors import ConfigError
+
+__all__ = ["add_arguments", "add_stack_arguments", "main", "open_stack"]
+
+PORTS = {"echo": echo.PORT, "http": http.PORT}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `ustack serve` understands."""
+    parser.add_argument("app", choices=sorted(PORTS), help="the server to run")
+    add_stack_arguments(parser)
+    parser.add_argument("--listen", metavar="PORT", help="the TCP port (echo: 7, http: 80)")
+    parser.add_argument("--root", metavar="DIR", help="http: the directory of the files to serve")
+
+
+def add_stack_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what it takes to make a stack."""
+    parser.add_argument("--io", required=True, metavar="URL", help="ring:NAME[?…], tap:NAME[?…]")
+    parser.add_argument("--address", required=True, metavar="CIDR", help="ours: 10.9.0.2/24")
+    parser.add_argument("--gateway", metavar="ADDRESS", help="the default route's next hop")
+    parser.add_argument("--capture", metavar="FILE", help="write all frames to a pcapng file")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting"
+    )
+
+
+def open_stack(args: argparse.Namespace) -> Stack:
+    """Return the stack that the arguments describe; for a tap without root, in namespaces."""
+    if args.io.startswith("tap:"):
+        from ustack.io import userns
+
+        userns.enter_if_needed()
+    return Stack(
+        args.io,
+        args.address,
+        gateway=args.gateway,
+        capture=args.capture,
+        settings=dict(map(_setting, args.set)),
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Serve until Ctrl-C or SIGTERM; the exit status."""
+    port = _port(args.listen, PORTS[args.app])
+    start = _starter(args)
+    with open_stack(args) as stack:
+        host = stack.addresses[0].partition("/")[0]
+        try:
+            run(_serve(args, lambda: start(host, port)), stack)
+        except KeyboardInterrupt:
+            pass
+    return 0
+
+
+def _starter(args: argparse.Namespace) -> Callable[[str, int], Awaitable[asyncio.AbstractServer]]:
+    if args.app == "echo":
+        if args.root is not None:
+            raise ConfigError(f"--root is for http, got {args.root!r} for echo; leave it out")
+        return echo.serve
+    root = None if args.root is None else Path(args.root)
+    if root is not None and not root.is_dir():
+        raise ConfigError(f"--root must be a directory, got {args.root!r}; give one that exists")
+    return lambda host, port: http.serve(host, port, root)
+
+
+async def _serve(
+    args: argparse.Namespace, start: Callable[[], Awaitable[asyncio.AbstractServer]]
+) -> None:
+    server = await start()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.close)
+    host, port = server.sockets[0].getsockname()[:2]  # type: ignore[attr-defined]
+    print(f"ustack: {args.app} on {host} port {port} by {args.io}; Ctrl-C ends it", flush=True)
+    await server.serve_forever()
+
+
+def _port(text: str | None, default: int) -> int:
+    if text is None:
+        return default
+    if not text.isdecimal() or not 0 <= int(text) <= 0xFFFF:
+        raise ConfigError(f"--listen must be a port, 0..65535, got {text!r}; 0 takes any")
+    return int(text)
+
+
+def _setting(text: str) -> tuple[str, int]:
+    name, _, value = text.partition("=")
+    try:
+        return name, int(value, 0)
+    except ValueError:
+        raise ConfigError(
+            f"--set must be NAME=VALUE with an integer, got {text!r}; ustack.settings() lists them"
+        ) from None
