@@ -1,0 +1,538 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Sockets answer as Linux's do: errno by errno, option by option. Nothing here waits."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import select
+import socket
+from collections.abc import Callable, Iterator
+
+import pytest
+from pair import CLIENT, SERVER, Pair
+
+from ustack import Socket, TcpInfo
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    with Pair() as pair:
+        yield pair
+
+
+# --------------------------------------------------------------------------------- errno, by table
+
+
+def refused(pair: Pair) -> object:
+    sock = pair.begin(port=9)
+    pair.pump()
+    sock.recv(1)
+    return None
+
+
+def refused_by_option(pair: Pair) -> object:
+    sock = pair.begin(port=9)
+    pair.pump()
+    error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    raise OSError(error, "SO_ERROR")
+
+
+def twice_bound(pair: Pair) -> object:
+    pair.server.socket().bind((SERVER, 80))
+    return pair.server.socket().bind((SERVER, 80))
+
+
+def rebound(pair: Pair) -> object:
+    sock = pair.server.socket()
+    sock.bind((SERVER, 80))
+    return sock.bind((SERVER, 81))
+
+
+def accept_without_listen(pair: Pair) -> object:
+    sock = pair.server.socket()
+    sock.setblocking(False)
+    return sock.accept()
+
+
+def connected_twice(pair: Pair) -> object:
+    near, _ = pair.connect()
+    return near.connect((SERVER, 80))
+
+
+def connecting_twice(pair: Pair) -> object:
+    pair.listen()
+    return pair.begin().connect((SERVER, 80))
+
+
+def after_close(call: Callable[[Socket], object]) -> Callable[[Pair], object]:
+    def act(pair: Pair) -> object:
+        sock = pair.client.socket()
+        sock.close()
+        return call(sock)
+
+    return act
+
+
+def fresh(call: Callable[[Socket], object]) -> Callable[[Pair], object]:
+    def act(pair: Pair) -> object:
+        sock = pair.client.socket()
+        sock.setblocking(False)
+        return call(sock)
+
+    return act
+
+
+def connected(call: Callable[[Socket], object]) -> Callable[[Pair], object]:
+    def act(pair: Pair) -> object:
+        near, _ = pair.connect()
+        return call(near)
+
+    return act
+
+
+def send_after_shutdown(sock: Socket) -> object:
+    sock.shutdown(socket.SHUT_WR)
+    return sock.send(b"x")
+
+
+def send_after_reset(pair: Pair) -> object:
+    near, far = pair.connect()
+    far.abort()
+    pair.pump()
+    try:
+        near.recv(1)
+    except ConnectionResetError:
+        return near.send(b"x")
+    return None
+
+
+def recv_after_reset(pair: Pair) -> object:
+    near, far = pair.connect()
+    far.abort()
+    pair.pump()
+    return near.recv(1)
+
+
+def send_until_full(sock: Socket) -> object:
+    while True:
+        sock.send(bytes(65536))
+
+
+ERRNO = {
+    "refused": (refused, errno.ECONNREFUSED, ConnectionRefusedError),
+    "refused, SO_ERROR": (refused_by_option, errno.ECONNREFUSED, ConnectionRefusedError),
+    "address in use": (twice_bound, errno.EADDRINUSE, OSError),
+    "bind of a bound socket": (rebound, errno.EINVAL, OSError),
+    "bind to a foreign address": (
+        fresh(lambda sock: sock.bind(("10.8.0.1", 80))), errno.EADDRNOTAVAIL, OSError
+    ),
+    "accept without listen": (accept_without_listen, errno.EINVAL, OSError),
+    "nobody to accept": (lambda pair: pair.listen().accept(), errno.EAGAIN, BlockingIOError),
+    "connect in non-blocking mode": (
+        fresh(lambda sock: sock.connect((SERVER, 80))), errno.EINPROGRESS, BlockingIOError
+    ),
+    "connect while connecting": (connecting_twice, errno.EALREADY, BlockingIOError),
+    "connect when connected": (connected_twice, errno.EISCONN, OSError),
+    "connect without a route": (
+        fresh(lambda sock: sock.connect(("192.0.2.1", 80))), errno.ENETUNREACH, OSError
+    ),
+    "recv, not connected": (fresh(lambda sock: sock.recv(1)), errno.ENOTCONN, OSError),
+    "send, not connected": (fresh(lambda sock: sock.send(b"x")), errno.EPIPE, BrokenPipeError),
+    "shutdown, not connected": (
+        fresh(lambda sock: sock.shutdown(socket.SHUT_RDWR)), errno.ENOTCONN, OSError
+    ),
+    "getpeername, not connected": (fresh(Socket.getpeername), errno.ENOTCONN, OSError),
+    "nothing to recv": (connected(lambda sock: sock.recv(1)), errno.EAGAIN, BlockingIOError),
+    "send buffer full": (connected(send_until_full), errno.EAGAIN, BlockingIOError),
+    "send after shutdown": (connected(send_after_shutdown), errno.EPIPE, BrokenPipeError),
+    "recv after RST": (recv_after_reset, errno.ECONNRESET, ConnectionResetError),
+    "send after RST": (send_after_reset, errno.EPIPE, BrokenPipeError),
+    "unknown flag": (
+        connected(lambda sock: sock.recv(1, socket.MSG_OOB)), errno.EOPNOTSUPP, OSError
+    ),
+    "recv, closed": (after_close(lambda sock: sock.recv(1)), errno.EBADF, OSError),
+    "send, closed": (after_close(lambda sock: sock.send(b"x")), errno.EBADF, OSError),
+    "accept, closed": (after_close(lambda sock: sock.accept()), errno.EBADF, OSError),
+    "bind, closed": (after_close(lambda sock: sock.bind(("", 0))), errno.EBADF, OSError),
+    "listen, closed": (after_close(lambda sock: sock.listen()), errno.EBADF, OSError),
+    "connect, closed": (
+        after_close(lambda sock: sock.connect((SERVER, 80))), errno.EBADF, OSError
+    ),
+    "shutdown, closed": (
+        after_close(lambda sock: sock.shutdown(socket.SHUT_WR)), errno.EBADF, OSError
+    ),
+    "getsockname, closed": (after_close(Socket.getsockname), errno.EBADF, OSError),
+    "getsockopt, closed": (
+        after_close(lambda sock: sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)),
+        errno.EBADF,
+        OSError,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ERRNO)
+def test_failures_have_the_errno_and_the_class_of_linux(pair: Pair, case: str) -> None:
+    act, number, kind = ERRNO[case]
+    with pytest.raises(OSError) as caught:
+        act(pair)
+    assert caught.value.errno == number, caught.value
+    assert isinstance(caught.value, kind)
+
+
+def test_the_message_names_the_address(pair: Pair) -> None:
+    with pytest.raises(OSError, match=r"bind to 10\.8\.0\.1:80"):
+        pair.client.socket().bind(("10.8.0.1", 80))
+
+
+@pytest.mark.parametrize(
+    ("address", "kind"),
+    [
+        (("localhost", 80), ValueError),
+        (("10.9.0.1", 65536), OverflowError),
+        (("10.9.0.1", -1), OverflowError),
+        (("10.9.0.1", "80"), TypeError),
+        (("10.9.0.1",), TypeError),
+        ("10.9.0.1:80", TypeError),
+        ((b"10.9.0.1", 80), TypeError),
+        (("fe80::1", 80, 0, 2), ValueError),
+    ],
+)
+def test_what_is_no_address_is_refused_before_the_engine_sees_it(
+    pair: Pair, address: object, kind: type[Exception]
+) -> None:
+    with pytest.raises(kind):
+        pair.client.socket().connect(address)  # type: ignore[arg-type]
+
+
+# ------------------------------------------------------------------------------------------- data
+
+
+def test_bytes_arrive_in_order_and_then_the_end(pair: Pair) -> None:
+    near, far = pair.connect()
+    near.sendall(b"hello ")
+    near.sendall(memoryview(bytearray(b"world")))
+    near.shutdown(socket.SHUT_WR)
+    pair.pump()
+    assert far.recv(100) == b"hello world"
+    assert far.recv(100) == b""
+    assert far.recv(100) == b""
+
+
+def test_peek_leaves_the_bytes_there(pair: Pair) -> None:
+    near, far = pair.connect()
+    near.send(b"abcdef")
+    pair.pump()
+    assert far.recv(3, socket.MSG_PEEK) == b"abc"
+    assert far.recv(100) == b"abcdef"
+
+
+def test_recv_takes_no_more_than_asked_for(pair: Pair) -> None:
+    near, far = pair.connect()
+    near.send(b"abcdef")
+    pair.pump()
+    assert [far.recv(4), far.recv(4)] == [b"abcd", b"ef"]
+
+
+def test_recv_of_more_than_the_scratch_buffer_holds(pair: Pair) -> None:
+    near, far = pair.connect()
+    near.send(b"abc")
+    pair.pump()
+    assert far.recv(1 << 20) == b"abc"
+    with pytest.raises(ValueError):
+        far.recv(-1)
+
+
+def test_recv_into_fills_the_part_asked_for(pair: Pair) -> None:
+    near, far = pair.connect()
+    near.send(b"abcdef")
+    pair.pump()
+    buffer = bytearray(b"......")
+    assert far.recv_into(buffer, 2) == 2
+    assert far.recv_into(memoryview(buffer)[3:]) == 3
+    assert buffer == b"ab.cde"
+    with pytest.raises(ValueError):
+        far.recv_into(buffer, 7)
+    with pytest.raises((TypeError, BufferError)):
+        far.recv_into(b"read only")
+
+
+def test_buffers_of_other_items_are_sent_as_bytes(pair: Pair) -> None:
+    near, far = pair.connect()
+    near.sendall(memoryview(b"\1\0\0\0\2\0\0\0").cast("i"))
+    pair.pump()
+    assert far.recv(100) == b"\1\0\0\0\2\0\0\0"
+
+
+def test_waitall_and_dontwait_are_heard(pair: Pair) -> None:
+    near, far = pair.connect()
+    near.send(b"abc")
+    near.shutdown(socket.SHUT_WR)
+    pair.pump()
+    far.setblocking(True)
+    assert far.recv(10, socket.MSG_WAITALL) == b"abc"
+    near.setblocking(True)
+    with pytest.raises(BlockingIOError):
+        near.recv(1, socket.MSG_DONTWAIT)
+
+
+# ---------------------------------------------------------------------------------------- options
+
+
+@pytest.mark.parametrize(
+    ("level", "name", "value"),
+    [
+        (socket.SOL_SOCKET, "SO_REUSEADDR", 1),
+        (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
+        (socket.SOL_SOCKET, "SO_SNDBUF", 65536),
+        (socket.SOL_SOCKET, "SO_RCVBUF", 65536),
+        (socket.IPPROTO_TCP, "TCP_NODELAY", 1),
+        (socket.IPPROTO_TCP, "TCP_CORK", 1),
+        (socket.IPPROTO_TCP, "TCP_QUICKACK", 0),
+        (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 30),
+        (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 7),
+        (socket.IPPROTO_TCP, "TCP_KEEPCNT", 4),
+        (socket.IPPROTO_TCP, "TCP_MAXSEG", 1000),
+        (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", 5000),
+        (socket.IPPROTO_TCP, "TCP_SYNCNT", 2),
+        (socket.IPPROTO_IP, "IP_TOS", 0x10),
+        (socket.IPPROTO_IP, "IP_TTL", 33),
+    ],
+)
+def test_an_option_that_can_be_set_can_be_read_back(
+    pair: Pair, level: int, name: str, value: int
+) -> None:
+    sock = pair.client.socket()
+    number = getattr(socket, name)
+    sock.setsockopt(level, number, value)
+    got = sock.getsockopt(level, number)
+    assert isinstance(got, int)
+    if name in ("SO_SNDBUF", "SO_RCVBUF"):
+        assert value <= got <= 2 * value  # socket(7): Linux gives back twice what was asked for
+    else:
+        assert got == value
+    assert sock.getsockopt(level, number, 4) == got.to_bytes(4, "little")
+
+
+def test_a_boolean_option_becomes_0_or_1(pair: Pair) -> None:
+    sock = pair.client.socket()
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, (77).to_bytes(4, "little"))
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+
+
+@pytest.mark.parametrize(
+    ("linger", "reads"),
+    [((0, 0), (0, 0)), ((1, 0), (1, 0)), ((1, 7), (1, 7)), ((0, 7), (0, 0))],
+)
+def test_linger_is_a_struct(pair: Pair, linger: tuple[int, int], reads: tuple[int, int]) -> None:
+    sock = pair.client.socket()
+    raw = b"".join(part.to_bytes(4, "little") for part in linger)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, raw)
+    expected = b"".join(part.to_bytes(4, "little") for part in reads)
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8) == expected
+
+
+@pytest.mark.parametrize(
+    ("level", "name"),
+    [
+        (socket.SOL_SOCKET, 9999),
+        (socket.SOL_SOCKET, socket.SO_RCVLOWAT),
+        (socket.IPPROTO_TCP, 9999),
+        (socket.IPPROTO_IP, 9999),
+        (9999, 1),
+    ],
+)
+def test_no_option_is_silently_ignored(pair: Pair, level: int, name: int) -> None:
+    sock = pair.client.socket()
+    for call in (lambda: sock.setsockopt(level, name, 1), lambda: sock.getsockopt(level, name)):
+        with pytest.raises(OSError) as caught:
+            call()
+        assert caught.value.errno == errno.ENOPROTOOPT
+
+
+@pytest.mark.parametrize("name", ["SO_ERROR", "SO_ACCEPTCONN", "SO_TYPE", "SO_DOMAIN"])
+def test_what_can_only_be_read_cannot_be_set(pair: Pair, name: str) -> None:
+    with pytest.raises(OSError) as caught:
+        pair.client.socket().setsockopt(socket.SOL_SOCKET, getattr(socket, name), 1)
+    assert caught.value.errno == errno.ENOPROTOOPT
+
+
+def test_a_value_that_is_too_short_is_invalid(pair: Pair) -> None:
+    with pytest.raises(OSError) as caught:
+        pair.client.socket().setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, b"\1")
+    assert caught.value.errno == errno.EINVAL
+
+
+def test_a_socket_says_what_it_is(pair: Pair) -> None:
+    sock, listener = pair.client.socket(), pair.listen()
+    get = sock.getsockopt
+    assert get(socket.SOL_SOCKET, socket.SO_TYPE) == sock.type == socket.SOCK_STREAM
+    assert get(socket.SOL_SOCKET, socket.SO_DOMAIN) == sock.family == socket.AF_INET
+    assert get(socket.SOL_SOCKET, socket.SO_PROTOCOL) == sock.proto == socket.IPPROTO_TCP
+    assert get(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 0
+    assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
+
+
+def test_the_pending_error_is_taken_once(pair: Pair) -> None:
+    sock = pair.begin(port=9)
+    pair.pump()
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+
+
+def test_tcp_info_tells_the_state_and_the_bytes(pair: Pair) -> None:
+    near, far = pair.connect()
+    near.send(bytes(3000))
+    pair.pump()
+    info = near.tcp_info()
+    assert isinstance(info, TcpInfo)
+    assert info.state_name == "ESTABLISHED"
+    assert info.bytes_sent == 3000
+    assert far.tcp_info().inq == 3000
+    linux = near.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+    assert isinstance(linux, bytes) and len(linux) == 104
+    assert linux[0] == 1  # TCP_ESTABLISHED
+    assert int.from_bytes(linux[16:20], "little") == info.snd_mss  # tcpi_snd_mss
+
+
+# ------------------------------------------------------------------------------ names and lifetime
+
+
+def test_both_ends_agree_on_the_addresses(pair: Pair) -> None:
+    near, far = pair.connect()
+    assert near.getpeername() == far.getsockname() == (SERVER, 80)
+    assert near.getsockname() == far.getpeername()
+    assert near.getsockname()[0] == CLIENT
+    assert repr(far).startswith(f"<ustack.Socket {SERVER}:80 -> {CLIENT}:")
+    assert repr(far).endswith("ESTABLISHED>")
+
+
+def test_a_fresh_socket_has_no_name(pair: Pair) -> None:
+    sock = pair.client.socket()
+    assert sock.getsockname() == ("0.0.0.0", 0)
+    sock.bind(("", 0))
+    assert sock.getsockname()[0] == "0.0.0.0"
+    assert sock.getsockname()[1] > 0
+
+
+def test_a_context_manager_closes(pair: Pair) -> None:
+    with pair.client.socket() as sock:
+        assert not sock.closed
+    assert sock.closed
+    sock.close()
+    assert repr(sock) == "<ustack.Socket closed>"
+
+
+def test_a_detached_socket_lives_on_under_its_handle(pair: Pair) -> None:
+    near, far = pair.connect()
+    again = Socket(pair.client, handle=near.detach())
+    assert near.closed
+    again.send(b"x")
+    pair.pump()
+    assert far.recv(10) == b"x"
+
+
+def test_a_forgotten_socket_is_closed_with_a_warning(pair: Pair) -> None:
+    near, far = pair.connect()
+    with pytest.warns(ResourceWarning, match="unclosed"):
+        del near
+        gc.collect()
+    pair.pump()
+    assert far.recv(10) == b""
+
+
+def test_sockets_of_a_closed_stack_are_closed(pair: Pair) -> None:
+    near, _ = pair.connect()
+    handle = near._handle
+    pair.close()
+    assert near.closed
+    near._handle = handle  # as a thread in the middle of a call has it
+    with pytest.raises(OSError) as caught:
+        near.recv(1)
+    assert caught.value.errno == errno.EBADF
+    with pytest.raises(OSError):
+        pair.client.socket()
+    near._handle = -1
+
+
+def test_timeouts_are_what_was_set(pair: Pair) -> None:
+    sock = pair.client.socket()
+    assert sock.gettimeout() is None and sock.getblocking()
+    sock.setblocking(False)
+    assert sock.gettimeout() == 0 and not sock.getblocking()
+    sock.settimeout(2)
+    assert sock.gettimeout() == 2.0 and sock.getblocking()
+    for bad in (-1, float("nan")):
+        with pytest.raises(ValueError, match="timeout"):
+            sock.settimeout(bad)
+
+
+# ------------------------------------------------------------------------------------------- poll
+
+
+def test_poll_reports_each_socket_as_long_as_it_is_ready(pair: Pair) -> None:
+    near, far = pair.connect()
+    poll = pair.server.poll()
+    poll.register(far, select.POLLIN)
+    assert poll.poll(0) == []
+    near.send(b"x")
+    pair.pump()
+    assert poll.poll(0) == [(far, select.POLLIN)] == poll.poll(0)
+    poll.modify(far, select.POLLIN | select.POLLOUT)
+    assert poll.poll(0) == [(far, select.POLLIN | select.POLLOUT)]
+    far.recv(1)
+    assert poll.poll(0) == [(far, select.POLLOUT)]
+
+
+def test_poll_sees_a_listener_with_a_connection_and_an_open_one(pair: Pair) -> None:
+    listener, near = pair.listen(), pair.begin()
+    server, client = pair.server.poll(), pair.client.poll()
+    server.register(listener, select.POLLIN)
+    client.register(near, select.POLLOUT)
+    assert client.poll(0) == []
+    pair.pump()
+    assert server.poll(0) == [(listener, select.POLLIN)]
+    assert client.poll(0) == [(near, select.POLLOUT)]
+
+
+def test_poll_sees_the_end_and_the_hangup(pair: Pair) -> None:
+    near, far = pair.connect()
+    poll = pair.server.poll()
+    poll.register(far, select.POLLIN)
+    near.shutdown(socket.SHUT_WR)
+    pair.pump()
+    assert poll.poll(0) == [(far, select.POLLIN)]
+    far.shutdown(socket.SHUT_WR)
+    pair.pump()
+    [(_, mask)] = poll.poll(0)
+    assert mask & select.POLLHUP
+
+
+def test_poll_always_reports_errors(pair: Pair) -> None:
+    sock = pair.begin(port=9)
+    pair.pump()
+    poll = pair.client.poll()
+    poll.register(sock, 0)
+    [(_, mask)] = poll.poll(0)
+    assert mask & select.POLLERR
+
+
+def test_poll_reports_a_closed_socket_as_invalid(pair: Pair) -> None:
+    sock = pair.client.socket()
+    poll = pair.client.poll()
+    poll.register(sock)
+    sock.close()
+    assert poll.poll(0) == [(sock, select.POLLNVAL)]
+
+
+def test_poll_knows_only_what_is_registered(pair: Pair) -> None:
+    sock, poll = pair.client.socket(), pair.client.poll()
+    with pytest.raises(FileNotFoundError):
+        poll.modify(sock, select.POLLIN)
+    with pytest.raises(KeyError):
+        poll.unregister(sock)
+    with pytest.raises(ValueError, match="another stack"):
+        poll.register(pair.server.socket())
+    poll.register(sock)
+    poll.unregister(sock)
+    assert poll.poll(0) == []
