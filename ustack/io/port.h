@@ -13,6 +13,7 @@
  *
  * A backend starts its own struct with `struct ust_port`.                   */
 #pragma once
+#include <stdalign.h>
 #include "../base/mbuf.h"
 #include "../ustack.h"
 
@@ -31,7 +32,33 @@ struct port_ops {
     void (*close)(struct ust_port *port);
 };
 
+/* Statistics of one queue; only its worker writes them. */
+struct port_queue_stats {
+    alignas(64) struct ust_port_stats s;
+};
+
 struct ust_port {
     const struct port_ops *ops;
-    struct ust_port_stats stats;
+    unsigned n_queues;
+    struct port_queue_stats *stats;   /* n_queues of them */
+    struct mbuf_pool *raw;            /* of send_raw and recv_raw, or NULL */
 };
+
+enum { PORT_MAX_QUEUES = 16, PORT_ETH_LEN = 14 };
+
+/* Fills in the common part; 0 or -ENOMEM. port_free() undoes it and frees the
+ * port itself, which must come from calloc or aligned_alloc. */
+int port_init(struct ust_port *port, const struct port_ops *ops,
+              unsigned n_queues);
+void port_free(struct ust_port *port);
+
+/* Writes the checksum that the sender of m left to the hardware into frame, a
+ * linear copy of m (or of its first len bytes; then perhaps nothing). On
+ * receive such a frame is MBUF_CSUM_OK and keeps its csum_start. */
+void port_finish_checksum(const struct mbuf *m, uint8_t *frame, size_t len);
+
+/* Is csum_start/csum_offset within a frame of len bytes? */
+static inline bool port_csum_fits(uint32_t start, uint32_t offset, uint32_t len)
+{
+    return start >= PORT_ETH_LEN && start + offset + 2 <= len;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Frames in the slots of a lane: copied in by its producer, out by its
+ * consumer. What the producer wrote is checked before it is used.
+ *
+ * Not here: which lane, and when the other side learns of it.               */
+#pragma once
+#include "segment.h"
+
+struct tx_lane { /* to one rx queue of the other side; private */
+    alignas(RING_LINE) struct ring_producer ring;
+    struct slot *slots;
+    uint32_t published;   /* ring.head as the other side knows it */
+};
+
+struct rx_lane { /* from one tx queue of the other side; private */
+    alignas(RING_LINE) struct ring_consumer ring;
+    struct slot *slots;
+    uint32_t max_frame;
+    uint32_t caps;
+};
+
+/* Take over either end of lane number i. They go on where the indices are:
+ * what we write follows what a predecessor wrote, what it did not read is
+ * skipped. An impossible pair of indices is made an empty one. */
+void lane_adopt_tx(struct tx_lane *lane, const struct segment *seg, uint32_t i);
+void lane_adopt_rx(struct rx_lane *lane, const struct segment *seg, uint32_t i);
+
+/* Writes a frame behind what is there, not yet published; false when it does
+ * not fit. */
+bool lane_put(struct tx_lane *lane, const struct mbuf_pool *pool,
+              const struct mbuf *m, uint32_t rss_hash);
+/* Receives up to max frames, and counts them. */
+unsigned lane_take(struct rx_lane *lane, struct ust_port_stats *st,
+                   struct mbuf_pool *pool, struct mbuf **burst, unsigned max);

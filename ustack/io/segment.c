@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Shared-memory segments of the ring port: create, join, leave. The protocol
+ * is described in segment.h.
+ *
+ * Not here: frames.                                                         */
+#define _GNU_SOURCE 1 /* open file description locks, memory of its own */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "segment.h"
+#include "steer.h"
+
+static const uint64_t MAGIC = 0x31676e6972747375; /* "ustring1" */
+
+enum { LOCK_MEMBERS, LOCK_SIDE /* + side */ };
+
+static struct segment *segment_new(const struct segment_params *params);
+static void segment_free(struct segment *seg);
+static int join(struct segment *seg, int *side);
+static int open_locked(struct segment *seg);
+static int check_file(int fd, mode_t type);
+static bool still_there(const struct segment *seg);
+static int set_lock(int fd, int cmd, short type, int byte);
+static bool locked_by_other(int fd, int byte);
+static int take_side(struct segment *seg, int *side);
+static int create(struct segment *seg);
+static int attach(struct segment *seg);
+static int map(struct segment *seg, int flags);
+static void init_header(struct segment *seg);
+static void bell_path(const struct segment *seg, int side, int queue,
+                      char *path);
+static int make_bells(struct segment *seg);
+static int open_bells(struct segment *seg);
+static void remove_files(const struct segment *seg);
+static int set_path(struct segment *seg, const char *name);
+
+int segment_check_params(struct segment_params *params)
+{
+    if (params->n_slots == 0)
+        params->n_slots = SEGMENT_SLOTS_DEFAULT;
+    if (params->caps & UST_CAP_TSO) /* whole super-segments arrive */
+        params->caps |= UST_CAP_TX_CSUM | UST_CAP_LRO;
+    if (params->caps & UST_CAP_TX_CSUM) /* what is not filled in is good */
+        params->caps |= UST_CAP_RX_CSUM;
+    if (params->n_queues < 1 || params->n_queues > PORT_MAX_QUEUES ||
+        params->mtu < 68 || params->mtu > 65535 || params->n_slots < 2 ||
+        params->n_slots > SEGMENT_SLOTS_MAX ||
+        (params->n_slots & (params->n_slots - 1)))
+        return -EINVAL;
+    return 0;
+}
+
+struct segment *segment_join(const char *name, int *side,
+                             const struct segment_params *params, int *err)
+{
+    struct segment *seg = segment_new(params);
+
+    *err = seg ? set_path(seg, name) : -ENOMEM;
+    if (*err == 0)
+        *err = join(seg, side);
+    if (*err == 0)
+        return seg;
+    if (seg)
+        segment_free(seg);
+    return NULL;
+}
+
+struct segment *segment_unnamed(const struct segment_params *params, int *err)
+{
+    struct segment *seg = segment_new(params);
+    int s;
+    unsigned q;
+
+    *err = seg ? map(seg, MAP_ANONYMOUS) : -ENOMEM;
+    for (s = 0; *err == 0 && s < 2; s++)
+        for (q = 0; *err == 0 && q < params->n_queues; q++) {
+            seg->bells[s][q] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+            if (seg->bells[s][q] < 0)
+                *err = -errno;
+        }
+    if (*err) {
+        if (seg)
+            segment_free(seg);
+        return NULL;
+    }
+    init_header(seg);
+    atomic_store(&seg->n_users, 2);
+    atomic_store(&seg->header->side[0].present, 1);
+    atomic_store(&seg->header->side[1].present, 1);
+    return seg;
+}
+
+void segment_leave(struct segment *seg, int side)
+{
+    atomic_store(&seg->header->side[side].present, 0);
+    if (atomic_fetch_sub(&seg->n_users, 1) > 1)
+        return;
+    if (seg->fd >= 0 && seg->pid == getpid() &&
+        set_lock(seg->fd, F_OFD_SETLKW, F_WRLCK, LOCK_MEMBERS) == 0 &&
+        !locked_by_other(seg->fd, LOCK_SIDE + !side))
+        remove_files(seg);
+    segment_free(seg);
+}
+
+bool segment_peer_present(const struct segment *seg, int side)
+{
+    return atomic_load(&seg->header->side[!side].present) &&
+           (seg->fd < 0 || locked_by_other(seg->fd, LOCK_SIDE + !side));
+}
+
+/* A segment that is neither mapped nor named yet. */
+static struct segment *segment_new(const struct segment_params *params)
+{
+    struct segment *seg = calloc(1, sizeof *seg);
+    uint32_t n = params->n_queues;
+    size_t n_lanes = 2 * (size_t)n * n;
+    size_t head;
+
+    if (!seg)
+        return NULL;
+    seg->params = *params;
+    seg->fd = -1;
+    seg->pid = getpid();
+    atomic_init(&seg->n_users, 1);
+    memset(seg->bells, 0xff, sizeof seg->bells); /* all -1 */
+    seg->lane_slots = params->n_slots;
+    while (n > 1) { /* a queue's slots are shared out to its lanes */
+        seg->lane_slots /= 2;
+        n = (n + 1) / 2;
+    }
+    if (seg->lane_slots < 2)
+        seg->lane_slots = 2;
+    while (seg->lane_slots < 2 * slots_of(segment_max_frame(seg)))
+        seg->lane_slots *= 2;
+    head = sizeof(struct segment_header) + n_lanes * sizeof(struct ring_index);
+    head = (head + 4095) & ~(size_t)4095;
+    seg->size = head + n_lanes * seg->lane_slots * sizeof(struct slot);
+    return seg;
+}
+
+static void segment_free(struct segment *seg)
+{
+    int s, q;
+
+    for (s = 0; s < 2; s++)
+        for (q = 0; q < PORT_MAX_QUEUES; q++)
+            if (seg->bells[s][q] >= 0)
+                close(seg->bells[s][q]);
+    if (seg->header)
+        munmap(seg->header, seg->size);
+    if (seg->fd >= 0)
+        close(seg->fd); /* drops our locks */
+    free(seg);
+}
+
+/* Everything between taking and giving up the members' lock. */
+static int join(struct segment *seg, int *side)
+{
+    bool first;
+    int err = open_locked(seg);
+
+    if (err)
+        return err;
+    first = !locked_by_other(seg->fd, LOCK_SIDE) &&
+            !locked_by_other(seg->fd, LOCK_SIDE + 1);
+    err = first ? create(seg) : attach(seg);
+    if (err == 0)
+        err = take_side(seg, side);
+    if (err == 0)
+        err = open_bells(seg);
+    if (err && first)
+        remove_files(seg);
+    if (err)
+        return err;
+    steer_init(&seg->header->side[*side].rss, seg->params.n_queues);
+    atomic_store(&seg->header->side[*side].present, 1);
+    return set_lock(seg->fd, F_OFD_SETLK, F_UNLCK, LOCK_MEMBERS);
+}
+
+/* Opens the file and locks its members' byte; 0 or -errno. */
+static int open_locked(struct segment *seg)
+{
+    int err;
+
+    for (;;) {
+        seg->fd = open(seg->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
+                       0600);
+        if (seg->fd < 0)
+            return -errno;
+        err = check_file(seg->fd, S_IFREG);
+        if (err == 0)
+            err = set_lock(seg->fd, F_OFD_SETLKW, F_WRLCK, LOCK_MEMBERS);
+        if (err || still_there(seg))
+            return err;
+        close(seg->fd); /* the last user has removed it meanwhile */
+    }
+}
+
+/* Is it of this type, ours, and closed to others? */
+static int check_file(int fd, mode_t type)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) != 0)
+        return -errno;
+    if ((st.st_mode & S_IFMT) != type || st.st_uid != geteuid() ||
+        (st.st_mode & 077) != 0)
+        return -EACCES;
+    return 0;
+}
+
+static bool still_there(const struct segment *seg)
+{
+    struct stat named, opened;
+
+    return stat(seg->path, &named) == 0 && fstat(seg->fd, &opened) == 0 &&
+           named.st_ino == opened.st_ino && named.st_dev == opened.st_dev;
+}
+
+static int set_lock(int fd, int cmd, short type, int byte)
+{
+    struct flock lock = {
+        .l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+
+    return fcntl(fd, cmd, &lock) == 0 ? 0 : -errno;
+}
+
+static bool locked_by_other(int fd, int byte)
+{
+    struct flock lock = {
+        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+
+    return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
+static int take_side(struct segment *seg, int *side)
+{
+    int s;
+
+    for (s = *side < 0 ? 0 : *side; s < (*side < 0 ? 2 : *side + 1); s++)
+        if (set_lock(seg->fd, F_OFD_SETLK, F_WRLCK, LOCK_SIDE + s) == 0) {
+            *side = s;
+            return 0;
+        }
+    return -EADDRINUSE;
+}
+
+/* The file is empty, or left over from users that were killed. Pages appear as
+ * they are touched, so room for them is checked here and not reserved. */
+static int create(struct segment *seg)
+{
+    struct statvfs fs;
+    int err;
+
+    if (ftruncate(seg->fd, 0) != 0 || fstatvfs(seg->fd, &fs) != 0)
+        return -errno;
+    if (fs.f_blocks && (uint64_t)fs.f_bavail * fs.f_frsize < seg->size)
+        return -ENOSPC;
+    if (ftruncate(seg->fd, (off_t)seg->size) != 0)
+        return -errno;
+    err = map(seg, 0);
+    if (err)
+        return err;
+    init_header(seg);
+    return make_bells(seg);
+}
+
+static int attach(struct segment *seg)
+{
+    struct stat st;
+    int err;
+
+    if (fstat(seg->fd, &st) != 0)
+        return -errno;
+    if ((uint64_t)st.st_size != seg->size)
+        return -EINVAL;
+    err = map(seg, 0);
+    if (err)
+        return err;
+    if (atomic_load(&seg->header->magic) != MAGIC ||
+        memcmp(&seg->header->params, &seg->params, sizeof seg->params) != 0)
+        return -EINVAL;
+    return 0;
+}
+
+static int map(struct segment *seg, int flags)
+{
+    void *base = mmap(NULL, seg->size, PROT_READ | PROT_WRITE,
+                      MAP_SHARED | flags, seg->fd, 0);
+    size_t n_lanes = 2 * (size_t)seg->params.n_queues * seg->params.n_queues;
+
+    if (base == MAP_FAILED)
+        return -errno;
+    seg->header = base;
+    seg->lanes = (struct ring_index *)(seg->header + 1);
+    seg->slots = (struct slot *)((uint8_t *)base + seg->size) -
+                 n_lanes * seg->lane_slots;
+    return 0;
+}
+
+/* The rest of the memory is zero, which is right. */
+static void init_header(struct segment *seg)
+{
+    int s;
+
+    seg->header->params = seg->params;
+    for (s = 0; s < 2; s++)
+        steer_init(&seg->header->side[s].rss, seg->params.n_queues);
+    atomic_store(&seg->header->magic, MAGIC);
+}
+
+static void bell_path(const struct segment *seg, int side, int queue,
+                      char *path)
+{
+    snprintf(path, SEGMENT_PATH_SIZE + 16, "%s:%d.%d", seg->path, side, queue);
+}
+
+static int make_bells(struct segment *seg)
+{
+    char path[SEGMENT_PATH_SIZE + 16];
+    unsigned q;
+    int s;
+
+    for (s = 0; s < 2; s++)
+        for (q = 0; q < seg->params.n_queues; q++) {
+            bell_path(seg, s, (int)q, path);
+            if (unlink(path) != 0 && errno != ENOENT)
+                return -errno;
+            if (mkfifo(path, 0600) != 0)
+                return -errno;
+        }
+    return 0;
+}
+
+static int open_bells(struct segment *seg)
+{
+    char path[SEGMENT_PATH_SIZE + 16];
+    unsigned q;
+    int s, err;
+
+    for (s = 0; s < 2; s++)
+        for (q = 0; q < seg->params.n_queues; q++) {
+            bell_path(seg, s, (int)q, path);
+            seg->bells[s][q] =
+                open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+            if (seg->bells[s][q] < 0)
+                return -errno;
+            err = check_file(seg->bells[s][q], S_IFIFO);
+            if (err)
+                return err;
+        }
+    return 0;
+}
+
+static void remove_files(const struct segment *seg)
+{
+    char path[SEGMENT_PATH_SIZE + 16];
+    int s, q;
+
+    for (s = 0; s < 2; s++)
+        for (q = 0; q < PORT_MAX_QUEUES; q++) {
+            bell_path(seg, s, q, path);
+            unlink(path);
+        }
+    unlink(seg->path);
+}
+
+static int set_path(struct segment *seg, const char *name)
+{
+    static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                  "abcdefghijklmnopqrstuvwxyz0123456789._-";
+    size_t len = strlen(name);
+    const char *dir = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
+
+    if (len < 1 || len > 64 || strspn(name, allowed) != len)
+        return -EINVAL;
+    snprintf(seg->path, sizeof seg->path, "%s/ustack-%s", dir, name);
+    return 0;
+}
