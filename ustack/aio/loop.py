@@ -2,8 +2,8 @@
 """The event loop: asyncio's own, with TCP over stacks beside the kernel's.
 
 Which connections are ours? A server's, when a stack owns its host; a client's, when a stack
-reaches the peer by its networks or routes and the peer is not on this machine. All else, with
-`sock=` or TLS over the kernel among it, is the base loop's.
+reaches the peer by its networks or routes (one that does not own the address itself, if there is
+one) and the peer is not the kernel's loopback. All else, `sock=` among it, is the base loop's.
 
 Not here: when a stack gets its turn (selector.py); what happens then (the C of this directory).
 """
@@ -134,9 +134,9 @@ class EventLoop(asyncio.SelectorEventLoop):
         if not self._stacks or not isinstance(host, str):
             return None
         for address in await self._resolve(host, port):
-            for stack in self._stacks:
-                if stack.reaches(address) and not ipaddress.ip_address(address).is_loopback:
-                    return stack, address
+            stacks = [stack for stack in self._stacks if stack.reaches(address)]
+            if stacks and not ipaddress.ip_address(address).is_loopback:
+                return min(stacks, key=lambda stack: stack.owns(address)), address
         return None
 
     async def _resolve(self, host: str, port: Any) -> list[str]:

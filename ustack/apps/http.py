@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 
 import httptools
 
@@ -97,7 +97,7 @@ class Site:
     def respond(self, method: str, request: Request) -> Response:
         """Return the response to a request whose body has been read."""
         try:
-            path = unquote((httptools.parse_url(request.target).path or b"/").decode(), "utf-8")
+            path = unquote_to_bytes(httptools.parse_url(request.target).path or b"/").decode()
         except (httptools.HttpParserError, UnicodeDecodeError):
             return _text(HTTPStatus.BAD_REQUEST)
         if path == "/upload":

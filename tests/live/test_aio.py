@@ -1,0 +1,571 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The asyncio transports, as asyncio's documentation describes transports and protocols."""
+
+import asyncio
+import contextlib
+import errno
+import gc
+import socket
+import threading
+import time
+import weakref
+from typing import Any
+
+import pytest
+from two import CLIENT, NOBODY, SERVER, Recorder, connect, endpoints, payload, run
+
+from ustack import aio
+from ustack.apps.echo import Echo
+
+# ------------------------------------------------------------------------------------ bytes
+
+
+def test_an_echo_protocol_sends_back_what_it_gets() -> None:
+    async def main() -> None:
+        _, client = await connect(Echo)
+        client.transport.write(b"hello")
+        assert await client.received(5) == b"hello"
+        client.transport.close()
+        assert await client.lost is None
+
+    assert run(main) == []
+
+
+def test_ten_megabytes_pass_unchanged_both_ways_at_once() -> None:
+    data = payload(10_000_000)
+
+    async def main() -> None:
+        server, client = await connect()
+        server.transport.write(data)
+        client.transport.write(data)
+        assert await server.received(len(data)) == data
+        assert await client.received(len(data)) == data
+        client.transport.close()
+        assert await server.lost is None
+
+    assert run(main) == []
+
+
+def test_small_writes_arrive_in_order() -> None:
+    pieces = [b"%06d" % number for number in range(20_000)]
+
+    async def main() -> None:
+        server, client = await connect()
+        for piece in pieces[:10_000]:
+            client.transport.write(piece)
+        client.transport.writelines(pieces[10_000:])
+        assert await server.received(120_000) == b"".join(pieces)
+        client.transport.close()
+        await server.lost
+
+    assert run(main) == []
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_write_takes_any_contiguous_buffer_and_keeps_no_reference_to_a_mutable_one(
+    kind: Any,
+) -> None:
+    data = payload(3_000_000)
+
+    async def main() -> None:
+        server, client = await connect()
+        buffer = bytearray(data)
+        client.transport.write(kind(buffer))
+        if kind is not bytes:
+            buffer[:] = bytes(len(buffer))
+        assert await server.received(len(data)) == data
+        client.transport.close()
+        await server.lost
+
+    assert run(main) == []
+
+
+def test_write_refuses_what_is_no_contiguous_buffer() -> None:
+    async def main() -> None:
+        server, client = await connect()
+        with pytest.raises(TypeError):
+            client.transport.write("text")
+        with pytest.raises(BufferError):
+            client.transport.write(memoryview(bytes(10))[::2])
+        client.transport.write(b"")
+        client.transport.close()
+        await server.lost
+        assert server.data == b""
+
+    assert run(main) == []
+
+
+def test_a_buffered_protocol_gets_bytes_in_its_own_buffer() -> None:
+    data = payload(1_000_000)
+
+    class Buffered(asyncio.BufferedProtocol):
+        def __init__(self) -> None:
+            self.buffer = bytearray(1000)
+            self.data = bytearray()
+            self.done = asyncio.get_running_loop().create_future()
+
+        def get_buffer(self, sizehint: int) -> bytearray:
+            assert sizehint > 0
+            return self.buffer
+
+        def buffer_updated(self, nbytes: int) -> None:
+            self.data += self.buffer[:nbytes]
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self.done.set_result(exc)
+
+    async def main() -> None:
+        server, client = await connect(Buffered)
+        client.transport.write(data)
+        client.transport.close()
+        assert await server.done is None
+        assert server.data == data
+
+    assert run(main) == []
+
+
+# ------------------------------------------------------------------------------- the end
+
+
+def test_callbacks_come_in_asyncios_order() -> None:
+    async def main() -> None:
+        server, client = await connect()
+        client.transport.write(b"x")
+        client.transport.close()
+        assert client.transport.is_closing()
+        assert "lost" not in client.calls  # it comes at the loop's next turn
+        assert await client.lost is None
+        assert await server.lost is None
+        assert client.calls == ["made", "lost"]
+        assert server.calls == ["made", "data", "eof", "lost"]
+        assert client.transport.get_protocol() is None
+
+    assert run(main) == []
+
+
+def test_a_half_closed_connection_still_carries_the_answer() -> None:
+    async def main() -> None:
+        server, client = await connect()
+        server.keep_open = True
+        assert client.transport.can_write_eof()
+        client.transport.write(b"question")
+        client.transport.write_eof()
+        await server.until(lambda: "eof" in server.calls)
+        assert not server.transport.is_closing()
+        server.transport.write(payload(200_000))
+        server.transport.close()
+        assert await client.lost is None
+        assert client.data == payload(200_000)
+        assert server.data == b"question"
+
+    assert run(main) == []
+
+
+def test_eof_waits_for_what_was_written_before() -> None:
+    async def main() -> None:
+        server, client = await connect()
+        server.keep_open = True
+        client.transport.write(payload(5_000_000))
+        client.transport.write_eof()
+        assert client.transport.get_write_buffer_size() > 0
+        with pytest.raises(RuntimeError):
+            client.transport.write(b"more")
+        await server.until(lambda: "eof" in server.calls)
+        assert server.data == payload(5_000_000)
+        server.transport.close()
+        await client.lost
+
+    assert run(main) == []
+
+
+def test_close_delivers_what_was_written_and_ignores_what_comes_after() -> None:
+    async def main() -> None:
+        server, client = await connect()
+        client.transport.write(payload(5_000_000))
+        client.transport.close()
+        client.transport.close()
+        await client.lost
+        client.transport.write(b"too late")
+        await server.lost
+        assert server.data == payload(5_000_000)
+        assert client.calls.count("lost") == 1
+
+    assert run(main) == []
+
+
+def test_abort_resets_the_connection() -> None:
+    async def main() -> None:
+        server, client = await connect()
+        client.transport.write(payload(5_000_000))
+        client.transport.abort()
+        client.transport.abort()
+        assert client.transport.get_write_buffer_size() == 0
+        assert await client.lost is None
+        assert isinstance(await server.lost, ConnectionResetError)
+        assert client.calls.count("lost") == server.calls.count("lost") == 1
+
+    assert run(main) == []
+
+
+# -------------------------------------------------------------------------- flow control
+
+
+def test_no_data_comes_while_reading_is_paused() -> None:
+    async def main() -> None:
+        server, client = await connect()
+        server.transport.pause_reading()
+        server.transport.pause_reading()
+        assert not server.transport.is_reading()
+        client.transport.write(b"one")
+        client.transport.write_eof()
+        await asyncio.sleep(0.05)
+        assert server.calls == ["made"]
+        server.transport.resume_reading()
+        assert server.transport.is_reading()
+        await server.lost
+        assert server.data == b"one"
+
+    assert run(main) == []
+
+
+def test_a_reader_that_pauses_makes_the_writer_pause() -> None:
+    async def main() -> None:
+        server, client = await connect()
+        server.transport.pause_reading()
+        client.transport.write(payload(10_000_000))
+        assert client.calls == ["made", "pause"]
+        low, high = client.transport.get_write_buffer_limits()
+        assert (low, high) == (16 * 1024, 64 * 1024)
+        assert client.transport.get_write_buffer_size() > high
+        server.transport.resume_reading()
+        await client.until(lambda: "resume" in client.calls)
+        assert client.transport.get_write_buffer_size() <= low
+        assert await server.received(10_000_000) == payload(10_000_000)
+        client.transport.close()
+        await server.lost
+
+    assert run(main) == []
+
+
+def test_write_buffer_limits_are_asyncios() -> None:
+    async def main() -> None:
+        server, client = await connect()
+        transport = client.transport
+        for arguments, expected in (
+            ({"high": 100}, (25, 100)),
+            ({"low": 10}, (10, 40)),
+            ({"high": 0}, (0, 0)),
+            ({"high": 9, "low": 9}, (9, 9)),
+            ({}, (16 * 1024, 64 * 1024)),
+        ):
+            transport.set_write_buffer_limits(**arguments)
+            assert transport.get_write_buffer_limits() == expected
+        for bad in ({"high": 1, "low": 2}, {"high": -1}, {"low": -1}):
+            with pytest.raises(ValueError):
+                transport.set_write_buffer_limits(**bad)
+        transport.close()
+        await server.lost
+
+    assert run(main) == []
+
+
+# ---------------------------------------------------------------------------- exceptions
+
+
+@pytest.mark.parametrize("where", ["data_received", "eof_received"])
+def test_a_callback_that_raises_costs_its_own_connection_only(where: str) -> None:
+    class Broken(Recorder):
+        pass
+
+    def fail(*args: Any) -> None:
+        raise ZeroDivisionError(where)
+
+    setattr(Broken, where, fail)
+
+    async def main() -> None:
+        _, good = await connect(Echo)
+        bad, client = await connect(Broken)
+        client.transport.write(b"x")
+        client.transport.write_eof()
+        await client.lost
+        assert isinstance(await bad.lost, ZeroDivisionError)
+        good.transport.write(b"still here")
+        await good.received(10)
+        good.transport.close()
+
+    complaints = run(main)
+    assert [type(context["exception"]) for context in complaints] == [ZeroDivisionError]
+    assert where in complaints[0]["message"]
+
+
+def test_a_server_survives_factories_and_first_callbacks_that_raise() -> None:
+    class Broken(Echo):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            raise ZeroDivisionError
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        protocols = iter([Echo, Broken])
+        server = await loop.create_server(lambda: next(protocols)(), SERVER, 5000)
+        _, good = await loop.create_connection(Recorder, SERVER, 5000)
+        for _ in range(2):  # the reset may come before the client knows that it is connected
+            with contextlib.suppress(ConnectionResetError):
+                _, bad = await loop.create_connection(Recorder, SERVER, 5000)
+                await bad.lost
+        good.transport.write(b"x")
+        await good.received(1)
+        good.transport.close()
+        server.close()
+        with pytest.raises(ZeroDivisionError):
+            await connect(client=lambda: 1 // 0)  # type: ignore[arg-type,return-value]
+
+    complaints = run(main)
+    raised = [type(context["exception"]) for context in complaints]
+    assert raised == [ZeroDivisionError, StopIteration]
+
+
+def test_keyboard_interrupt_in_a_callback_ends_the_loop() -> None:
+    class Interrupted(Recorder):
+        def data_received(self, data: bytes) -> None:
+            raise KeyboardInterrupt
+
+    async def main() -> None:
+        _, client = await connect(Interrupted)
+        client.transport.write(b"x")
+        await client.lost
+
+    with pytest.raises(KeyboardInterrupt):
+        run(main)
+
+
+# ---------------------------------------------------------------------------- connecting
+
+
+def test_a_refused_connection_names_the_peer() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with pytest.raises(ConnectionRefusedError, match=f"{SERVER}:81"):
+            await loop.create_connection(Recorder, SERVER, 81)
+
+    assert run(main) == []
+
+
+def test_connecting_can_be_cancelled() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.02):
+                await loop.create_connection(Recorder, NOBODY, 80)
+        assert endpoints(loop) == 0
+
+    assert run(main) == []
+
+
+def test_a_client_may_choose_its_own_address_and_port() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(Echo, SERVER, 7)
+        transport, _ = await loop.create_connection(Recorder, SERVER, 7, local_addr=(CLIENT, 12345))
+        assert transport.get_extra_info("sockname") == (CLIENT, 12345)
+        transport.close()
+        server.close()
+
+    assert run(main) == []
+
+
+def test_an_address_in_use_is_refused_by_name() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(Echo, SERVER, 7)
+        with pytest.raises(OSError, match=f"{SERVER}:7") as caught:
+            await loop.create_server(Echo, SERVER, 7)
+        assert caught.value.errno == errno.EADDRINUSE
+        server.close()
+        (await loop.create_server(Echo, SERVER, 7)).close()
+
+    assert run(main) == []
+
+
+def test_a_server_serves_until_it_is_closed_and_its_connections_live_on() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        async with await loop.create_server(Echo, SERVER, 7, start_serving=False) as server:
+            assert not server.is_serving()
+            with pytest.raises(ConnectionRefusedError):
+                await loop.create_connection(Recorder, SERVER, 7)
+            await server.start_serving()
+            assert server.is_serving()
+            assert [sock.getsockname() for sock in server.sockets] == [(SERVER, 7)]
+            transport, protocol = await loop.create_connection(Recorder, SERVER, 7)
+        assert not server.is_serving()
+        assert not server.sockets
+        with pytest.raises(ConnectionRefusedError):
+            await loop.create_connection(Recorder, SERVER, 7)
+        transport.write(b"x")
+        await protocol.received(1)
+        transport.close()
+
+    assert run(main) == []
+
+
+def test_serve_forever_ends_when_cancelled() -> None:
+    async def main() -> None:
+        server = await asyncio.get_running_loop().create_server(Echo, SERVER, 7)
+        task = asyncio.ensure_future(server.serve_forever())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not server.is_serving()
+        await server.wait_closed()
+
+    assert run(main) == []
+
+
+# ----------------------------------------------------------------------- what else there is
+
+
+def test_extra_info_tells_names_and_options_even_after_the_end() -> None:
+    async def main() -> None:
+        server, client = await connect()
+        transport = client.transport
+        host, port = transport.get_extra_info("peername")
+        assert host == SERVER
+        assert server.transport.get_extra_info("sockname") == (SERVER, port)
+        sock = transport.get_extra_info("socket")
+        assert sock.family == socket.AF_INET
+        assert sock.type == socket.SOCK_STREAM
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        with pytest.raises(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, 12345, 1)
+        assert transport.get_extra_info("sslcontext") is None
+        assert transport.get_extra_info("other", default=5) == 5
+        transport.close()
+        await server.lost
+        assert transport.get_extra_info("socket").getpeername() == (host, port)
+        assert transport.get_extra_info("socket").getsockname()[0] == CLIENT
+
+    assert run(main) == []
+
+
+def test_set_protocol_sends_later_callbacks_to_another() -> None:
+    async def main() -> None:
+        server, client = await connect()
+        other = Recorder()
+        server.transport.set_protocol(other)
+        assert server.transport.get_protocol() is other
+        client.transport.write(b"x")
+        client.transport.close()
+        await other.lost
+        assert (server.data, other.data) == (b"", b"x")
+        assert server.calls == ["made"]
+
+    assert run(main) == []
+
+
+def test_streams_work_over_a_stack() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            writer.write(line.upper())
+            await writer.drain()
+        writer.close()
+
+    async def main() -> None:
+        server = await asyncio.start_server(answer, SERVER, 5000)
+        reader, writer = await asyncio.open_connection(SERVER, 5000)
+        for number in range(100):
+            writer.write(b"line %d\n" % number)
+            assert await reader.readline() == b"LINE %d\n" % number
+        writer.write_eof()
+        assert await reader.read() == b""
+        writer.close()
+        await writer.wait_closed()
+        server.close()
+
+    assert run(main) == []
+
+
+def test_kernel_sockets_work_beside_a_busy_stack() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        _, client = await connect(Echo)
+        kernel = await loop.create_server(Echo, "127.0.0.1", 0)
+        port = kernel.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
+        _, other = await loop.create_connection(Recorder, "127.0.0.1", port)
+        for turn in range(1, 50):
+            client.transport.write(b"x" * 64)
+            other.transport.write(b"y" * 64)
+            await client.received(64 * turn)
+            await other.received(64 * turn)
+        client.transport.close()
+        other.transport.close()
+        kernel.close()
+        await kernel.wait_closed()
+
+    assert run(main) == []
+
+
+def test_an_idle_loop_sleeps_and_wakes_for_timers_and_threads() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        _, client = await connect(Echo)
+        started, used = time.monotonic(), time.process_time()
+        await asyncio.sleep(0.5)
+        assert 0.5 <= time.monotonic() - started < 0.6
+        assert time.process_time() - used < 0.1
+        woken = asyncio.Event()
+        thread = threading.Timer(0.05, loop.call_soon_threadsafe, [woken.set])
+        thread.start()
+        await woken.wait()
+        thread.join()
+        client.transport.close()
+
+    assert run(main) == []
+
+
+def test_transports_and_protocols_are_freed_with_their_connection() -> None:
+    kept: list[weakref.ref[Any]] = []
+
+    async def main() -> None:
+        for _ in range(20):
+            server, client = await connect()
+            for protocol in (server, client):
+                protocol.transport.get_extra_info("socket")
+                kept.extend((weakref.ref(protocol), weakref.ref(protocol.transport)))
+            client.transport.write(payload(1000))
+            client.transport.close()
+            await server.lost
+            await client.lost
+
+    assert run(main) == []
+    gc.collect()
+    assert [ref() for ref in kept if ref() is not None] == []
+
+
+def test_closing_the_loop_resets_what_is_still_open() -> None:
+    from two import two_stacks
+
+    async def main() -> tuple[Any, Any]:
+        return await connect()
+
+    with two_stacks() as stacks:
+        server, client = aio.run(main(), *stacks)
+        assert client.transport.is_closing() or client.calls == ["made"]
+        client.transport.write(b"into the void")
+        client.transport.close()
+        server.transport.abort()
+        assert stacks[0].usage()["tcbs"] == stacks[1].usage()["tcbs"] == 0
+
+
+def test_a_stack_is_attached_once() -> None:
+    from two import two_stacks
+
+    with two_stacks() as (stack, _):
+        loop = aio.new_event_loop(stack)
+        with pytest.raises(ValueError):
+            loop.attach(stack)
+        loop.detach(stack)
+        loop.attach(stack)
+        loop.close()
