@@ -26,7 +26,7 @@ uint32_t toeplitz(const uint8_t *key, size_t key_len, const void *data,
     if (key_len < len + 4 || !repeats(key, len + 4))
         return hash_bytes(key, key_len, data, len);
     fold(data, len, word);
-    return hash_bytes(key, key_len, word, len < 2 ? len : 2);
+    return hash_bytes(key, key_len, word, 2);
 }
 
 uint32_t ust_toeplitz(const uint8_t *key, size_t key_len, const uint8_t *data,
