@@ -366,7 +366,9 @@ void ust_engine_fail_alloc(struct ust_engine *eng, uint64_t nth, int every);
  * setting engine.trace is 1. */
 uint64_t ust_engine_trace_hash(const struct ust_engine *eng);
 
-/* Pieces of base, exposed so that Python can test and use them. */
+/* Pieces of base, exposed so that Python can test and use them. The checksum
+ * is a number as read from its field in network order, and initial a sum of
+ * 16-bit numbers of that kind. Bits past the end of a Toeplitz key are 0. */
 uint16_t ust_checksum(const uint8_t *data, size_t len, uint32_t initial);
 uint32_t ust_toeplitz(const uint8_t *key, size_t key_len, const uint8_t *data,
                       size_t len);
