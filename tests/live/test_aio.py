@@ -6,13 +6,14 @@ import contextlib
 import errno
 import gc
 import socket
+import sys
 import threading
 import time
 import weakref
 from typing import Any
 
 import pytest
-from two import CLIENT, NOBODY, SERVER, Recorder, connect, endpoints, payload, run
+from two import CLIENT, NOBODY, SERVER, Recorder, connect, endpoints, payload, run, two_stacks
 
 from ustack import aio
 from ustack.apps.echo import Echo
@@ -544,9 +545,24 @@ def test_transports_and_protocols_are_freed_with_their_connection() -> None:
     assert [ref() for ref in kept if ref() is not None] == []
 
 
-def test_closing_the_loop_resets_what_is_still_open() -> None:
-    from two import two_stacks
+@pytest.mark.parametrize("end", ["close", "abort"])
+def test_no_reference_to_written_bytes_remains(end: str) -> None:
+    data = payload(5_000_000)
+    before = sys.getrefcount(data)
 
+    async def main() -> None:
+        server, client = await connect()
+        client.transport.write(data)
+        client.transport.writelines([data, b"", data])
+        getattr(client.transport, end)()
+        await client.lost
+        await server.lost
+
+    assert run(main) == []
+    assert sys.getrefcount(data) == before
+
+
+def test_closing_the_loop_resets_what_is_still_open() -> None:
     async def main() -> tuple[Any, Any]:
         return await connect()
 
@@ -560,8 +576,6 @@ def test_closing_the_loop_resets_what_is_still_open() -> None:
 
 
 def test_a_stack_is_attached_once() -> None:
-    from two import two_stacks
-
     with two_stacks() as (stack, _):
         loop = aio.new_event_loop(stack)
         with pytest.raises(ValueError):

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The command ustack: what cannot be done is one line on stderr and exit status 2."""
+
+import pytest
+
+from ustack import cli
+
+RING = ["--io", "ring:test-cli", "--address", "10.9.0.2/24"]
+
+
+def complaint(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """Run a command that must fail, and return its one line."""
+    try:
+        status = cli.main(argv)
+    except SystemExit as end:
+        status = end.code  # type: ignore[assignment]
+    assert status == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("ustack: ")
+    assert err.count("\n") == 1
+    return err
+
+
+@pytest.mark.parametrize(
+    ("argv", "named"),
+    [
+        ([], ["COMMAND", "--help"]),
+        (["fly"], ["fly", "serve"]),
+        (["serve", "echo"], ["--io", "--address"]),
+        (["serve", "ftp", *RING], ["ftp", "http"]),
+        (["serve", "echo", *RING, "--listen", "x"], ["--listen", "'x'", "65535"]),
+        (["serve", "echo", *RING, "--listen", "65536"], ["'65536'"]),
+        (["serve", "echo", *RING, "--root", "."], ["--root", "http"]),
+        (["serve", "http", *RING, "--root", "/nowhere"], ["--root", "/nowhere", "directory"]),
+        (["serve", "echo", *RING, "--set", "tcp.syn_retries"], ["--set", "NAME=VALUE"]),
+        (["serve", "echo", *RING, "--set", "no.such=1"], ["no.such"]),
+        (["serve", "echo", "--io", "ring:x", "--address", "10.9.0.2"], ["CIDR", "10.9.0.2"]),
+        (["serve", "echo", "--io", "wire:x", "--address", "10.9.0.2/24"], ["wire", "ring:"]),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_cure(
+    capsys: pytest.CaptureFixture[str], argv: list[str], named: list[str]
+) -> None:
+    line = complaint(capsys, *argv)
+    for part in named:
+        assert part in line
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["serve", "--help"]])
+def test_help_is_no_failure(capsys: pytest.CaptureFixture[str], argv: list[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(argv)
+    assert end.value.code == 0
+    assert "usage: ustack" in capsys.readouterr().out
