@@ -85,11 +85,11 @@ struct transport {
     size_t high, low;    /* limits of overflow_len */
     struct ust_addr local, remote;
     uint16_t local_port, remote_port;
-    bool paused;          /* reading */
-    bool writing_paused;  /* pause_writing() was called */
-    bool closing;         /* no more reading, connection_lost will follow */
+    bool paused;         /* reading */
+    bool writing_paused; /* pause_writing() was called */
+    bool closing;        /* no more reading, connection_lost will follow */
     bool eof_received;
-    bool eof_wanted;      /* write_eof() was called */
+    bool eof_wanted; /* write_eof() was called */
 };
 
 extern PyTypeObject dispatcher_type, listener_type, transport_type;
@@ -153,8 +153,8 @@ void stream_shutdown(struct transport *t);
 void stream_drop_overflow(struct transport *t);
 
 /* module.c */
-PyObject *os_error(int64_t err); /* an OSError of -err, not raised */
+PyObject *os_error(int64_t err);       /* an OSError of -err, not raised */
 PyObject *raise_os_error(int64_t err); /* NULL */
-PyObject *take_exception(void);  /* the raised one, normalized; or NULL */
+PyObject *take_exception(void);        /* the raised one, normalized; or NULL */
 PyObject *address_tuple(const struct ust_addr *addr, uint16_t port);
 int parse_address(PyObject *bytes, struct ust_addr *addr);

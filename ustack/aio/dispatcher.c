@@ -316,8 +316,7 @@ static PyObject *dispatcher_new(PyTypeObject *type, PyObject *args,
     return (PyObject *)d;
 }
 
-static int dispatcher_traverse(struct dispatcher *d, visitproc visit,
-                               void *arg)
+static int dispatcher_traverse(struct dispatcher *d, visitproc visit, void *arg)
 {
     struct endpoint *ep;
 

@@ -7,8 +7,7 @@
  * `live`; on_again exactly while it is in the queue.                        */
 #include "aio.h"
 
-void endpoint_init(struct endpoint *ep, struct dispatcher *d,
-                   PyObject *factory)
+void endpoint_init(struct endpoint *ep, struct dispatcher *d, PyObject *factory)
 {
     ep->disp = (struct dispatcher *)Py_NewRef((PyObject *)d);
     ep->factory = Py_XNewRef(factory);

@@ -24,10 +24,10 @@ static void tell_loop(struct dispatcher *d, struct transport *t,
 {
     PyObject *context, *result = NULL;
 
-    context = Py_BuildValue(
-        "{sssOsOsO}", "message", what, "exception", exc, "transport",
-        t ? (PyObject *)t : Py_None, "protocol",
-        t && t->protocol ? t->protocol : Py_None);
+    context =
+        Py_BuildValue("{sssOsOsO}", "message", what, "exception", exc,
+                      "transport", t ? (PyObject *)t : Py_None, "protocol",
+                      t && t->protocol ? t->protocol : Py_None);
     if (context)
         result = PyObject_CallMethodOneArg(
             d->loop, names.call_exception_handler, context);
@@ -37,8 +37,7 @@ static void tell_loop(struct dispatcher *d, struct transport *t,
     Py_XDECREF(result);
 }
 
-int callback_failed(struct dispatcher *d, struct transport *t,
-                    const char *what)
+int callback_failed(struct dispatcher *d, struct transport *t, const char *what)
 {
     PyObject *exc;
 
@@ -240,8 +239,7 @@ static int end_of_stream(struct transport *t)
     keep_open = result ? PyObject_IsTrue(result) : -1;
     Py_XDECREF(result);
     if (keep_open < 0)
-        return callback_failed(t->ep.disp, t,
-                               "protocol.eof_received() failed");
+        return callback_failed(t->ep.disp, t, "protocol.eof_received() failed");
     if (!keep_open)
         stream_close(t);
     return 0;

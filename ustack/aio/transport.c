@@ -53,9 +53,8 @@ static PyObject *transport_set_limits(struct transport *t, PyObject *args,
     PyObject *high = Py_None, *low = Py_None;
     Py_ssize_t h, l;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs,
-                                     "|OO:set_write_buffer_limits", keywords,
-                                     &high, &low))
+    if (!PyArg_ParseTupleAndKeywords(
+            args, kwargs, "|OO:set_write_buffer_limits", keywords, &high, &low))
         return NULL;
     l = low == Py_None ? -1 : PyLong_AsSsize_t(low);
     if (high != Py_None)
@@ -150,8 +149,7 @@ static PyObject *transport_lost(struct transport *t, PyObject *exc)
 
 /* ------------------------------------------------------------ protocols */
 
-static PyObject *transport_set_protocol(struct transport *t,
-                                        PyObject *protocol)
+static PyObject *transport_set_protocol(struct transport *t, PyObject *protocol)
 {
     return none_unless(stream_set_protocol(t, protocol));
 }
@@ -227,16 +225,17 @@ static PyObject *transport_setopt(struct transport *t, PyObject *args)
 static PyObject *transport_repr(struct transport *t)
 {
     PyObject *peer = address_tuple(&t->remote, t->remote_port), *text;
-    const char *state = t->waiter        ? "connecting"
-                        : !t->ep.handle  ? "closed"
-                        : t->closing     ? "closing"
-                        : t->paused      ? "paused"
-                                         : "open";
+    const char *state = t->waiter     ? "connecting"
+                      : !t->ep.handle ? "closed"
+                      : t->closing    ? "closing"
+                      : t->paused     ? "paused"
+                                      : "open";
 
     if (!peer)
         return NULL;
-    text = PyUnicode_FromFormat("<ustack.aio.Transport %s peer=%R buffered=%zu>",
-                                state, peer, t->overflow_len);
+    text =
+        PyUnicode_FromFormat("<ustack.aio.Transport %s peer=%R buffered=%zu>",
+                             state, peer, t->overflow_len);
     Py_DECREF(peer);
     return text;
 }
@@ -272,7 +271,7 @@ static void transport_dealloc(struct transport *t)
     Py_TYPE(t)->tp_free((PyObject *)t);
 }
 
-#define METHOD(name, flags, doc) \
+#define METHOD(name, flags, doc)                                               \
     {#name, (PyCFunction)(void (*)(void))transport_##name, flags, doc}
 
 static PyMethodDef transport_methods[] = {
@@ -294,8 +293,8 @@ static PyMethodDef transport_methods[] = {
      (PyCFunction)(void (*)(void))transport_set_limits,
      METH_VARARGS | METH_KEYWORDS,
      "set_write_buffer_limits(high=None, low=None), in bytes."},
-    {"get_write_buffer_limits", (PyCFunction)transport_get_limits,
-     METH_NOARGS, "(low, high) in bytes."},
+    {"get_write_buffer_limits", (PyCFunction)transport_get_limits, METH_NOARGS,
+     "(low, high) in bytes."},
     {"get_write_buffer_size", (PyCFunction)transport_get_size, METH_NOARGS,
      "Bytes that the stack's send buffer had no room for."},
     {"_connection_lost", (PyCFunction)transport_lost, METH_O, NULL},
