@@ -69,7 +69,7 @@ class Stack:
         self._routes: list[_addressing.Network] = []
         self._sockets: weakref.WeakSet[Socket] = weakref.WeakSet()
         self._closed = False
-        self._port = open_port(io) if isinstance(io, str) else io
+        self._port = open_port(io, addresses=self._interfaces) if isinstance(io, str) else io
         try:
             if capture is not None:
                 self._port.capture(capture)

@@ -21,7 +21,6 @@ static void copy_in(const struct tx_lane *lane, const struct mbuf_pool *pool,
                     const struct mbuf *m);
 static struct mbuf *receive(const struct rx_lane *lane, struct mbuf_pool *pool,
                             const struct frame_meta *meta);
-static void copy_out(const struct rx_lane *lane, uint8_t *dst, uint32_t len);
 static void set_offload(const struct rx_lane *lane, struct mbuf *m,
                         const struct frame_meta *meta);
 static void store_meta(struct slot *slot, const struct frame_meta *meta);
@@ -144,24 +143,18 @@ static void copy_in(const struct tx_lane *lane, const struct mbuf_pool *pool,
 static struct mbuf *receive(const struct rx_lane *lane, struct mbuf_pool *pool,
                             const struct frame_meta *meta)
 {
-    struct mbuf *m = mbuf_alloc_for(pool, meta->len);
+    struct mbuf *m = port_alloc_frame(pool, meta->len);
+    uint32_t at = lane->ring.tail, mask = lane->ring.size - 1, off, n;
 
     if (!m)
         return NULL;
-    copy_out(lane, mbuf_data(pool, m), meta->len);
-    m->len = m->frame_len = meta->len;
+    for (off = 0; off < meta->len; off += n) {
+        n = meta->len - off < SLOT_DATA ? meta->len - off : SLOT_DATA;
+        port_copy_in(pool, m, off, lane->slots[at++ & mask].data, n);
+    }
     m->rss_hash = meta->rss_hash;
     set_offload(lane, m, meta);
     return m;
-}
-
-static void copy_out(const struct rx_lane *lane, uint8_t *dst, uint32_t len)
-{
-    uint32_t at = lane->ring.tail, mask = lane->ring.size - 1;
-
-    for (; len > SLOT_DATA; len -= SLOT_DATA, dst += SLOT_DATA, at++)
-        memcpy(dst, lane->slots[at & mask].data, SLOT_DATA);
-    memcpy(dst, lane->slots[at & mask].data, len);
 }
 
 /* Believes the metadata as far as the port's capabilities and the frame's

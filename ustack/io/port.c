@@ -9,7 +9,14 @@
 #include "../base/checksum.h"
 #include "port.h"
 
-enum { RAW_SMALL = 4, RAW_LARGE = 2 }; /* buffers of the raw pool */
+enum {
+    RAW_SMALL = 8,   /* buffers of the raw pool */
+    RAW_LARGE = 2,
+    PIECE_LEN = MBUF_SMALL_SIZE - MBUF_HEADROOM,
+    CHAIN_MAX = 8,   /* small buffers in place of a large one */
+};
+
+static struct mbuf *alloc_chain(struct mbuf_pool *pool, uint32_t len);
 
 static struct mbuf_pool *raw_pool(struct ust_port *port);
 static size_t lines(size_t size);
@@ -106,23 +113,79 @@ int64_t ust_port_recv_raw(struct ust_port *port, unsigned queue, uint8_t *buf,
     len = m->frame_len <= size ? (int64_t)m->frame_len : -EMSGSIZE;
     if (len > 0) {
         mbuf_copy_out(pool, m, 0, buf, m->frame_len);
-        port_finish_checksum(m, buf, m->frame_len);
+        port_finish_checksum(pool, m, buf, m->frame_len);
     }
     mbuf_free(pool, m);
     return len;
 }
 
-void port_finish_checksum(const struct mbuf *m, uint8_t *frame, size_t len)
+void port_finish_checksum(const struct mbuf_pool *pool, const struct mbuf *m,
+                          uint8_t *frame, size_t len)
 {
+    size_t field = (size_t)m->csum_start + m->csum_offset;
     uint16_t sum;
 
-    if (!(m->flags & (MBUF_CSUM_PARTIAL | MBUF_CSUM_OK)) ||
-        len < m->frame_len ||
+    if (!(m->flags & (MBUF_CSUM_PARTIAL | MBUF_CSUM_OK)) || field + 2 > len ||
         !port_csum_fits(m->csum_start, m->csum_offset, m->frame_len))
         return;
-    sum = checksum_finish(
-        checksum_add(frame + m->csum_start, len - m->csum_start, 0));
-    memcpy(frame + m->csum_start + m->csum_offset, &sum, sizeof sum);
+    sum = checksum_finish(mbuf_checksum(pool, m, m->csum_start,
+                                        m->frame_len - m->csum_start, 0));
+    memcpy(frame + field, &sum, sizeof sum);
+}
+
+struct mbuf *port_alloc_frame(struct mbuf_pool *pool, uint32_t len)
+{
+    struct mbuf *m = NULL;
+
+    if (len > PIECE_LEN && len <= CHAIN_MAX * PIECE_LEN)
+        m = alloc_chain(pool, len);
+    if (!m) {
+        m = mbuf_alloc_for(pool, len);
+        if (m)
+            m->len = len;
+    }
+    if (!m && len > CHAIN_MAX * PIECE_LEN)
+        m = alloc_chain(pool, len);
+    if (m)
+        m->frame_len = len;
+    return m;
+}
+
+void port_copy_in(const struct mbuf_pool *pool, struct mbuf *m, uint32_t off,
+                  const uint8_t *src, uint32_t len)
+{
+    uint32_t n;
+
+    for (; len; m = mbuf_at(pool, m->next)) {
+        if (off >= m->len) {
+            off -= m->len;
+            continue;
+        }
+        n = m->len - off < len ? m->len - off : len;
+        memcpy(mbuf_data(pool, m) + off, src, n);
+        src += n;
+        len -= n;
+        off = 0;
+    }
+}
+
+static struct mbuf *alloc_chain(struct mbuf_pool *pool, uint32_t len)
+{
+    struct mbuf *first = NULL, *last = NULL, *m;
+
+    for (; len; len -= m->len, last = m) {
+        m = mbuf_alloc(pool, MBUF_SMALL);
+        if (!m) {
+            mbuf_free(pool, first);
+            return NULL;
+        }
+        m->len = len < PIECE_LEN ? len : PIECE_LEN;
+        if (last)
+            last->next = mbuf_index(pool, m);
+        else
+            first = m;
+    }
+    return first;
 }
 
 static struct mbuf_pool *raw_pool(struct ust_port *port)

@@ -4,8 +4,8 @@
  * With vnet_hdr (struct virtio_net_hdr before each frame) checksums and the
  * cutting of super-segments are left to the kernel, both ways: a system call
  * then moves up to 64 KiB. The frames are read into a large mbuf, the only
- * kind that holds any frame; those that fit a small one are copied into one
- * (copybreak), and the large one, still in the cache, takes the next frame.
+ * kind that holds any frame; those that do not fill a good part of it are
+ * copied into small ones, and it, still in the cache, takes the next frame.
  *
  * A frame is sent in place if it is linear and has headroom for the header;
  * else it is gathered, or, from GATHER_MAX bytes on, given in pieces.
@@ -28,6 +28,7 @@ enum {
     FRAME_MAX = PORT_ETH_LEN + 65535,
     TCP_LEN = 20,
     GATHER_MAX = 8192,   /* bytes that are copied faster than listed */
+    COPY_MAX = 8192,     /* bytes worth a copy to spare a large mbuf */
     PIECES_MAX = 64,
 };
 
@@ -250,25 +251,23 @@ static ssize_t read_frame(struct tap_port *t, unsigned queue, uint8_t *frame,
     return len - (ssize_t)t->hdr_len;
 }
 
-/* The frame as an mbuf: a small copy, or the staging mbuf itself, which is
- * then used up. NULL when the pool is empty. */
+/* The frame as an mbuf: the staging mbuf itself, which is then used up, if the
+ * frame fills a good part of it; else a copy. NULL when the pool is empty. */
 static struct mbuf *receive(struct mbuf_pool *pool, struct mbuf **stage,
                             const uint8_t *frame, uint32_t len)
 {
     struct mbuf *m = NULL;
 
-    if (!*stage)
-        m = mbuf_alloc_for(pool, len);
-    else if (len <= MBUF_SMALL_SIZE - MBUF_HEADROOM)
-        m = mbuf_alloc(pool, MBUF_SMALL);
+    if (!*stage || len <= COPY_MAX)
+        m = port_alloc_frame(pool, len);
     if (m) {
-        memcpy(mbuf_data(pool, m), frame, len);
+        port_copy_in(pool, m, 0, frame, len);
     } else {
         m = *stage;
         *stage = NULL;
+        if (m)
+            m->len = m->frame_len = len;
     }
-    if (m)
-        m->len = m->frame_len = len;
     return m;
 }
 

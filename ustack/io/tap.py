@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Making a tap device: its queues, its offloads, and the kernel's end of it.
+
+The descriptors go to the C port; the device disappears with them, unless it was persistent. A tap
+that exists already is joined, and what it has already is left as it is.
+"""
+
+import errno
+import fcntl
+import ipaddress
+import os
+import socket
+import struct
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ustack._addressing import Interface
+from ustack._native import ffi, lib
+from ustack.errors import ConfigError, PortError
+from ustack.io.url import TapUrl
+
+__all__ = ["open_tap", "peer_of"]
+
+DEVICE = "/dev/net/tun"
+
+TUNSETIFF = 0x400454CA
+TUNSETOFFLOAD = 0x400454D0
+TUNSETVNETHDRSZ = 0x400454D8
+SIOCGIFFLAGS = 0x8913
+SIOCGIFMTU = 0x8921
+SIOCGIFHWADDR = 0x8927
+
+IFF_UP = 1
+IFF_TAP = 0x0002
+IFF_NO_PI = 0x1000
+IFF_VNET_HDR = 0x4000
+IFF_MULTI_QUEUE = 0x0100
+
+TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6 = 1, 2, 4
+VNET_HDR_LEN = 10  # struct virtio_net_hdr
+
+TX_QUEUE_LEN = 8192  # frames; the default of 1000 drops silently under a large window
+IFA_F_NODAD = 2
+NO_RIGHTS = (errno.EPERM, errno.EACCES)
+
+
+def open_tap(url: TapUrl, ours: Iterable[Interface]) -> Any:
+    """Make or join the tap and return its `struct ust_port *`.
+
+    ours: the stack's addresses; the kernel gets url.peer, or a neighbour of each of them.
+
+    Raises ConfigError for addresses that cannot be, PortError for what the system refuses.
+    """
+    peers = [url.peer] if url.peer is not None else [peer_of(address) for address in ours]
+    fds: list[int] = []
+    try:
+        for _ in range(url.queues):
+            fds.append(os.open(DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
+            _set_interface(fds[-1], url)
+        caps = _set_offload(fds) if url.offload else 0
+        _configure(url, peers)
+        mac = _our_mac(url.name)
+        err = ffi.new("int *")
+        header = VNET_HDR_LEN if url.offload else 0
+        handle = lib.ust_tap_open(fds, len(fds), header, url.mtu, caps, mac, err)
+        if handle == ffi.NULL:
+            raise OSError(-err[0], os.strerror(-err[0]))
+    except BaseException as error:
+        for fd in fds:
+            os.close(fd)
+        if isinstance(error, OSError) and not isinstance(error, PortError):
+            raise _explain(url, error) from None
+        raise
+    return handle
+
+
+def peer_of(address: Interface) -> Interface:
+    """Return the address that the kernel's end gets by default: the first of our network.
+
+    Raises ConfigError when the network has no second address.
+    """
+    network = address.network
+    first = int(network.network_address) + (network.prefixlen < network.max_prefixlen - 1)
+    for number in (first, first + 1):
+        peer = ipaddress.ip_interface((type(address.ip)(number), network.prefixlen))
+        if peer.ip != address.ip and peer.ip in network:
+            return peer
+    raise ConfigError(
+        f"peer must be given, since {address} leaves no address to the kernel;"
+        " add ?peer=CIDR or take a shorter prefix"
+    )
+
+
+def _set_interface(fd: int, url: TapUrl) -> None:
+    flags = IFF_TAP | IFF_NO_PI | (IFF_VNET_HDR if url.offload else 0)
+    if url.queues > 1:
+        flags |= IFF_MULTI_QUEUE
+    try:
+        fcntl.ioctl(fd, TUNSETIFF, _ifreq(url.name, flags))
+    except OSError as error:
+        # A persistent tap may have been made with multi_queue: then that must be said.
+        if error.errno != errno.EINVAL or url.queues > 1:
+            raise
+        fcntl.ioctl(fd, TUNSETIFF, _ifreq(url.name, flags | IFF_MULTI_QUEUE))
+
+
+def _set_offload(fds: list[int]) -> int:
+    """Ask for super-segments and unfinished checksums; return enum ust_cap as granted.
+
+    What we may send needs nothing but the header before each frame.
+    """
+    caps = lib.UST_CAP_TX_CSUM | lib.UST_CAP_TSO
+    granted = 0
+    for fd in fds:
+        fcntl.ioctl(fd, TUNSETVNETHDRSZ, struct.pack("i", VNET_HDR_LEN))
+        granted = _first_accepted(
+            lambda offload, fd=fd: fcntl.ioctl(fd, TUNSETOFFLOAD, offload),  # type: ignore[misc]
+            (TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6, TUN_F_CSUM, 0),
+        )
+    if granted & TUN_F_CSUM:
+        caps |= lib.UST_CAP_RX_CSUM
+    if granted & TUN_F_TSO4:
+        caps |= lib.UST_CAP_LRO
+    return int(caps)
+
+
+def _first_accepted(ask: Callable[[int], object], choices: Iterable[int]) -> int:
+    for choice in choices:
+        try:
+            ask(choice)
+        except OSError:
+            continue
+        return choice
+    return 0
+
+
+def _configure(url: TapUrl, peers: list[Interface]) -> None:
+    """Give the kernel's end its MTU and addresses and set it up, as far as that is needed."""
+    try:
+        _set_link(url, peers)
+    except PermissionError:  # a persistent tap of ours; its owner may use it, not change it
+        mtu = struct.unpack_from("i", _query(SIOCGIFMTU, url.name), 16)[0]
+        if mtu != url.mtu:
+            raise _error(
+                errno.EPERM, url, f"it has mtu {mtu} and cannot be changed; add ?mtu={mtu}"
+            ) from None
+        if not struct.unpack_from("h", _query(SIOCGIFFLAGS, url.name), 16)[0] & IFF_UP:
+            raise _error(
+                errno.EPERM, url, f"it is down; sudo ip link set {url.name} up"
+            ) from None
+
+
+def _set_link(url: TapUrl, peers: list[Interface]) -> None:
+    from pyroute2 import IPRoute
+    from pyroute2.netlink.exceptions import NetlinkError
+
+    try:
+        with IPRoute() as netlink:
+            index = netlink.link_lookup(ifname=url.name)[0]
+            netlink.link("set", index=index, mtu=url.mtu, txqlen=TX_QUEUE_LEN, state="up")
+            present = [
+                (ipaddress.ip_address(msg.get_attr("IFA_ADDRESS")), msg["prefixlen"])
+                for msg in netlink.get_addr(index=index)
+            ]
+            for peer in peers:
+                if any(ip in peer.network and length for ip, length in present):
+                    continue
+                flags = IFA_F_NODAD if peer.version == 6 else 0
+                netlink.addr(
+                    "add",
+                    index=index,
+                    address=str(peer.ip),
+                    prefixlen=peer.network.prefixlen,
+                    flags=flags,
+                )
+    except NetlinkError as error:
+        raise OSError(error.code, os.strerror(error.code)) from None
+
+
+def _our_mac(name: str) -> bytes:
+    """Return an address that follows from the kernel's: the same whenever the tap is."""
+    theirs = _query(SIOCGIFHWADDR, name)[18:24]
+    return bytes([theirs[0] & 0xFC | 2, *theirs[1:5], theirs[5] ^ 1])
+
+
+def _query(request: int, name: str) -> bytes:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        return fcntl.ioctl(sock, request, _ifreq(name, 0))
+
+
+def _ifreq(name: str, flags: int) -> bytes:
+    return struct.pack("16sH22x", name.encode(), flags)
+
+
+def _explain(url: TapUrl, error: OSError) -> PortError:
+    code = error.errno or 0
+    if code == errno.ENOENT:
+        return _error(
+            code,
+            url,
+            f"{DEVICE} does not exist; modprobe tun (docker: --device {DEVICE}"
+            " --cap-add NET_ADMIN), or use ring:NAME",
+        )
+    why = {
+        errno.EPERM: "needs CAP_NET_ADMIN; run as root or in a user namespace of your own",
+        errno.EACCES: f"no access to {DEVICE}; run as root",
+        errno.EBUSY: "another process has it; end that one, or take another name",
+        errno.EINVAL: "it exists with other properties; make it with `ip tuntap add mode tap"
+        f"{' multi_queue' if url.queues > 1 else ''}`, or take another name",
+        errno.EADDRNOTAVAIL: "the kernel refuses the peer's address; give another ?peer=CIDR",
+    }
+    return _error(code, url, why.get(code, f"{os.strerror(code)}; take another name"))
+
+
+def _error(code: int, url: TapUrl, reason: str) -> PortError:
+    error = PortError(f"cannot open {url}: {reason}")
+    error.errno = code
+    return error
