@@ -58,12 +58,17 @@ static void gather(struct dispatcher *d, uint64_t idle_ns)
 static int deliver(const struct ust_event *ev)
 {
     struct endpoint *ep = (struct endpoint *)(uintptr_t)ev->user;
+    int rc;
 
     if (!ep || ep->handle != ev->handle) /* closed earlier in this burst */
         return 0;
     if (Py_IS_TYPE(ep, &listener_type))
-        return listener_event(ep);
-    return stream_event((struct transport *)ep, ev);
+        rc = listener_event(ep);
+    else
+        rc = stream_event((struct transport *)ep, ev);
+    if (rc < 0 && ep->handle) /* interrupted: the rest of it, next time */
+        endpoint_again(ep);
+    return rc;
 }
 
 static int deliver_batch(struct dispatcher *d)

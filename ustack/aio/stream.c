@@ -196,7 +196,7 @@ static int64_t receive(struct transport *t, PyObject **data, bool *more)
 {
     struct ust_engine *eng = t->ep.disp->engine;
     int64_t inq = 0, n;
-    char none;
+    char peek;
 
     *data = NULL;
     if (!enter(t->ep.disp))
@@ -206,11 +206,13 @@ static int64_t receive(struct transport *t, PyObject **data, bool *more)
     if (inq > 0 && (*data = PyBytes_FromStringAndSize(NULL, inq)))
         n = ust_recv(eng, t->ep.handle, PyBytes_AS_STRING(*data), inq, 0);
     else
-        n = inq > 0 ? -ENOMEM : ust_recv(eng, t->ep.handle, &none, 1, 0);
+        n = ust_recv(eng, t->ep.handle, &peek, 1, UST_MSG_PEEK);
     *more = n > 0 && ust_ready(eng, t->ep.handle) & UST_READABLE;
     leave(t->ep.disp);
-    if (n > 0 && n < inq)
-        _PyBytes_Resize(data, n);
+    if (n > 0 && !*data) /* no memory for them */
+        return -ENOMEM;
+    if (n > 0 && n < inq && _PyBytes_Resize(data, n) < 0)
+        return -ENOMEM;
     return n;
 }
 
