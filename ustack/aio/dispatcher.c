@@ -185,11 +185,14 @@ static PyObject *dispatcher_fileno(struct dispatcher *d,
 
 /* A socket bound to (bytes, port), or -errno; with the lock held. */
 static ust_handle bound_socket(struct dispatcher *d,
-                               const struct ust_addr *addr, uint16_t port)
+                               const struct ust_addr *addr, uint16_t port,
+                               bool reuse)
 {
     ust_handle h = ust_socket(d->engine);
     int err;
 
+    if (h > 0)
+        ust_setopt(d->engine, h, UST_OPT_REUSEADDR, reuse);
     if (h < 0 || (err = ust_bind(d->engine, h, addr, port)) == 0)
         return h;
     ust_close(d->engine, h);
@@ -210,7 +213,7 @@ static PyObject *dispatcher_bind(struct dispatcher *d, PyObject *args)
         return NULL;
     endpoint_init(ep, d, factory);
     if (enter(d)) {
-        h = bound_socket(d, &addr, port);
+        h = bound_socket(d, &addr, port, true);
         if (h > 0)
             endpoint_register(ep, h);
         leave(d);
@@ -228,7 +231,7 @@ static ust_handle start_connect(struct transport *t,
     ust_handle h;
     int err;
 
-    h = local ? bound_socket(t->ep.disp, local, port) : ust_socket(eng);
+    h = local ? bound_socket(t->ep.disp, local, port, false) : ust_socket(eng);
     if (h < 0)
         return h;
     ust_setopt(eng, h, UST_OPT_NODELAY, 1);

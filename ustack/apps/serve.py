@@ -3,6 +3,7 @@
 
 import argparse
 import asyncio
+import os
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from ustack import Stack
 from ustack.aio import run
 from ustack.apps import echo, http
 from ustack.errors import ConfigError
+from ustack.io import TapUrl, parse_url, userns
 
 __all__ = ["add_arguments", "add_stack_arguments", "main", "open_stack"]
 
@@ -38,10 +40,13 @@ def add_stack_arguments(parser: argparse.ArgumentParser) -> None:
 
 def open_stack(args: argparse.Namespace) -> Stack:
     """Return the stack that the arguments describe; for a tap without root, in namespaces."""
-    if args.io.startswith("tap:"):
-        from ustack.io import userns
-
-        userns.enter_if_needed()
+    url = parse_url(args.io)
+    if isinstance(url, TapUrl) and userns.enter_if_needed(url.name):
+        print(
+            "ustack: without root, so in namespaces of its own; programs join with"
+            f" nsenter -t {os.getpid()} -U -n --preserve-credentials",
+            flush=True,
+        )
     return Stack(
         args.io,
         args.address,
