@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Every counter, once: from this table come the enum, the names and the help.
+ * A frame that is dropped increments exactly one *.drop.* counter.          */
+#pragma once
+
+/* clang-format off */
+#define COUNTERS(X) \
+    X(ETH_IN,                 "eth.in",                   "frames received") \
+    X(ETH_OUT,                "eth.out",                  "frames sent") \
+    X(ETH_DROP_SHORT,         "eth.drop.short",           "frame shorter than an Ethernet header") \
+    X(ETH_DROP_IFACE,         "eth.drop.iface",           "frame from an interface that the engine does not have") \
+    X(ETH_DROP_MAC,           "eth.drop.mac",             "destination MAC is neither ours nor a group, or source is a group") \
+    X(ETH_DROP_TYPE,          "eth.drop.type",            "EtherType is not one we speak") \
+    X(ARP_IN_REQUEST,         "arp.in.request",           "ARP requests for one of our addresses") \
+    X(ARP_IN_REPLY,           "arp.in.reply",             "ARP replies that answered a question of ours") \
+    X(ARP_OUT_REQUEST,        "arp.out.request",          "ARP requests sent") \
+    X(ARP_OUT_REPLY,          "arp.out.reply",            "ARP replies sent") \
+    X(ARP_OUT_GRATUITOUS,     "arp.out.gratuitous",       "gratuitous ARP announcements sent") \
+    X(ARP_DROP_MALFORMED,     "arp.drop.malformed",       "ARP too short, or wrong hardware, protocol, sizes or operation") \
+    X(ARP_DROP_SENDER,        "arp.drop.sender",          "ARP sender is a group MAC, or its MAC or address is not a host's") \
+    X(ARP_DROP_TARGET,        "arp.drop.target",          "ARP for an address that is not ours") \
+    X(ARP_DROP_UNASKED,       "arp.drop.unasked",         "ARP reply to a question we did not ask") \
+    X(ARP_CONFLICT,           "arp.conflict",             "another host claims one of our addresses (RFC 5227)") \
+    X(ARP_EVICTED,            "arp.evicted",              "neighbour entries reclaimed because the table was full") \
+    X(ARP_FULL,               "arp.full",                 "neighbour entry refused: the table is full of entries in use") \
+    X(ARP_FAILED,             "arp.failed",               "neighbours that never answered") \
+    X(NEIGH_DROP_PENDING,     "neigh.drop.pending",       "packet dropped because its neighbour's pending queue was full") \
+    X(NEIGH_DROP_FAILED,      "neigh.drop.failed",        "packet dropped because its neighbour did not answer") \
+    X(IP_IN,                  "ip.in",                    "IP packets received") \
+    X(IP_OUT,                 "ip.out",                   "IP packets sent") \
+    X(IP_DROP_SHORT,          "ip.drop.short",            "packet shorter than an IPv4 header") \
+    X(IP_DROP_VERSION,        "ip.drop.version",          "version field is not 4") \
+    X(IP_DROP_IHL,            "ip.drop.ihl",              "header length below 5 words or past the packet") \
+    X(IP_DROP_LENGTH,         "ip.drop.length",           "total length below the header's or past the frame") \
+    X(IP_DROP_CHECKSUM,       "ip.drop.checksum",         "header checksum is wrong") \
+    X(IP_DROP_MARTIAN,        "ip.drop.martian",          "source or destination address that must not appear on a wire") \
+    X(IP_DROP_DST,            "ip.drop.dst",              "destination is not ours") \
+    X(IP_DROP_OPTIONS,        "ip.drop.options",          "malformed or source-routing IP options") \
+    X(IP_DROP_FRAGMENT,       "ip.drop.fragment",         "fragment (reassembly is not built yet)") \
+    X(IP_DROP_PROTO,          "ip.drop.proto",            "protocol that nobody here speaks") \
+    X(IP_DROP_NOROUTE,        "ip.drop.noroute",          "outgoing packet without a route") \
+    X(IP_DROP_NOMBUF,         "ip.drop.nombuf",           "reply not sent: no mbuf") \
+    X(ICMP_IN_ECHO,           "icmp.in.echo",             "echo requests") \
+    X(ICMP_OUT_ECHO,          "icmp.out.echo",            "echo replies") \
+    X(ICMP_IN_ERROR,          "icmp.in.error",            "ICMP errors received for a flow of ours") \
+    X(ICMP_OUT_UNREACH,       "icmp.out.unreach",         "destination unreachable sent") \
+    X(ICMP_RATELIMITED,       "icmp.ratelimited",         "ICMP messages not sent: over the rate limit") \
+    X(ICMP_DROP_SHORT,        "icmp.drop.short",          "ICMP message too short") \
+    X(ICMP_DROP_CHECKSUM,     "icmp.drop.checksum",       "ICMP checksum is wrong") \
+    X(ICMP_DROP_TYPE,         "icmp.drop.type",           "ICMP type that we do not answer") \
+    X(ICMP_DROP_GROUP,        "icmp.drop.group",          "echo request to a group or broadcast address") \
+    X(ICMP_DROP_QUOTE,        "icmp.drop.quote",          "ICMP error whose quoted packet matches no flow or lies outside its window") \
+    X(UDP_DROP_NOPORT,        "udp.drop.noport",          "UDP datagram to a port that nobody holds") \
+    X(UDP_DROP_MALFORMED,     "udp.drop.malformed",       "UDP datagram too short, or its length is wrong") \
+    X(TCP_IN,                 "tcp.in",                   "TCP segments received") \
+    X(TCP_OUT,                "tcp.out",                  "TCP segments sent") \
+    X(TCP_DROP_SHORT,         "tcp.drop.short",           "segment shorter than a TCP header") \
+    X(TCP_DROP_OFFSET,        "tcp.drop.offset",          "data offset below 5 words or past the segment") \
+    X(TCP_DROP_CHECKSUM,      "tcp.drop.checksum",        "TCP checksum is wrong") \
+    X(TCP_DROP_GROUP,         "tcp.drop.group",           "segment to or from a group or broadcast address (MUST-57)") \
+    X(TCP_DROP_FLAGS,         "tcp.drop.flags",           "segment with neither ACK nor SYN nor RST") \
+    X(TCP_DROP_NOTCB,         "tcp.drop.notcb",           "segment for no connection (answered by RST where allowed)") \
+    X(TCP_DROP_LISTEN,        "tcp.drop.listen",          "segment that a listener does not take") \
+    X(TCP_DROP_SYN_SENT,      "tcp.drop.syn_sent",        "segment that a connecting socket does not take") \
+    X(TCP_DROP_REQUEST,       "tcp.drop.request",         "segment that a half-open connection does not take") \
+    X(TCP_DROP_SEQ,           "tcp.drop.seq",             "segment outside the receive window") \
+    X(TCP_DROP_PAWS,          "tcp.drop.paws",            "segment with an old timestamp (RFC 7323 5.3)") \
+    X(TCP_DROP_RST,           "tcp.drop.rst",             "RST not exactly at RCV.NXT (RFC 5961 3.2)") \
+    X(TCP_DROP_SYN,           "tcp.drop.syn",             "SYN on a synchronized connection (RFC 5961 4.2)") \
+    X(TCP_DROP_NOACK,         "tcp.drop.noack",           "segment without ACK on a synchronized connection") \
+    X(TCP_DROP_ACK,           "tcp.drop.ack",             "ACK of bytes never sent, or too old (RFC 5961 5.2)") \
+    X(TCP_DROP_TIMEWAIT,      "tcp.drop.timewait",        "segment that a TIME-WAIT record does not take") \
+    X(TCP_DROP_CLOSED_RCV,    "tcp.drop.closed_rcv",      "data that no application can read any more") \
+    X(TCP_DROP_NOMBUF,        "tcp.drop.nombuf",          "data not queued: mbufs are nearly used up") \
+    X(TCP_DROP_OOO,           "tcp.drop.ooo",             "out-of-order data not queued: over the limit") \
+    X(TCP_DROP_DUP,           "tcp.drop.dup",             "out-of-order data that was already held") \
+    X(TCP_DROP_BACKLOG,       "tcp.drop.backlog",         "SYN dropped: the SYN queue is full") \
+    X(TCP_DROP_ACCEPTQ,       "tcp.drop.acceptq",         "handshake ACK dropped: the accept queue is full") \
+    X(TCP_DROP_NOTCBS,        "tcp.drop.notcbs",          "handshake ACK dropped: the TCB table is full") \
+    X(TCP_OPENS_ACTIVE,       "tcp.opens.active",         "active opens") \
+    X(TCP_OPENS_PASSIVE,      "tcp.opens.passive",        "passive opens that were established") \
+    X(TCP_ESTABLISHED,        "tcp.established",          "connections that reached ESTABLISHED") \
+    X(TCP_RESETS_IN,          "tcp.resets.in",            "connections reset by the peer") \
+    X(TCP_RESETS_OUT,         "tcp.resets.out",           "RST segments sent") \
+    X(TCP_TIMEOUTS,           "tcp.timeouts",             "connections given up for lack of an answer") \
+    X(TCP_SYN_IN,             "tcp.syn.in",               "SYNs that a listener took") \
+    X(TCP_SYN_REXMT,          "tcp.rexmt.syn",            "SYNs and SYN-ACKs sent again") \
+    X(TCP_REXMT_RTO,          "tcp.rexmt.rto",            "retransmission timeouts") \
+    X(TCP_REXMT_FAST,         "tcp.rexmt.fast",           "fast retransmits (entries into recovery)") \
+    X(TCP_REXMT_PARTIAL,      "tcp.rexmt.partial",        "retransmissions on a partial ACK (RFC 6582)") \
+    X(TCP_REXMT_SEGS,         "tcp.rexmt.segs",           "segments sent again, for whatever reason") \
+    X(TCP_PROBES,             "tcp.probes",               "zero-window probes sent") \
+    X(TCP_KEEPALIVES,         "tcp.keepalives",           "keep-alive probes sent") \
+    X(TCP_DELACKS,            "tcp.delacks",              "ACKs sent by the delayed-ACK timer") \
+    X(TCP_CHALLENGE,          "tcp.challenge",            "challenge ACKs sent (RFC 5961)") \
+    X(TCP_CHALLENGE_LIMITED,  "tcp.challenge.limited",    "challenge ACKs not sent: over the connection's limit") \
+    X(TCP_ACK_OOW,            "tcp.ack.oow",              "ACKs sent for segments outside the window") \
+    X(TCP_ACK_OOW_LIMITED,    "tcp.ack.oow.limited",      "such ACKs not sent: one in 500 ms is enough") \
+    X(TCP_DUPACKS_IN,         "tcp.dupacks.in",           "duplicate ACKs received") \
+    X(TCP_DUPACKS_OUT,        "tcp.dupacks.out",          "duplicate ACKs sent for out-of-order data") \
+    X(TCP_OOO_IN,             "tcp.ooo.in",               "out-of-order segments queued") \
+    X(TCP_TIMEWAIT_EVICTED,   "tcp.timewait.evicted",     "TIME-WAIT records dropped early: the table was full") \
+    X(TCP_TIMEWAIT_REUSED,    "tcp.timewait.reused",      "TIME-WAIT records reopened by a new SYN (RFC 6191)") \
+    X(TCP_OUT_NOMBUF,         "tcp.out.nombuf",           "segments put off: no mbuf") \
+    X(SOCK_NOMBUF,            "sock.nombuf",              "bytes refused by send: no mbuf")  \
+    X(SOCK_NOTCB,             "sock.notcb",               "sockets refused: the TCB table is full")
+/* clang-format on */
+
+enum counter {
+#define X(id, name, help) C_##id,
+    COUNTERS(X)
+#undef X
+    N_COUNTERS
+};

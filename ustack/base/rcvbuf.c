@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "rcvbuf.h"
+
+#include <string.h>
+
+enum { COPYBREAK = 1024 };
+
+void rcvbuf_init(struct rcvbuf *rb, uint32_t limit)
+{
+    mbuf_queue_init(&rb->q);
+    rb->len = rb->charged = 0;
+    rb->limit = limit;
+}
+
+uint32_t mbuf_truesize(const struct mbuf_pool *pool, const struct mbuf *m)
+{
+    uint32_t size = 0;
+
+    for (; m; m = mbuf_at(pool, m->next))
+        size += mbuf_size(m);
+    return size;
+}
+
+void rcvbuf_clear(struct mbuf_pool *pool, struct rcvbuf *rb)
+{
+    struct mbuf *m;
+
+    while ((m = mbuf_dequeue(pool, &rb->q)))
+        mbuf_free(pool, m);
+    rb->len = rb->charged = 0;
+}
+
+/* May m's payload be copied behind tail's? Only tail's sole owner may write. */
+static bool fits_behind(const struct mbuf *tail, const struct mbuf *m)
+{
+    return tail && m->next == MBUF_NONE && m->len <= COPYBREAK && tail->next == MBUF_NONE &&
+           tail->cls != MBUF_REF && tail->refs == 1 && m->len <= mbuf_tailroom(tail);
+}
+
+void rcvbuf_append(struct mbuf_pool *pool, struct rcvbuf *rb, struct mbuf *m)
+{
+    struct mbuf *tail = mbuf_at(pool, rb->q.tail);
+
+    rb->len += m->frame_len;
+    if (fits_behind(tail, m)) {
+        memcpy(mbuf_data(pool, tail) + tail->len, mbuf_data(pool, m), m->len);
+        tail->len += m->len;
+        tail->frame_len += m->len;
+        mbuf_free_one(pool, m);
+        return;
+    }
+    rb->charged += mbuf_truesize(pool, m);
+    mbuf_enqueue(pool, &rb->q, m);
+}
+
+static uint32_t peek_bytes(const struct mbuf_pool *pool, const struct rcvbuf *rb, uint8_t *dst,
+                           uint32_t size)
+{
+    uint32_t done = 0;
+    const struct mbuf *m;
+
+    for (m = mbuf_at(pool, rb->q.head); m && done < size; m = mbuf_at(pool, m->link))
+        done += (uint32_t)mbuf_copy_out(pool, m, 0, dst + done, size - done);
+    return done;
+}
+
+uint32_t rcvbuf_read(struct mbuf_pool *pool, struct rcvbuf *rb, void *dst, uint32_t size,
+                     bool peek)
+{
+    uint8_t *out = dst;
+    uint32_t done = 0;
+
+    if (peek)
+        return peek_bytes(pool, rb, out, size);
+    while (done < size && rb->q.count > 0) {
+        struct mbuf *m = &pool->meta[rb->q.head];
+        uint32_t n = (uint32_t)mbuf_copy_out(pool, m, 0, out + done, size - done);
+
+        done += n;
+        if (n < m->frame_len) {
+            mbuf_trim_front(pool, m, n);
+            break;
+        }
+        rb->charged -= mbuf_truesize(pool, m);
+        mbuf_dequeue(pool, &rb->q);
+        mbuf_free(pool, m);
+    }
+    rb->len -= done;
+    return done;
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Every setting, once: field, name, default of the linux and of the rfc
+ * profile, least and greatest value, flags, help. Names follow Linux's sysctls
+ * where there is one. Sizes are fixed when an engine is made; what is LIVE may
+ * change afterwards.                                                        */
+#pragma once
+#include "../ustack.h"
+
+enum { SETUP = 0, LIVE = UST_CONFIG_LIVE };
+
+/* clang-format off */
+#define SETTINGS(X) \
+    X(engine_trace,       "engine.trace",            0, 0, 0, 1, LIVE, "1: keep a hash over all frames and their times") \
+    X(mbuf_small,         "mbuf.small",              16384, 16384, 16, 1 << 24, SETUP, "2 KiB buffers") \
+    X(mbuf_large,         "mbuf.large",              512, 512, 0, 1 << 16, SETUP, "64 KiB buffers, for super-segments and bulk writes") \
+    X(mbuf_refs,          "mbuf.refs",               16384, 16384, 16, 1 << 24, SETUP, "references to parts of buffers") \
+    X(mbuf_reserve,       "mbuf.reserve",            64, 64, 0, 1 << 20, LIVE, "small buffers that data may not use, kept for control segments") \
+    X(arp_entries,        "arp.entries",             512, 512, 4, 1 << 16, SETUP, "neighbour table entries") \
+    X(arp_reachable_ms,   "arp.reachable_ms",        30000, 30000, 10, 86400000, LIVE, "how long a confirmed neighbour is trusted") \
+    X(arp_retrans_ms,     "arp.retrans_ms",          1000, 1000, 10, 60000, LIVE, "time between requests for one neighbour") \
+    X(arp_probes,         "arp.probes",              3, 3, 1, 20, LIVE, "requests before a neighbour counts as gone") \
+    X(arp_pending,        "arp.pending",             3, 3, 1, 64, LIVE, "packets that may wait for one neighbour") \
+    X(arp_stale_ms,       "arp.stale_ms",            60000, 60000, 10, 86400000, LIVE, "an unused neighbour is forgotten after this") \
+    X(arp_defend_ms,      "arp.defend_ms",           10000, 10000, 100, 3600000, LIVE, "least time between defences of an address (RFC 5227 2.4)") \
+    X(arp_announce,       "arp.announce",            1, 1, 0, 1, LIVE, "1: announce a new address with a gratuitous ARP") \
+    X(ip_ttl,             "ip.default_ttl",          64, 64, 1, 255, LIVE, "TTL of packets we send (MUST-49)") \
+    X(icmp_ratelimit,     "icmp.ratelimit",          1000, 1000, 0, 1000000, LIVE, "ICMP errors a second, at most") \
+    X(icmp_echo_limit,    "icmp.echo_limit",         100000, 100000, 0, 10000000, LIVE, "echo replies a second, at most") \
+    X(tcp_max_tcbs,       "tcp.max_tcbs",            16384, 16384, 1, 1 << 24, SETUP, "connections, listeners and unconnected sockets together") \
+    X(tcp_max_listeners,  "tcp.max_listeners",       256, 256, 1, 65536, SETUP, "listening sockets") \
+    X(tcp_max_syn_backlog, "tcp.max_syn_backlog",    4096, 4096, 1, 1 << 22, SETUP, "half-open connections of the whole engine") \
+    X(tcp_max_tw_buckets, "tcp.max_tw_buckets",      65536, 65536, 1, 1 << 24, SETUP, "TIME-WAIT records") \
+    X(tcp_max_reass,      "tcp.max_reass",           1024, 1024, 1, 1 << 20, SETUP, "connections that may hold out-of-order data at once") \
+    X(tcp_timestamps,     "tcp.timestamps",          1, 1, 0, 1, LIVE, "timestamps option (RFC 7323)") \
+    X(tcp_sack,           "tcp.sack",                1, 1, 0, 1, LIVE, "selective acknowledgments (RFC 2018)") \
+    X(tcp_window_scaling, "tcp.window_scaling",      1, 1, 0, 1, LIVE, "window scale option (RFC 7323)") \
+    X(tcp_rmem,           "tcp.rmem",                1 << 20, 1 << 20, 2048, 1 << 30, LIVE, "receive buffer of a new socket, bytes") \
+    X(tcp_rmem_max,       "tcp.rmem_max",            6291456, 6291456, 2048, 1 << 30, LIVE, "largest receive buffer; decides the window scale") \
+    X(tcp_wmem,           "tcp.wmem",                1 << 20, 1 << 20, 2048, 1 << 30, LIVE, "send buffer of a new socket, bytes") \
+    X(tcp_wmem_max,       "tcp.wmem_max",            4194304, 4194304, 2048, 1 << 30, LIVE, "largest send buffer") \
+    X(tcp_syn_retries,    "tcp.syn_retries",         6, 7, 0, 127, LIVE, "SYNs sent again before connect fails") \
+    X(tcp_synack_retries, "tcp.synack_retries",      5, 7, 0, 127, LIVE, "SYN-ACKs sent again before a half-open connection is dropped") \
+    X(tcp_retries2,       "tcp.retries2",            15, 15, 1, 127, LIVE, "RTOs in a row before a connection is given up (R2)") \
+    X(tcp_orphan_retries, "tcp.orphan_retries",      8, 8, 1, 127, LIVE, "the same for a connection that its application has closed") \
+    X(tcp_rto_init_ms,    "tcp.rto_init_ms",         1000, 1000, 10, 60000, LIVE, "RTO before the first measurement (RFC 6298 2.1)") \
+    X(tcp_rto_min_ms,     "tcp.rto_min_ms",          200, 1000, 1, 120000, LIVE, "least distance of RTO and SRTT") \
+    X(tcp_rto_max_ms,     "tcp.rto_max_ms",          120000, 120000, 1000, 600000, LIVE, "largest RTO") \
+    X(tcp_delack_ms,      "tcp.delack_ms",           40, 200, 1, 499, LIVE, "an ACK waits for data no longer than this (MUST-40)") \
+    X(tcp_quickack_segs,  "tcp.quickack_segs",       16, 0, 0, 65535, LIVE, "segments acknowledged at once when a connection starts") \
+    X(tcp_initial_window, "tcp.initial_window",      10, 10, 1, 100, LIVE, "initial congestion window, segments (RFC 6928)") \
+    X(tcp_min_snd_mss,    "tcp.min_snd_mss",         48, 48, 48, 1460, LIVE, "the peer's MSS is taken to be at least this") \
+    X(tcp_default_mss,    "tcp.default_mss",         536, 536, 48, 65535, LIVE, "peer's MSS when it sends no option (MUST-15)") \
+    X(tcp_idle_restart,   "tcp.slow_start_after_idle", 1, 1, 0, 1, LIVE, "1: fall back to the initial window after an idle RTO (RFC 5681 4.1)") \
+    X(tcp_dupacks,        "tcp.reordering",          3, 3, 1, 300, LIVE, "duplicate ACKs that mean a loss (RFC 5681 3.2)") \
+    X(tcp_fin_timeout_ms, "tcp.fin_timeout_ms",      60000, 60000, 100, 3600000, LIVE, "orphaned FIN-WAIT-2 ends after this") \
+    X(tcp_timewait_ms,    "tcp.timewait_ms",         60000, 240000, 0, 3600000, LIVE, "TIME-WAIT, 2 MSL (MUST-13)") \
+    X(tcp_challenge_ms,   "tcp.invalid_ratelimit_ms", 500, 500, 0, 60000, LIVE, "least time between a connection's ACKs for segments it does not accept") \
+    X(tcp_challenge_limit, "tcp.challenge_ack_limit", 10, 10, 0, 1000000, LIVE, "challenge ACKs a connection may send each second") \
+    X(tcp_keepalive_time, "tcp.keepalive_time",      7200, 7200, 1, 32767, LIVE, "idle seconds before the first keep-alive (MUST-28)") \
+    X(tcp_keepalive_intvl, "tcp.keepalive_intvl",    75, 75, 1, 32767, LIVE, "seconds between keep-alives") \
+    X(tcp_keepalive_probes, "tcp.keepalive_probes",  9, 9, 1, 127, LIVE, "unanswered keep-alives before the connection is dropped") \
+    X(tcp_max_ooo,        "tcp.max_ooo_ranges",      64, 64, 1, 64, LIVE, "out-of-order ranges a connection may hold") \
+    X(tcp_rst_limit,      "tcp.rst_ratelimit",       1000, 1000, 0, 10000000, LIVE, "RSTs a second for segments of no connection, at most") \
+    X(tcp_port_min,       "tcp.port_min",            32768, 49152, 1, 65535, LIVE, "first ephemeral port (RFC 6056)") \
+    X(tcp_port_max,       "tcp.port_max",            60999, 65535, 1, 65535, LIVE, "last ephemeral port")
+/* clang-format on */
+
+struct settings {
+#define X(field, name, linux_default, rfc_default, lo, hi, flags, help) int64_t field;
+    SETTINGS(X)
+#undef X
+};

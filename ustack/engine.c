@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The engine: memory, the tables of up-calls that join the layers, and the data
+ * path of DESIGN: burst in, timers, burst out.
+ *
+ * A function of its arguments alone: no clock, no system call, no thread, no
+ * global that changes, no allocation after ust_engine_new().                */
+#include "engine.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/checksum.h"
+#include "config.h"
+#include "sock/sock.h"
+
+static const struct net_upcalls net_up = {
+    .tcp_input = tcp_input,
+    .tcp_error = tcp_error_input,
+};
+
+static const struct tcp_upcalls tcp_up = {
+    .changed = sock_changed,
+    .gone = sock_gone,
+};
+
+/* ------------------------------------------------------- memory */
+
+/* Hands out the parts of the block in order; with no block, only measures. */
+struct carver {
+    char *block;
+    size_t used;
+};
+
+static void *carve(struct carver *c, size_t n, size_t size)
+{
+    size_t at = c->used;
+
+    c->used += (n * size + 63) & ~(size_t)63;
+    return c->block ? c->block + at : NULL;
+}
+
+/* The layout of the block, in one place: pointers into it for the sizes in the
+ * settings. The engine's own struct comes first. */
+static size_t bind_memory(struct ust_engine *eng, const struct settings *set, char *block)
+{
+    struct tcp *tcp = &eng->tcp;
+    struct net *net = &tcp->net;
+    struct core *core = &net->core;
+    struct carver c = {block, 0};
+    uint32_t flows = flowtable_slots(2 * tcp->n_tcbs + tcp->n_requests + tcp->n_timewaits);
+    uint32_t n_timers = net->n_neighs + tcp->n_tcbs + tcp->n_requests + tcp->n_timewaits;
+
+    carve(&c, 1, sizeof *eng);
+    net->neighs = carve(&c, net->n_neighs, sizeof *net->neighs);
+    net->neigh_table.slots =
+        carve(&c, flowtable_slots(net->n_neighs), sizeof *net->neigh_table.slots);
+    tcp->tcbs = carve(&c, tcp->n_tcbs, sizeof *tcp->tcbs);
+    tcp->listeners = carve(&c, tcp->n_listeners, sizeof *tcp->listeners);
+    tcp->requests = carve(&c, tcp->n_requests, sizeof *tcp->requests);
+    tcp->timewaits = carve(&c, tcp->n_timewaits, sizeof *tcp->timewaits);
+    tcp->reasses = carve(&c, tcp->n_reasses, sizeof *tcp->reasses);
+    tcp->port_users = carve(&c, N_PORTS, sizeof *tcp->port_users);
+    tcp->flows.slots = carve(&c, flows, sizeof *tcp->flows.slots);
+    core->wheel.nodes = carve(&c, n_timers, sizeof *core->wheel.nodes);
+    core->pool.meta = carve(&c, 1, mbuf_pool_meta_size((uint32_t)set->mbuf_small,
+                                                       (uint32_t)set->mbuf_large,
+                                                       (uint32_t)set->mbuf_refs));
+    core->pool.base = carve(&c, 1, mbuf_pool_data_size((uint32_t)set->mbuf_small,
+                                                       (uint32_t)set->mbuf_large));
+    core->pool.faults = block ? &((struct ust_engine *)block)->tcp.net.core.faults : NULL;
+    return c.used;
+}
+
+static void take_sizes(struct ust_engine *eng, const struct settings *set)
+{
+    struct tcp *tcp = &eng->tcp;
+
+    tcp->net.n_neighs = (uint32_t)set->arp_entries;
+    tcp->n_tcbs = (uint32_t)set->tcp_max_tcbs;
+    tcp->n_listeners = (uint32_t)set->tcp_max_listeners;
+    tcp->n_requests = (uint32_t)set->tcp_max_syn_backlog;
+    tcp->n_timewaits = (uint32_t)set->tcp_max_tw_buckets;
+    tcp->n_reasses = (uint32_t)set->tcp_max_reass;
+    tcp->tcb_timers = tcp->net.n_neighs;
+    tcp->request_timers = tcp->tcb_timers + tcp->n_tcbs;
+    tcp->timewait_timers = tcp->request_timers + tcp->n_requests;
+}
+
+static void init_keys(struct core *core, const struct ust_config *cfg)
+{
+    struct siphash_key root, *keys[] = {&core->key_flow, &core->key_isn, &core->key_port};
+
+    /* One key for each use, derived from the secret. */
+    for (unsigned i = 0; i < 3; i++) {
+        uint8_t label[2] = {(uint8_t)i, 0};
+
+        memcpy(&root, cfg->secret, sizeof root);
+        keys[i]->k0 = siphash24(&root, label, 2);
+        memcpy(&root, cfg->secret + sizeof root, sizeof root);
+        label[1] = 1;
+        keys[i]->k1 = siphash24(&root, label, 2);
+    }
+    core->rng.state = cfg->seed;
+}
+
+static void init_layers(struct ust_engine *eng, const struct ust_config *cfg)
+{
+    struct tcp *tcp = &eng->tcp;
+    struct core *core = &tcp->net.core;
+
+    core->set = cfg->set;
+    init_keys(core, cfg);
+    mbuf_pool_init(&core->pool, core->pool.meta, core->pool.base, (uint32_t)cfg->set.mbuf_small,
+                   (uint32_t)cfg->set.mbuf_large, (uint32_t)cfg->set.mbuf_refs, &core->faults);
+    wheel_init(&core->wheel, core->wheel.nodes, tcp->timewait_timers + tcp->n_timewaits, 0);
+    tcp->net.neigh_timers = 0;
+    flowtable_init(&tcp->net.neigh_table, tcp->net.neigh_table.slots,
+                   flowtable_slots(tcp->net.n_neighs));
+    flowtable_init(&tcp->flows, tcp->flows.slots,
+                   flowtable_slots(2 * tcp->n_tcbs + tcp->n_requests + tcp->n_timewaits));
+    net_init(&tcp->net, &net_up);
+    tcp_init(tcp, &tcp_up);
+}
+
+enum { LINE = 64 };
+
+/* Zeroed pages come lazily from calloc, so tables cost memory only when used. */
+static struct ust_engine *new_block(size_t size, bool zeroed)
+{
+    void *p = zeroed ? calloc(1, size + LINE) : malloc(size + LINE);
+    struct ust_engine *eng;
+
+    if (!p)
+        return NULL;
+    eng = (struct ust_engine *)(((uintptr_t)p + LINE - 1) & ~(uintptr_t)(LINE - 1));
+    eng->allocation = p;
+    return eng;
+}
+
+struct ust_engine *ust_engine_new(const struct ust_config *cfg, int *err)
+{
+    struct ust_engine sizes = {0}, *eng;
+    size_t size;
+
+    take_sizes(&sizes, &cfg->set);
+    size = bind_memory(&sizes, &cfg->set, NULL);
+    eng = new_block(size, true);
+    if (!eng) {
+        if (err)
+            *err = -ENOMEM;
+        return NULL;
+    }
+    take_sizes(eng, &cfg->set);
+    bind_memory(eng, &cfg->set, (char *)eng);
+    eng->size = size;
+    init_layers(eng, cfg);
+    if (err)
+        *err = 0;
+    return eng;
+}
+
+void ust_engine_free(struct ust_engine *eng)
+{
+    if (eng)
+        free(eng->allocation);
+}
+
+struct ust_engine *ust_engine_clone(const struct ust_engine *eng)
+{
+    struct ust_engine *copy = new_block(eng->size, false);
+    void *allocation;
+
+    if (!copy)
+        return NULL;
+    allocation = copy->allocation;
+    memcpy(copy, eng, eng->size);
+    copy->allocation = allocation;
+    bind_memory(copy, &engine_core(copy)->set, (char *)copy);
+    return copy;
+}
+
+int ust_engine_set(struct ust_engine *eng, const char *name, int64_t value)
+{
+    return settings_set(&engine_core(eng)->set, name, value, true);
+}
+
+int ust_engine_get(const struct ust_engine *eng, const char *name, int64_t *value)
+{
+    return settings_get(&eng->tcp.net.core.set, name, value);
+}
+
+/* ------------------------------------------------------- control plane */
+
+int ust_engine_add_iface(struct ust_engine *eng, const uint8_t mac[6], uint32_t mtu, uint32_t caps)
+{
+    return net_add_iface(&eng->tcp.net, mac, mtu, caps);
+}
+
+int ust_engine_add_addr(struct ust_engine *eng, int iface, const struct ust_addr *addr,
+                        unsigned prefix_len)
+{
+    return net_add_addr(&eng->tcp.net, iface, addr, prefix_len);
+}
+
+int ust_engine_add_route(struct ust_engine *eng, int iface, const struct ust_addr *dst,
+                         unsigned prefix_len, const struct ust_addr *gateway)
+{
+    return net_add_route(&eng->tcp.net, iface, dst, prefix_len, gateway);
+}
+
+int ust_engine_add_neigh(struct ust_engine *eng, int iface, const struct ust_addr *addr,
+                         const uint8_t mac[6])
+{
+    return neigh_add_permanent(&eng->tcp.net, iface, addr, mac);
+}
+
+int ust_engine_owns(const struct ust_engine *eng, const struct ust_addr *addr)
+{
+    return net_own((struct net *)&eng->tcp.net, addr) != NULL;
+}
+
+struct mbuf_pool *ust_engine_pool(struct ust_engine *eng)
+{
+    return &engine_core(eng)->pool;
+}
+
+/* ------------------------------------------------------- data path */
+
+static void trace_mix(struct ust_engine *eng, uint64_t v)
+{
+    eng->trace_hash = (eng->trace_hash ^ v) * 0x9e3779b97f4a7c15u;
+    eng->trace_hash ^= eng->trace_hash >> 29;
+}
+
+/* Any split of a frame into mbufs hashes the same. */
+static void trace(struct ust_engine *eng, const struct mbuf *m, bool out)
+{
+    const struct mbuf_pool *pool = &engine_core(eng)->pool;
+
+    trace_mix(eng, engine_core(eng)->now << 1 | out);
+    trace_mix(eng, m->frame_len);
+    for (; m; m = mbuf_at(pool, m->next))
+        for (uint32_t i = 0; i < m->len; i++)
+            trace_mix(eng, mbuf_data(pool, m)[i]);
+}
+
+/* Time never runs backwards: a now before the last one counts as the last. */
+static void advance(struct core *core, ust_time now)
+{
+    if (now > core->now)
+        core->now = now;
+}
+
+void ust_engine_input(struct ust_engine *eng, ust_time now, struct mbuf **burst, unsigned n)
+{
+    struct core *core = engine_core(eng);
+
+    advance(core, now);
+    for (unsigned i = 0; i < n; i++) {
+        if (i + 1 < n)
+            __builtin_prefetch(mbuf_data(&core->pool, burst[i + 1]));
+        if (core->set.engine_trace)
+            trace(eng, burst[i], false);
+        eth_input(&eng->tcp.net, burst[i]);
+    }
+}
+
+static void fire(struct tcp *tcp, uint32_t id)
+{
+    if (id < tcp->tcb_timers)
+        neigh_timer(&tcp->net, id);
+    else if (id < tcp->request_timers)
+        tcp_timer(tcp, &tcp->tcbs[id - tcp->tcb_timers]);
+    else if (id < tcp->timewait_timers)
+        tcp_request_timer(tcp, &tcp->requests[id - tcp->request_timers]);
+    else
+        tcp_timewait_timer(tcp, &tcp->timewaits[id - tcp->timewait_timers]);
+}
+
+void ust_engine_tick(struct ust_engine *eng, ust_time now)
+{
+    struct core *core = engine_core(eng);
+    uint32_t id;
+
+    advance(core, now);
+    while ((id = wheel_pop(&core->wheel, core->now)) != WHEEL_NONE)
+        fire(&eng->tcp, id);
+}
+
+unsigned ust_engine_output(struct ust_engine *eng, ust_time now, struct mbuf **burst, unsigned max)
+{
+    struct core *core = engine_core(eng);
+    struct mbuf_queue *outq = &eng->tcp.net.outq;
+    unsigned n;
+
+    advance(core, now);
+    if (outq->count < max)
+        tcp_transmit(&eng->tcp, max);
+    for (n = 0; n < max && outq->count > 0; n++) {
+        burst[n] = mbuf_dequeue(&core->pool, outq);
+        if (core->set.engine_trace)
+            trace(eng, burst[n], true);
+    }
+    return n;
+}
+
+ust_time ust_engine_deadline(const struct ust_engine *eng)
+{
+    if (eng->tcp.net.outq.count > 0 || eng->tcp.n_ready > 0)
+        return 0;
+    return wheel_next(&eng->tcp.net.core.wheel);
+}
+
+/* ------------------------------------------------------- frames by value */
+
+int ust_engine_inject(struct ust_engine *eng, ust_time now, int iface, const uint8_t *frame,
+                      size_t len, unsigned flags)
+{
+    struct mbuf_pool *pool = &engine_core(eng)->pool;
+    struct mbuf *m;
+
+    if (len > MBUF_LARGE_SIZE - MBUF_HEADROOM)
+        return -EMSGSIZE;
+    m = mbuf_alloc_for(pool, len);
+    if (!m)
+        return -ENOBUFS;
+    memcpy(mbuf_data(pool, m), frame, len);
+    m->len = m->frame_len = (uint32_t)len;
+    m->iface = (uint8_t)iface;
+    if (flags & UST_FRAME_CSUM_OK)
+        m->flags |= MBUF_CSUM_OK;
+    ust_engine_input(eng, now, &m, 1);
+    return 0;
+}
+
+/* What a port without offloads would have found in the frame. */
+static void complete_checksum(const struct mbuf *m, uint8_t *frame, size_t len)
+{
+    uint16_t field;
+
+    if (!(m->flags & MBUF_CSUM_PARTIAL) || (size_t)m->csum_start + m->csum_offset + 2 > len)
+        return;
+    field = checksum_finish(checksum_add(frame + m->csum_start, len - m->csum_start, 0));
+    memcpy(frame + m->csum_start + m->csum_offset, &field, 2);
+}
+
+int64_t ust_engine_extract(struct ust_engine *eng, ust_time now, uint8_t *buf, size_t size)
+{
+    struct mbuf_pool *pool = &engine_core(eng)->pool;
+    struct mbuf *m;
+    int64_t len;
+
+    if (ust_engine_output(eng, now, &m, 1) == 0)
+        return 0;
+    len = m->frame_len <= size ? (int64_t)mbuf_copy_out(pool, m, 0, buf, m->frame_len) : -EMSGSIZE;
+    if (len > 0)
+        complete_checksum(m, buf, (size_t)len);
+    mbuf_free(pool, m);
+    return len;
+}

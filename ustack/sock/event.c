@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Readiness: which sockets have news. A socket stands in the event list at most
+ * once, and what is reported is its readiness when the list is read, so the
+ * list is bounded and never stale.                                          */
+#include "sock.h"
+
+static bool send_open(const struct tcb *tcb)
+{
+    return (tcb->state == UST_ESTABLISHED || tcb->state == UST_CLOSE_WAIT) && !tcb->fin_queued;
+}
+
+unsigned sock_ready(const struct tcp *tcp, const struct tcb *tcb)
+{
+    unsigned r = 0;
+
+    if (tcb->state == UST_LISTEN)
+        return tcp->listeners[tcb->listener].n_accept ? UST_READABLE : 0;
+    if (tcb->error)
+        r |= UST_ERROR | UST_READABLE | UST_WRITABLE;
+    if (tcb->rcvbuf.len > 0 || tcb->fin_received || tcb->rcv_shut)
+        r |= UST_READABLE;
+    if (send_open(tcb)) {
+        r |= UST_CONNECTED;
+        if (sndbuf_room(&tcb->sndbuf) >= tcb->sndbuf.limit / 3)
+            r |= UST_WRITABLE;
+    } else if (tcb->fin_queued) {
+        r |= UST_CONNECTED;
+    }
+    if (tcb->state == UST_CLOSED)
+        r |= UST_HUP | (tcb->irs || tcb->iss ? UST_READABLE : 0);
+    else if (tcb->fin_received && tcb->fin_queued)
+        r |= UST_HUP;
+    return r;
+}
+
+void sock_changed(struct tcp *tcp, struct tcb *tcb)
+{
+    uint32_t i = tcb_index(tcp, tcb);
+
+    if (tcb->event_queued)
+        return;
+    tcb->event_queued = true;
+    tcb->event_prev = tcp->event_tail;
+    tcb->event_next = TCP_NONE;
+    if (tcp->event_tail == TCP_NONE)
+        tcp->event_head = i;
+    else
+        tcp->tcbs[tcp->event_tail].event_next = i;
+    tcp->event_tail = i;
+}
+
+void sock_gone(struct tcp *tcp, struct tcb *tcb)
+{
+    if (!tcb->event_queued)
+        return;
+    tcb->event_queued = false;
+    if (tcb->event_prev == TCP_NONE)
+        tcp->event_head = tcb->event_next;
+    else
+        tcp->tcbs[tcb->event_prev].event_next = tcb->event_next;
+    if (tcb->event_next == TCP_NONE)
+        tcp->event_tail = tcb->event_prev;
+    else
+        tcp->tcbs[tcb->event_next].event_prev = tcb->event_prev;
+}
+
+unsigned ust_engine_events(struct ust_engine *eng, struct ust_event *ev, unsigned max)
+{
+    struct tcp *tcp = sock_tcp(eng);
+    unsigned n;
+
+    for (n = 0; n < max && tcp->event_head != TCP_NONE; n++) {
+        struct tcb *tcb = &tcp->tcbs[tcp->event_head];
+
+        sock_gone(tcp, tcb);
+        ev[n] = (struct ust_event){.handle = sock_handle(tcp, tcb), .user = tcb->user,
+                                   .events = sock_ready(tcp, tcb), .error = tcb->error};
+    }
+    return n;
+}

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Looking in: connection state by handle and by flow. No call here changes
+ * anything.                                                                 */
+#include <errno.h>
+
+#include "sock.h"
+
+static ust_time armed_at(const struct tcb *tcb, enum tcp_timer t)
+{
+    return tcp_armed(tcb, t) ? tcb->deadline[t] : 0;
+}
+
+static void fill_sender(const struct tcb *tcb, struct ust_tcp_info *info)
+{
+    info->iss = tcb->iss;
+    info->snd_una = tcb->snd_una;
+    info->snd_nxt = tcb->snd_nxt;
+    info->snd_max = tcb->snd_max;
+    info->snd_wnd = tcb->snd_wnd;
+    info->snd_mss = tcb->snd_mss;
+    info->snd_wscale = tcb->snd_wscale;
+    info->cwnd = tcb->cc.cwnd;
+    info->ssthresh = tcb->cc.ssthresh;
+    info->sndbuf = tcb->sndbuf.limit;
+    info->outq = tcb->sndbuf.len;
+    info->unsent = seq_lt(tcb->snd_nxt, snd_end(tcb)) ? snd_end(tcb) - tcb->snd_nxt : 0;
+    info->syn_sent = tcb->snd_max != tcb->iss;
+    info->fin_sent = tcb->fin_sent;
+    info->bytes_acked = tcb->bytes_acked;
+    info->bytes_sent = tcb->bytes_sent;
+    info->bytes_retrans = tcb->bytes_retrans;
+    info->segs_out = tcb->segs_out;
+    info->data_segs_out = tcb->data_segs_out;
+    info->total_retrans = tcb->total_retrans;
+    info->dupacks_in = tcb->dupacks_in;
+}
+
+static void fill_receiver(const struct tcp *tcp, const struct tcb *tcb, struct ust_tcp_info *info)
+{
+    const struct reass *r = tcb->reass == TCP_NONE ? NULL : &tcp->reasses[tcb->reass];
+
+    info->irs = tcb->irs;
+    info->rcv_nxt = tcb->rcv_nxt;
+    info->rcv_adv = tcb->rcv_adv;
+    info->rcv_wnd = tcb->rcv_adv - tcb->rcv_nxt;
+    info->rcv_mss = tcb->rcv_mss;
+    info->advmss = tcb->advmss;
+    info->rcv_wscale = tcb->rcv_wscale;
+    info->rcvbuf = tcb->rcvbuf.limit;
+    info->inq = tcb->rcvbuf.len;
+    info->rcv_charged = tcb->rcvbuf.charged + (r ? r->charged : 0);
+    info->ooo_bytes = r ? r->bytes : 0;
+    info->ooo_ranges = r ? r->n : 0;
+    info->fin_received = tcb->fin_received;
+    info->bytes_received = tcb->bytes_received;
+    info->segs_in = tcb->segs_in;
+    info->data_segs_in = tcb->data_segs_in;
+}
+
+static void fill_times(const struct tcp *tcp, const struct tcb *tcb, struct ust_tcp_info *info)
+{
+    info->rto_us = tcb->rto_us;
+    info->srtt_us = tcb->srtt / 8;
+    info->rttvar_us = tcb->rttvar / 4;
+    info->min_rtt_us = tcb->min_rtt;
+    info->ato_us = (uint32_t)tcp->net.core.set.tcp_delack_ms * 1000;
+    info->rexmt = armed_at(tcb, TIMER_REXMT);
+    info->persist = armed_at(tcb, TIMER_PERSIST);
+    info->delack = armed_at(tcb, TIMER_DELACK);
+    info->keepalive = armed_at(tcb, TIMER_KEEPALIVE);
+    info->timewait = armed_at(tcb, TIMER_FINWAIT);
+}
+
+static void fill_tcb(const struct tcp *tcp, const struct tcb *tcb, struct ust_tcp_info *info)
+{
+    *info = (struct ust_tcp_info){
+        .state = tcb->state, .ca_state = tcb->ca_state, .retransmits = tcb->retransmits,
+        .probes = tcb->probes, .backoff = tcb->backoff, .ts_ok = tcb->ts_ok,
+        .sack_ok = tcb->sack_ok, .wscale_ok = tcb->wscale_ok, .nodelay = tcb->nodelay,
+        .ts_recent = tcb->ts_recent};
+    fill_sender(tcb, info);
+    fill_receiver(tcp, tcb, info);
+    fill_times(tcp, tcb, info);
+}
+
+int ust_tcp_info(const struct ust_engine *eng, ust_handle h, struct ust_tcp_info *info)
+{
+    const struct tcp *tcp = sock_tcp_const(eng);
+    const struct tcb *tcb = sock_find(tcp, h);
+
+    if (!tcb)
+        return -EBADF;
+    fill_tcb(tcp, tcb, info);
+    return 0;
+}
+
+static void fill_request(const struct request *req, struct ust_tcp_info *info)
+{
+    *info = (struct ust_tcp_info){
+        .state = UST_SYN_RECEIVED, .retransmits = req->retries, .ts_ok = req->ts_ok,
+        .sack_ok = req->sack_ok, .wscale_ok = req->wscale_ok, .syn_sent = 1, .iss = req->iss,
+        .irs = req->irs, .snd_una = req->iss, .snd_nxt = req->iss + 1, .snd_max = req->iss + 1,
+        .snd_wnd = req->wnd, .rcv_nxt = req->irs + 1, .ts_recent = req->ts_recent};
+}
+
+static void fill_timewait(const struct tcp *tcp, const struct timewait *tw,
+                          struct ust_tcp_info *info)
+{
+    uint32_t id = tcp->timewait_timers + (uint32_t)(tw - tcp->timewaits);
+
+    *info = (struct ust_tcp_info){
+        .state = UST_TIME_WAIT, .ts_ok = tw->ts_ok, .syn_sent = 1, .fin_sent = 1,
+        .fin_received = 1, .snd_una = tw->snd_nxt, .snd_nxt = tw->snd_nxt, .snd_max = tw->snd_nxt,
+        .rcv_nxt = tw->rcv_nxt, .ts_recent = tw->ts_recent,
+        .timewait = tcp->net.core.wheel.nodes[id].deadline};
+}
+
+int ust_flow_info(const struct ust_engine *eng, const struct ust_addr *local, uint16_t local_port,
+                  const struct ust_addr *remote, uint16_t remote_port, struct ust_tcp_info *info)
+{
+    const struct tcp *tcp = sock_tcp_const(eng);
+    struct flow_key key = {.local = *local, .remote = *remote, .lport = local_port,
+                           .rport = remote_port};
+    uint32_t value = flow_find(tcp, &key), i = value & FLOW_INDEX_MASK;
+
+    if (value == TCP_NONE)
+        return -ENOENT;
+    switch (value >> FLOW_KIND_SHIFT) {
+    case FLOW_REQUEST:
+        fill_request(&tcp->requests[i], info);
+        return 0;
+    case FLOW_TIMEWAIT:
+        fill_timewait(tcp, &tcp->timewaits[i], info);
+        return 0;
+    default:
+        fill_tcb(tcp, &tcp->tcbs[i], info);
+        return 0;
+    }
+}

@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The socket calls (RFC 9293 3.9.1 in POSIX dress), on handles. Each returns a
+ * negative errno where Linux would set it. Calls happen at the engine's time:
+ * the last `now` it was told. None of them sends; the next output does.     */
+#include "sock.h"
+
+#include <errno.h>
+
+struct tcb *sock_find(const struct tcp *tcp, ust_handle h)
+{
+    uint32_t i = (uint32_t)h, gen = (uint32_t)((uint64_t)h >> 32);
+    struct tcb *tcb = i < tcp->n_tcbs ? &tcp->tcbs[i] : NULL;
+
+    if (!tcb || tcb->state == 0 || tcb->gen != gen || tcb->orphan || tcb->embryo)
+        return NULL;
+    return tcb;
+}
+
+ust_handle sock_handle(const struct tcp *tcp, const struct tcb *tcb)
+{
+    return (ust_handle)((uint64_t)tcb->gen << 32 | tcb_index(tcp, tcb));
+}
+
+/* ------------------------------------------------------- open */
+
+ust_handle ust_socket(struct ust_engine *eng)
+{
+    struct tcp *tcp = sock_tcp(eng);
+    struct tcb *tcb = tcb_alloc(tcp);
+
+    if (!tcb) {
+        count(tcp_core(tcp), C_SOCK_NOTCB);
+        return -ENOBUFS;
+    }
+    return sock_handle(tcp, tcb);
+}
+
+static bool port_conflicts(struct tcp *tcp, const struct tcb *tcb, const struct ust_addr *addr,
+                           uint16_t port)
+{
+    const struct ust_addr any[2] = {{{0}}, {{[10] = 0xff, 0xff}}};
+    bool wild = addr_is_any(addr);
+
+    if (tcp->port_users[port] == 0)
+        return false;
+    if (tcp_bound(tcp, addr, port) || tcp_bound(tcp, &any[0], port) ||
+        tcp_bound(tcp, &any[1], port))
+        return true;
+    for (uint32_t i = 0; wild && i < tcp->net.n_addrs; i++)
+        if (tcp_bound(tcp, &tcp->net.addrs[i].addr, port))
+            return true;
+    return !tcb->reuseaddr; /* old connections still use it */
+}
+
+/* Any free port; the hash of nothing but our address says where to begin. */
+static uint16_t free_port(struct tcp *tcp, const struct ust_addr *addr)
+{
+    struct flow_key key = {.local = *addr};
+    struct tcb strict = {.reuseaddr = false};
+
+    for (unsigned i = 0; i < N_PORTS; i++) {
+        uint16_t port = tcp_pick_port(tcp, &key);
+
+        if (port == 0 || !port_conflicts(tcp, &strict, addr, port))
+            return port;
+    }
+    return 0;
+}
+
+int ust_bind(struct ust_engine *eng, ust_handle h, const struct ust_addr *addr, uint16_t port)
+{
+    struct tcp *tcp = sock_tcp(eng);
+    struct tcb *tcb = sock_find(tcp, h);
+
+    if (!tcb)
+        return -EBADF;
+    if (tcb->state != UST_CLOSED || tcb->bound)
+        return -EINVAL;
+    if (!addr_is_any(addr) && !net_own(&tcp->net, addr))
+        return -EADDRNOTAVAIL;
+    if (port == 0 && (port = free_port(tcp, addr)) == 0)
+        return -EADDRINUSE;
+    if (port_conflicts(tcp, tcb, addr, port))
+        return -EADDRINUSE;
+    tcb->key.local = *addr;
+    tcb->key.lport = port;
+    return tcp_bind_insert(tcp, tcb) < 0 ? -ENOBUFS : 0;
+}
+
+int ust_listen(struct ust_engine *eng, ust_handle h, int backlog)
+{
+    struct tcp *tcp = sock_tcp(eng);
+    struct tcb *tcb = sock_find(tcp, h);
+    struct ust_addr any = {{[10] = 0xff, 0xff}};
+    int err;
+
+    if (!tcb)
+        return -EBADF;
+    if (tcb->state != UST_LISTEN && tcb->state != UST_CLOSED)
+        return -EINVAL;
+    if (!tcb->bound && (err = ust_bind(eng, h, &any, 0)) < 0)
+        return err;
+    return tcp_listen(tcp, tcb, backlog);
+}
+
+ust_handle ust_accept(struct ust_engine *eng, ust_handle h)
+{
+    struct tcp *tcp = sock_tcp(eng);
+    struct tcb *tcb = sock_find(tcp, h), *child;
+
+    if (!tcb)
+        return -EBADF;
+    if (tcb->state != UST_LISTEN)
+        return -EINVAL;
+    child = tcp_accept(tcp, tcb);
+    if (!child)
+        return -EAGAIN;
+    if (sock_ready(tcp, child) & (UST_READABLE | UST_ERROR))
+        tcp_changed(tcp, child);
+    if (sock_ready(tcp, tcb))
+        tcp_changed(tcp, tcb);
+    return sock_handle(tcp, child);
+}
+
+int ust_connect(struct ust_engine *eng, ust_handle h, const struct ust_addr *addr, uint16_t port)
+{
+    struct tcp *tcp = sock_tcp(eng);
+    struct tcb *tcb = sock_find(tcp, h);
+
+    if (!tcb)
+        return -EBADF;
+    switch (tcb->state) {
+    case UST_CLOSED:
+        if (tcb->error || tcb->iss) /* this socket has had its connection */
+            return tcb->error ? -tcb->error : -EISCONN;
+        return tcp_connect(tcp, tcb, addr, port);
+    case UST_SYN_SENT:
+    case UST_SYN_RECEIVED:
+        return -EALREADY;
+    case UST_LISTEN:
+        return -EINVAL;
+    default:
+        return -EISCONN;
+    }
+}
+
+/* ------------------------------------------------------- data */
+
+static int take_error(struct tcb *tcb)
+{
+    int err = tcb->error;
+
+    tcb->error = 0;
+    return -err;
+}
+
+int64_t ust_send(struct ust_engine *eng, ust_handle h, const void *data, size_t len, int flags)
+{
+    struct tcp *tcp = sock_tcp(eng);
+    struct core *core = tcp_core(tcp);
+    struct tcb *tcb = sock_find(tcp, h);
+    bool no_mbuf, corked;
+    uint32_t n;
+
+    if (!tcb)
+        return -EBADF;
+    if (tcb->error)
+        return take_error(tcb);
+    if (tcb->state == UST_SYN_SENT || tcb->state == UST_SYN_RECEIVED)
+        return -EAGAIN;
+    if (tcb->state == UST_LISTEN || (tcb->state == UST_CLOSED && !tcb->iss))
+        return -ENOTCONN;
+    if ((tcb->state != UST_ESTABLISHED && tcb->state != UST_CLOSE_WAIT) || tcb->fin_queued)
+        return -EPIPE;
+    n = sndbuf_write(&core->pool, &tcb->sndbuf, data, len > UINT32_MAX ? UINT32_MAX : (uint32_t)len,
+                     2 * (uint32_t)core->set.mbuf_reserve, &no_mbuf);
+    if (n < len)
+        tcb->want_write = true;
+    if (no_mbuf)
+        count(core, C_SOCK_NOMBUF);
+    corked = (flags & UST_MSG_MORE) && tcb->sndbuf.len < tcb->snd_mss;
+    if (n > 0 && !corked)
+        tcp_ready(tcp, tcb);
+    return n > 0 || len == 0 ? (int64_t)n : no_mbuf ? -ENOBUFS : -EAGAIN;
+}
+
+/* Linux's rule: tell the peer when the window has doubled by reading. */
+static void reader_made_room(struct tcp *tcp, struct tcb *tcb)
+{
+    uint32_t offered = tcb->rcv_adv - tcb->rcv_nxt;
+    uint32_t now = tcp_window_to_offer(tcp, tcb);
+
+    if (tcb->fin_received || !tcb_synchronized(tcb) || now < 2 * offered || now == 0)
+        return;
+    tcb->ack_now = true;
+    tcp_ready(tcp, tcb);
+}
+
+int64_t ust_recv(struct ust_engine *eng, ust_handle h, void *buf, size_t size, int flags)
+{
+    struct tcp *tcp = sock_tcp(eng);
+    struct tcb *tcb = sock_find(tcp, h);
+    bool peek = flags & UST_MSG_PEEK;
+    uint32_t n;
+
+    if (!tcb)
+        return -EBADF;
+    if (tcb->state == UST_LISTEN || (tcb->state == UST_CLOSED && !tcb->iss && !tcb->error))
+        return -ENOTCONN;
+    if (tcb->rcvbuf.len > 0) {
+        n = size > UINT32_MAX ? UINT32_MAX : (uint32_t)size;
+        n = rcvbuf_read(&tcp->net.core.pool, &tcb->rcvbuf, buf, n, peek);
+        if (!peek && n > 0)
+            reader_made_room(tcp, tcb);
+        return n;
+    }
+    if (tcb->error)
+        return take_error(tcb);
+    if (tcb->fin_received || tcb->rcv_shut || tcb->state == UST_CLOSED || size == 0)
+        return 0;
+    return -EAGAIN;
+}
+
+/* ------------------------------------------------------- close */
+
+/* RFC 9293 3.10.4: the FIN goes behind what is buffered. */
+static void queue_fin(struct tcp *tcp, struct tcb *tcb)
+{
+    if (tcb->fin_queued)
+        return;
+    tcb->fin_queued = true;
+    if (tcb->state == UST_ESTABLISHED)
+        tcb->state = UST_FIN_WAIT_1;
+    else if (tcb->state == UST_CLOSE_WAIT)
+        tcb->state = UST_LAST_ACK;
+    tcp_ready(tcp, tcb);
+    tcp_changed(tcp, tcb);
+}
+
+int ust_shutdown(struct ust_engine *eng, ust_handle h, int how)
+{
+    struct tcp *tcp = sock_tcp(eng);
+    struct tcb *tcb = sock_find(tcp, h);
+
+    if (!tcb)
+        return -EBADF;
+    if (how < UST_SHUT_RD || how > UST_SHUT_RDWR)
+        return -EINVAL;
+    if (!tcb_synchronized(tcb))
+        return -ENOTCONN;
+    if (how != UST_SHUT_RD)
+        queue_fin(tcp, tcb);
+    if (how != UST_SHUT_WR) {
+        tcb->rcv_shut = true;
+        tcp_changed(tcp, tcb);
+    }
+    return 0;
+}
+
+static void orphan(struct tcp *tcp, struct tcb *tcb)
+{
+    tcb->orphan = true;
+    tcb->user = 0;
+    tcp->up->gone(tcp, tcb);
+}
+
+/* Unread bytes are lost, and the peer is told by a RST (SHLD-3); so it is with
+ * SO_LINGER of zero. */
+static bool close_resets(const struct tcb *tcb)
+{
+    return (tcb->rcvbuf.len > 0 || tcb->linger == 0) &&
+           !(tcb->fin_queued && tcb->fin_received);
+}
+
+int ust_close(struct ust_engine *eng, ust_handle h)
+{
+    struct tcp *tcp = sock_tcp(eng);
+    struct tcb *tcb = sock_find(tcp, h);
+
+    if (!tcb)
+        return -EBADF;
+    orphan(tcp, tcb);
+    if (!tcb_synchronized(tcb)) {
+        if (tcb->state == UST_SYN_RECEIVED)
+            tcp_send_rst(tcp, tcb);
+        tcb_free(tcp, tcb);
+    } else if (close_resets(tcb)) {
+        tcp_abort(tcp, tcb, 0);
+    } else {
+        rcvbuf_clear(&tcp->net.core.pool, &tcb->rcvbuf);
+        tcp_disarm(tcb, TIMER_KEEPALIVE);
+        queue_fin(tcp, tcb);
+        if (tcb->state == UST_FIN_WAIT_2)
+            tcp_arm(tcp, tcb, TIMER_FINWAIT,
+                    tcp_now(tcp) + ms(tcp->net.core.set.tcp_fin_timeout_ms));
+    }
+    return 0;
+}
+
+int ust_abort(struct ust_engine *eng, ust_handle h)
+{
+    struct tcp *tcp = sock_tcp(eng);
+    struct tcb *tcb = sock_find(tcp, h);
+
+    if (!tcb)
+        return -EBADF;
+    orphan(tcp, tcb);
+    if (tcb->state == UST_CLOSED || tcb->state == UST_LISTEN)
+        tcb_free(tcp, tcb);
+    else
+        tcp_abort(tcp, tcb, 0);
+    return 0;
+}
+
+/* ------------------------------------------------------- names */
+
+int ust_names(const struct ust_engine *eng, ust_handle h, struct ust_addr *local,
+              uint16_t *local_port, struct ust_addr *remote, uint16_t *remote_port)
+{
+    const struct tcb *tcb = sock_find(sock_tcp_const(eng), h);
+
+    if (!tcb)
+        return -EBADF;
+    *local = tcb->key.local;
+    *local_port = tcb->key.lport;
+    *remote = tcb->key.remote;
+    *remote_port = tcb->key.rport;
+    return 0;
+}
+
+int ust_set_user(struct ust_engine *eng, ust_handle h, uint64_t user)
+{
+    struct tcb *tcb = sock_find(sock_tcp(eng), h);
+
+    if (!tcb)
+        return -EBADF;
+    tcb->user = user;
+    return 0;
+}
+
+int ust_ready(const struct ust_engine *eng, ust_handle h)
+{
+    const struct tcp *tcp = sock_tcp_const(eng);
+    const struct tcb *tcb = sock_find(tcp, h);
+
+    return tcb ? (int)sock_ready(tcp, tcb) : -EBADF;
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* TCP headers, written (RFC 9293 3.1). Options stand in Linux's order:
+ *   SYN:  mss, sackOK, TS, nop, wscale   (nop nop in place of sackOK, if none)
+ *   else: nop nop TS, nop nop SACK
+ * The checksum is left to the port where it offers that, else done here.    */
+#include "../base/checksum.h"
+#include "tcp.h"
+
+enum {
+    SPORT = 0,
+    DPORT = 2,
+    SEQ = 4,
+    ACK = 8,
+    OFFSET = 12,
+    FLAGS = 13,
+    WINDOW = 14,
+    CHECKSUM = 16,
+    URGENT = 18,
+};
+
+unsigned tcp_options_len(const struct tcp_header *h)
+{
+    unsigned len = 0;
+
+    if (h->mss)
+        len += 4;
+    if (h->sack_permitted || h->ts)
+        len += h->ts ? 12 : 4;
+    if (h->with_wscale)
+        len += 4;
+    if (h->n_sacks)
+        len += 4 + 8 * h->n_sacks;
+    return len;
+}
+
+static uint8_t *put_timestamps(uint8_t *p, const struct tcp_header *h)
+{
+    put16(p, h->sack_permitted ? 0x0402 : 0x0101);
+    put16(p + 2, 0x080a);
+    put32(p + 4, h->ts_val);
+    put32(p + 8, h->ts_ecr);
+    return p + 12;
+}
+
+static uint8_t *put_sacks(uint8_t *p, const struct tcp_header *h)
+{
+    put32(p, 0x01010500 | (2 + 8 * h->n_sacks));
+    p += 4;
+    for (unsigned i = 0; i < h->n_sacks; i++, p += 8) {
+        put32(p, h->sacks[i].lo);
+        put32(p + 4, h->sacks[i].hi);
+    }
+    return p;
+}
+
+static void put_options(uint8_t *p, const struct tcp_header *h)
+{
+    if (h->mss) {
+        put32(p, 0x02040000u | h->mss);
+        p += 4;
+    }
+    if (h->ts) {
+        p = put_timestamps(p, h);
+    } else if (h->sack_permitted) {
+        put32(p, 0x01010402);
+        p += 4;
+    }
+    if (h->with_wscale) {
+        put32(p, 0x01030300u | h->wscale);
+        p += 4;
+    }
+    if (h->n_sacks)
+        put_sacks(p, h);
+}
+
+/* m's data is the segment; its checksum field is zero. */
+static void checksum(struct tcp *tcp, struct mbuf *m, const struct tcp_header *h, uint32_t caps)
+{
+    struct core *core = tcp_core(tcp);
+    uint64_t sum = ip_pseudo_sum(&h->key->local, &h->key->remote, IPPROTO_TCP_, m->frame_len);
+    uint8_t *p = mbuf_data(&core->pool, m);
+    uint16_t field;
+
+    if (h->gso_mss || (caps & UST_CAP_TX_CSUM)) {
+        m->flags |= MBUF_CSUM_PARTIAL;
+        m->csum_offset = CHECKSUM;
+        field = checksum_fold(sum);
+    } else {
+        field = checksum_finish(mbuf_checksum(&core->pool, m, 0, m->frame_len, sum));
+    }
+    memcpy(p + CHECKSUM, &field, 2);
+}
+
+void tcp_send_header(struct tcp *tcp, struct mbuf *m, const struct tcp_header *h)
+{
+    unsigned len = TCP_LEN + tcp_options_len(h);
+    uint8_t *p = mbuf_push(&tcp->net.core.pool, m, len);
+    struct ip_out out = {.src = &h->key->local, .dst = &h->key->remote, .proto = IPPROTO_TCP_,
+                         .tos = h->tos, .ttl = h->ttl, .cache = h->dst};
+    uint32_t caps = tcp->net.n_ifaces ? tcp->net.ifaces[0].caps : 0;
+
+    put16(p + SPORT, h->key->lport);
+    put16(p + DPORT, h->key->rport);
+    put32(p + SEQ, h->seq);
+    put32(p + ACK, h->flags & TH_ACK ? h->ack : 0);
+    p[OFFSET] = (uint8_t)(len / 4 << 4);
+    p[FLAGS] = h->flags;
+    put16(p + WINDOW, h->wnd);
+    put32(p + CHECKSUM, 0);
+    put_options(p + TCP_LEN, h);
+    m->flags = 0;
+    m->l4_off = 0;
+    m->gso_size = (uint16_t)h->gso_mss;
+    m->gso_type = !h->gso_mss ? MBUF_GSO_NONE
+                : addr_is_v4(&h->key->remote) ? MBUF_GSO_TCP4 : MBUF_GSO_TCP6;
+    checksum(tcp, m, h, caps);
+    count(tcp_core(tcp), C_TCP_OUT);
+    ip_output(&tcp->net, m, &out);
+}
+
+bool tcp_send_bare(struct tcp *tcp, const struct tcp_header *h)
+{
+    struct mbuf *m = mbuf_alloc_for(&tcp->net.core.pool, 0);
+
+    if (!m) {
+        count(tcp_core(tcp), C_TCP_OUT_NOMBUF);
+        return false;
+    }
+    tcp_send_header(tcp, m, h);
+    return true;
+}

@@ -1,0 +1,475 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Segment arrival (RFC 9293 3.10.7): validation, look-up, and the synchronized
+ * states, one named function a step, in the RFC's order. LISTEN and passive
+ * SYN-RECEIVED are in listen.c, SYN-SENT in open.c, TIME-WAIT in timewait.c,
+ * what an ACK does to the sender in ack.c.
+ *
+ * Always: seg->m is freed or queued exactly once; a peer's mistake ends in one
+ * named drop. After a step that may end the connection nothing touches the
+ * TCB but its state, which is then UST_CLOSED or 0.                         */
+#include <errno.h>
+
+#include "../base/checksum.h"
+#include "tcp.h"
+
+/* RFC 7323 5.5: a timestamp that has not moved for 24 days proves nothing. */
+static const ust_time paws_idle = 24ull * 86400 * NS_PER_S;
+
+/* ------------------------------------------------------- validation */
+
+static bool checksum_ok(struct tcp *tcp, const struct mbuf *m, const struct packet *p)
+{
+    uint64_t sum;
+
+    if (m->flags & MBUF_CSUM_OK)
+        return true;
+    sum = ip_pseudo_sum(&p->src, &p->dst, IPPROTO_TCP_, p->l4_len);
+    sum = mbuf_checksum(&tcp->net.core.pool, m, p->l4_off, p->l4_len, sum);
+    return checksum_finish(sum) == 0;
+}
+
+static enum counter validate(struct tcp *tcp, const struct mbuf *m, const uint8_t *th,
+                             const struct packet *p)
+{
+    unsigned offset;
+
+    if (p->l4_len < TCP_LEN)
+        return C_TCP_DROP_SHORT;
+    offset = (th[12] >> 4) * 4u;
+    if (offset < TCP_LEN || offset > p->l4_len)
+        return C_TCP_DROP_OFFSET;
+    if (!checksum_ok(tcp, m, p))
+        return C_TCP_DROP_CHECKSUM;
+    if (p->group)
+        return C_TCP_DROP_GROUP;
+    return N_COUNTERS;
+}
+
+static void parse(struct segment *seg, struct mbuf *m, const uint8_t *th, const struct packet *p)
+{
+    unsigned offset = (th[12] >> 4) * 4u;
+
+    memset(seg, 0, sizeof *seg);
+    seg->m = m;
+    seg->seq = get32(th + 4);
+    seg->ack = get32(th + 8);
+    seg->flags = th[13];
+    seg->wnd = get16(th + 14);
+    seg->text_off = (uint16_t)(p->l4_off + offset);
+    seg->text_len = p->l4_len - offset;
+    seg->len = seg->text_len + !!(seg->flags & TH_SYN) + !!(seg->flags & TH_FIN);
+    if (offset > TCP_LEN)
+        tcp_parse_options(th + TCP_LEN, offset - TCP_LEN, seg->flags & TH_SYN, &seg->opt);
+}
+
+/* RFC 9293 3.10.7.1: no such connection. */
+static void closed_input(struct tcp *tcp, struct segment *seg, const struct packet *p)
+{
+    tcp_respond_rst(tcp, seg, p);
+    seg_drop(tcp, seg, C_TCP_DROP_NOTCB);
+}
+
+static void tcb_input(struct tcp *tcp, struct tcb *tcb, struct segment *seg,
+                      const struct packet *p)
+{
+    tcb->segs_in++;
+    tcb->data_segs_in += seg->text_len > 0;
+    if (tcb->state == UST_SYN_SENT)
+        tcp_syn_sent(tcp, tcb, seg, p);
+    else
+        tcp_synchronized(tcp, tcb, seg);
+}
+
+static void dispatch(struct tcp *tcp, const struct flow_key *key, struct segment *seg,
+                     const struct packet *p)
+{
+    uint32_t value = flow_find(tcp, key), i = value & FLOW_INDEX_MASK;
+    struct tcb *listening;
+
+    if (value == TCP_NONE) {
+        listening = tcp_listener(tcp, &key->local, key->lport);
+        if (listening)
+            return tcp_listen_input(tcp, listening, seg, p, 0);
+        return closed_input(tcp, seg, p);
+    }
+    switch (value >> FLOW_KIND_SHIFT) {
+    case FLOW_TCB:
+        return tcb_input(tcp, &tcp->tcbs[i], seg, p);
+    case FLOW_REQUEST:
+        return tcp_request_input(tcp, &tcp->requests[i], seg, p);
+    default:
+        return tcp_timewait_input(tcp, &tcp->timewaits[i], seg, p);
+    }
+}
+
+void tcp_input(struct net *net, struct mbuf *m, const struct packet *p)
+{
+    struct tcp *tcp = (struct tcp *)net;
+    const uint8_t *th = mbuf_data(&net->core.pool, m) + p->l4_off;
+    enum counter bad = validate(tcp, m, th, p);
+    struct flow_key key = {.local = p->dst, .remote = p->src};
+    struct segment seg;
+
+    count(&net->core, C_TCP_IN);
+    if (bad != N_COUNTERS)
+        return net_drop(net, m, bad);
+    key.lport = get16(th + 2);
+    key.rport = get16(th);
+    parse(&seg, m, th, p);
+    dispatch(tcp, &key, &seg, p);
+    if (seg.m)
+        mbuf_free(&net->core.pool, seg.m);
+}
+
+/* ------------------------------------------------------- ACKs that are owed */
+
+/* RFC 5961 10: a limit for each connection, so that none can be probed through
+ * another's. */
+static void owe_challenge(struct tcp *tcp, struct tcb *tcb)
+{
+    if (!tokens_take(&tcb->challenges, tcp->net.core.set.tcp_challenge_limit, tcp_now(tcp))) {
+        count(tcp_core(tcp), C_TCP_CHALLENGE_LIMITED);
+        return;
+    }
+    count(tcp_core(tcp), C_TCP_CHALLENGE);
+    tcb->challenges_due++;
+    tcp_ready(tcp, tcb);
+}
+
+/* An ACK for a segment outside the window. Text earns one each time, for the
+ * peer may be retransmitting; anything else one in a while, so that two hosts
+ * that disagree do not keep each other busy. */
+static void owe_oow_ack(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
+{
+    ust_time gap = ms(tcp->net.core.set.tcp_challenge_ms);
+
+    if (seg->text_len == 0 && tcb->oow_acked && tcp_now(tcp) - tcb->oow_acked < gap) {
+        count(tcp_core(tcp), C_TCP_ACK_OOW_LIMITED);
+        return;
+    }
+    if (seg->text_len == 0)
+        tcb->oow_acked = tcp_now(tcp) ? tcp_now(tcp) : 1;
+    count(tcp_core(tcp), C_TCP_ACK_OOW);
+    tcb->dupacks_due++;
+    tcp_ready(tcp, tcb);
+}
+
+static void owe_ack(struct tcp *tcp, struct tcb *tcb)
+{
+    tcb->ack_now = true;
+    tcp_ready(tcp, tcb);
+}
+
+/* ------------------------------------------------------- the steps */
+
+static bool acceptable(const struct tcb *tcb, const struct segment *seg)
+{
+    uint32_t wnd = tcb->rcv_adv - tcb->rcv_nxt;
+
+    if (wnd == 0) /* ACKs, RSTs and a bare FIN are read all the same (MUST-66) */
+        return seg->seq == tcb->rcv_nxt;
+    return seq_between(tcb->rcv_nxt, seg->seq, tcb->rcv_adv) ||
+           (seg->len > 0 && seq_between(tcb->rcv_nxt, seg->seq + seg->len - 1, tcb->rcv_adv)) ||
+           (seg->len == 0 && seg->seq == tcb->rcv_adv && !(seg->flags & TH_RST)); /* as Linux */
+}
+
+/* In SYN-RECEIVED of a simultaneous open the peer's SYN-ACK repeats the SYN we
+ * have; RFC 9293 figure 8 takes it as the ACK it carries. */
+static void strip_repeated_syn(const struct tcb *tcb, struct segment *seg)
+{
+    if (tcb->state == UST_SYN_RECEIVED && (seg->flags & TH_SYN) && (seg->flags & TH_ACK) &&
+        seg->seq == tcb->irs) {
+        seg->flags &= (uint8_t)~TH_SYN;
+        seg->seq++;
+        seg->len--;
+    }
+}
+
+static bool timestamp_old(const struct tcp *tcp, const struct tcb *tcb, const struct segment *seg)
+{
+    return tcb->ts_ok && seg->opt.ts_ok && !(seg->flags & TH_RST) &&
+           seq_lt(seg->opt.ts_val, tcb->ts_recent) &&
+           tcp_now(tcp) - tcb->ts_recent_age < paws_idle;
+}
+
+/* First: is it in the window, and not from the past (RFC 7323 5.3)? */
+static enum verdict check_seq(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
+{
+    if (timestamp_old(tcp, tcb, seg)) {
+        owe_oow_ack(tcp, tcb, seg);
+        count(tcp_core(tcp), C_TCP_DROP_PAWS);
+        return DROP;
+    }
+    if (acceptable(tcb, seg))
+        return PASS;
+    if (seg->flags & TH_RST) {
+        count(tcp_core(tcp), C_TCP_DROP_SEQ);
+        return DROP;
+    }
+    if ((seg->flags & TH_SYN) && tcb->state != UST_SYN_RECEIVED) {
+        owe_challenge(tcp, tcb);
+        count(tcp_core(tcp), C_TCP_DROP_SYN);
+        return DROP;
+    }
+    owe_oow_ack(tcp, tcb, seg);
+    count(tcp_core(tcp), C_TCP_DROP_SEQ);
+    return DROP;
+}
+
+static int reset_error(const struct tcb *tcb)
+{
+    switch (tcb->state) {
+    case UST_SYN_RECEIVED:
+        return ECONNREFUSED;
+    case UST_CLOSE_WAIT:
+        return EPIPE; /* as Linux: the peer had finished already */
+    case UST_CLOSING:
+    case UST_LAST_ACK:
+        return 0;
+    default:
+        return ECONNRESET;
+    }
+}
+
+/* Second: a RST counts only at RCV.NXT exactly (RFC 5961 3.2). */
+static enum verdict check_rst(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
+{
+    if (!(seg->flags & TH_RST))
+        return PASS;
+    if (seg->seq != tcb->rcv_nxt) {
+        owe_challenge(tcp, tcb);
+        count(tcp_core(tcp), C_TCP_DROP_RST);
+        return DROP;
+    }
+    count(tcp_core(tcp), C_TCP_RESETS_IN);
+    tcp_done(tcp, tcb, reset_error(tcb));
+    return DROP;
+}
+
+/* Fourth: a SYN on a synchronized connection earns a challenge ACK, wherever
+ * it lies (RFC 5961 4.2). */
+static enum verdict check_syn(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
+{
+    if (!(seg->flags & TH_SYN))
+        return PASS;
+    owe_challenge(tcp, tcb);
+    count(tcp_core(tcp), C_TCP_DROP_SYN);
+    return DROP;
+}
+
+/* RFC 7323 4.3: remember the timestamp of a segment that spans the last ACK. */
+static void update_ts_recent(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
+{
+    if (!tcb->ts_ok || !seg->opt.ts_ok || seq_gt(seg->seq, tcb->rcv_acked))
+        return;
+    if (seq_lt(seg->opt.ts_val, tcb->ts_recent) &&
+        tcp_now(tcp) - tcb->ts_recent_age < paws_idle)
+        return;
+    tcb->ts_recent = seg->opt.ts_val;
+    tcb->ts_recent_age = tcp_now(tcp);
+}
+
+/* Cuts off what is already received and what lies beyond the window. */
+static void trim_to_window(struct tcb *tcb, struct segment *seg)
+{
+    uint32_t wnd = tcb->rcv_adv - tcb->rcv_nxt, old;
+
+    if (seq_lt(seg->seq, tcb->rcv_nxt)) {
+        old = tcb->rcv_nxt - seg->seq;
+        if (old > seg->text_len)
+            old = seg->text_len;
+        seg->seq += old;
+        seg->text_off = (uint16_t)(seg->text_off + old);
+        seg->text_len -= old;
+    }
+    if (seg->seq + seg->text_len - tcb->rcv_nxt > wnd) {
+        seg->text_len = wnd - (seg->seq - tcb->rcv_nxt);
+        seg->flags &= (uint8_t)~TH_FIN;
+    }
+    seg->len = seg->text_len + !!(seg->flags & TH_FIN);
+}
+
+static bool receives(const struct tcb *tcb)
+{
+    return tcb->state == UST_ESTABLISHED || tcb->state == UST_FIN_WAIT_1 ||
+           tcb->state == UST_FIN_WAIT_2;
+}
+
+/* MUST-58: one ACK decision for all that a burst brings. */
+static void decide_ack(struct tcp *tcp, struct tcb *tcb)
+{
+    uint32_t unacked = tcb->rcv_nxt - tcb->rcv_acked;
+    ust_time delay = ms(tcp->net.core.set.tcp_delack_ms);
+
+    if (tcb->reass != TCP_NONE || unacked > tcb->rcv_mss || (tcb->quickack && !tcb->pingpong))
+        owe_ack(tcp, tcb);
+    else if (!tcp_armed(tcb, TIMER_DELACK))
+        tcp_arm(tcp, tcb, TIMER_DELACK, tcp_now(tcp) + delay);
+}
+
+static void measure_mss(struct tcb *tcb, const struct segment *seg)
+{
+    uint32_t len = seg->m->gso_size ? seg->m->gso_size : seg->text_len;
+
+    if (len > tcb->rcv_mss && len <= tcb->advmss)
+        tcb->rcv_mss = len;
+}
+
+static void take_in_order(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
+{
+    struct mbuf_pool *pool = &tcp->net.core.pool;
+
+    mbuf_trim_front(pool, seg->m, seg->text_off);
+    mbuf_trim_to(pool, seg->m, seg->text_len);
+    tcb->rcv_nxt += seg->text_len;
+    tcb->bytes_received += seg->text_len;
+    tcb->last_text = tcp_now(tcp);
+    rcvbuf_append(pool, &tcb->rcvbuf, seg->m);
+    seg->m = NULL;
+    if (tcb->reass != TCP_NONE) {
+        reass_drain(tcp, tcb);
+        owe_ack(tcp, tcb); /* RFC 5681 4.2: a filled hole is told at once */
+    }
+    decide_ack(tcp, tcb);
+    tcp_changed(tcp, tcb);
+}
+
+static void take_out_of_order(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
+{
+    if (seg->flags & TH_FIN) {
+        tcb->fin_pending = true;
+        tcb->fin_seq = seg->seq + seg->text_len;
+    }
+    if (seg->text_len > 0)
+        reass_add(tcp, tcb, seg);
+    count(tcp_core(tcp), C_TCP_DUPACKS_OUT);
+    tcb->dupacks_due++; /* each earns its own (RFC 5681 4.2) */
+    tcp_ready(tcp, tcb);
+}
+
+/* Text for an application that has closed: it is lost, and the peer must know
+ * (RFC 9293 3.6.1, as Linux). */
+static bool nobody_reads(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
+{
+    if (!tcb->orphan || seg->text_len == 0 ||
+        !seq_gt(seg->seq + seg->text_len, tcb->rcv_nxt))
+        return false;
+    count(tcp_core(tcp), C_TCP_DROP_CLOSED_RCV);
+    tcp_abort(tcp, tcb, 0);
+    return true;
+}
+
+/* Seventh */
+static enum verdict process_text(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
+{
+    struct core *core = tcp_core(tcp);
+
+    if (!receives(tcb) || (seg->text_len == 0 && !(seg->flags & TH_FIN)))
+        return PASS;
+    if (nobody_reads(tcp, tcb, seg))
+        return DROP;
+    if (seg->text_len > 0 && tcb->rcv_adv == tcb->rcv_nxt)
+        owe_ack(tcp, tcb); /* a probe of our closed window */
+    trim_to_window(tcb, seg);
+    if (seg->text_len > 0 && core->pool.n_free[MBUF_SMALL] < (uint64_t)core->set.mbuf_reserve) {
+        owe_ack(tcp, tcb);
+        count(core, C_TCP_DROP_NOMBUF);
+        return DROP;
+    }
+    if (seg->text_len > 0)
+        measure_mss(tcb, seg);
+    if (seg->seq != tcb->rcv_nxt) {
+        take_out_of_order(tcp, tcb, seg);
+        return DROP;
+    }
+    if (seg->text_len > 0)
+        take_in_order(tcp, tcb, seg);
+    return PASS;
+}
+
+static void fin_received(struct tcp *tcp, struct tcb *tcb)
+{
+    tcb->fin_received = true;
+    tcb->fin_pending = false;
+    tcb->rcv_nxt++;
+    if (seq_lt(tcb->rcv_adv, tcb->rcv_nxt))
+        tcb->rcv_adv = tcb->rcv_nxt;
+    owe_ack(tcp, tcb);
+    tcp_changed(tcp, tcb);
+}
+
+/* Eighth */
+static void process_fin(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
+{
+    bool here = (seg->flags & TH_FIN) && seg->seq + seg->len - 1 == tcb->rcv_nxt;
+
+    if (!receives(tcb) || (!here && !(tcb->fin_pending && tcb->fin_seq == tcb->rcv_nxt)))
+        return;
+    fin_received(tcp, tcb);
+    switch (tcb->state) {
+    case UST_ESTABLISHED:
+        tcb->state = UST_CLOSE_WAIT;
+        break;
+    case UST_FIN_WAIT_1: /* ours is not acknowledged, or we would be in 2 */
+        tcb->state = UST_CLOSING;
+        break;
+    case UST_FIN_WAIT_2:
+        tcp_enter_timewait(tcp, tcb);
+        break;
+    }
+}
+
+static enum verdict check_synchronized(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
+{
+    enum verdict v;
+
+    if ((v = check_seq(tcp, tcb, seg)) != PASS ||  /* first; PAWS: RFC 7323 5.3 */
+        (v = check_rst(tcp, tcb, seg)) != PASS ||  /* second; RFC 5961 3.2 */
+        (v = check_syn(tcp, tcb, seg)) != PASS ||  /* fourth; RFC 5961 4.2 */
+        (v = tcp_check_ack(tcp, tcb, seg)) != PASS) /* fifth; RFC 5961 5.2 */
+        return v;
+    update_ts_recent(tcp, tcb, seg);
+    v = process_text(tcp, tcb, seg); /* seventh */
+    if (v == PASS)
+        process_fin(tcp, tcb, seg); /* eighth */
+    return v;
+}
+
+void tcp_synchronized(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
+{
+    strip_repeated_syn(tcb, seg);
+    tcb->last_rcvd = tcp_now(tcp);
+    tcb->probes = 0; /* it is alive (MUST-37) */
+    if (tcb->keepalives) {
+        tcb->keepalives = 0;
+        tcp_arm_keepalive(tcp, tcb, tcp_now(tcp));
+    }
+    if (check_synchronized(tcp, tcb, seg) == DROP_ACK)
+        owe_challenge(tcp, tcb);
+}
+
+/* ------------------------------------------------------- ICMP errors */
+
+/* RFC 5927 4: believed only if it quotes a sequence number in flight. A hard
+ * error ends a connection attempt; on a live connection every error is soft
+ * (MUST-56; for SHLD-26 we follow RFC 5927 5.2 and Linux). */
+bool tcp_error_input(struct net *net, const struct ust_addr *src, const struct ust_addr *dst,
+                     const uint8_t *quoted, int type, int code, uint32_t mtu)
+{
+    struct tcp *tcp = (struct tcp *)net;
+    struct flow_key key = {.local = *src, .remote = *dst, .lport = get16(quoted),
+                           .rport = get16(quoted + 2)};
+    uint32_t value = flow_find(tcp, &key), seq = get32(quoted + 4);
+    struct tcb *tcb;
+
+    (void)mtu; /* path MTU discovery is not built yet */
+    if (value == TCP_NONE || value >> FLOW_KIND_SHIFT != FLOW_TCB)
+        return false;
+    tcb = &tcp->tcbs[value & FLOW_INDEX_MASK];
+    if (!seq_between(tcb->snd_una, seq, tcb->snd_max))
+        return false;
+    tcb->soft_error = type == 3 && (code == 2 || code == 3) ? ECONNREFUSED : EHOSTUNREACH;
+    if (tcb->state == UST_SYN_SENT && tcb->soft_error == ECONNREFUSED)
+        tcp_done(tcp, tcb, ECONNREFUSED);
+    return true;
+}

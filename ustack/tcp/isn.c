@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Numbers that a stranger must not guess: initial sequence numbers (RFC 6528),
+ * timestamp offsets (RFC 7323 7.1), ephemeral ports (RFC 6056 3.3.4). Each is a
+ * keyed hash of the flow; the keys are injected.                            */
+#include "tcp.h"
+
+enum { ISN_TICK_SHIFT = 12, PORT_STEPS = 8 }; /* 4.096 us a tick (MUST-8) */
+
+uint32_t tcp_isn(const struct tcp *tcp, const struct flow_key *key)
+{
+    uint32_t clock = (uint32_t)(tcp_now(tcp) >> ISN_TICK_SHIFT);
+
+    return clock + (uint32_t)siphash24(&tcp->net.core.key_isn, key, sizeof *key);
+}
+
+uint32_t tcp_ts_offset(const struct tcp *tcp, const struct flow_key *key)
+{
+    return (uint32_t)(siphash24(&tcp->net.core.key_isn, key, sizeof *key) >> 32);
+}
+
+uint32_t tcp_ts_now(const struct tcp *tcp, uint32_t offset)
+{
+    return (uint32_t)(tcp_now(tcp) / NS_PER_MS) + offset;
+}
+
+/* Is the flow free, and is nobody listening on or bound to its port? */
+static bool port_free(const struct tcp *tcp, const struct flow_key *key)
+{
+    if (tcp->port_users[key->lport] == 0)
+        return true;
+    return flow_find(tcp, key) == TCP_NONE && !tcp_bound(tcp, &key->local, key->lport) &&
+           !tcp_listener(tcp, &key->local, key->lport);
+}
+
+/* Double-hash selection: the hash of the peer says where to begin, a counter
+ * moves on by random steps, so that ports are neither shared between peers'
+ * sequences nor reused soon. */
+uint16_t tcp_pick_port(struct tcp *tcp, const struct flow_key *key)
+{
+    const struct settings *set = &tcp->net.core.set;
+    uint32_t lo = (uint32_t)set->tcp_port_min;
+    uint32_t n = set->tcp_port_max >= set->tcp_port_min
+               ? (uint32_t)(set->tcp_port_max - set->tcp_port_min) + 1 : 1;
+    struct flow_key k = *key;
+    uint32_t offset;
+
+    k.lport = 0;
+    offset = (uint32_t)siphash24(&tcp->net.core.key_port, &k, sizeof k);
+    tcp->port_counter += 1 + rng_below(&tcp->net.core.rng, PORT_STEPS);
+    for (uint32_t i = 0; i < n; i++, tcp->port_counter++) {
+        k.lport = (uint16_t)(lo + (offset + tcp->port_counter) % n);
+        if (port_free(tcp, &k))
+            return k.lport;
+    }
+    return 0;
+}

@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Passive opens: listeners, their SYN queue of request blocks, their accept
+ * queue of established TCBs (RFC 9293 3.10.7.2, and SYN-RECEIVED of a passive
+ * open).
+ *
+ *   SYN --> request block (SYN-ACK, retried) -- ACK --> TCB --> accept queue
+ *
+ *  L1  n_accept <= backlog + 1, as in Linux; a full accept queue drops SYNs and
+ *      handshake ACKs, and the SYN-ACK timer tries again
+ *  L2  a request's listener is open: closing one removes its requests        */
+#include <errno.h>
+
+#include "tcp.h"
+
+static struct listener *listener_of(const struct tcp *tcp, const struct tcb *tcb)
+{
+    return &tcp->listeners[tcb->listener];
+}
+
+int tcp_listen(struct tcp *tcp, struct tcb *tcb, int backlog)
+{
+    struct listener *l;
+
+    if (tcb->state == UST_LISTEN) {
+        listener_of(tcp, tcb)->backlog = backlog > 0 ? (uint32_t)backlog : 0;
+        return 0;
+    }
+    if (tcp->listener_free == TCP_NONE || fault_hits(&tcp->net.core.faults))
+        return -ENOBUFS;
+    tcb->listener = tcp->listener_free;
+    l = listener_of(tcp, tcb);
+    tcp->listener_free = l->next;
+    tcp->listeners_used++;
+    *l = (struct listener){.tcb = tcb_index(tcp, tcb), .backlog = backlog > 0 ? (uint32_t)backlog : 0,
+                           .accept_head = TCP_NONE, .accept_tail = TCP_NONE, .next = TCP_NONE};
+    tcb->state = UST_LISTEN;
+    return 0;
+}
+
+/* ------------------------------------------------------- request blocks */
+
+static void request_free(struct tcp *tcp, struct request *req)
+{
+    uint32_t i = (uint32_t)(req - tcp->requests);
+
+    flow_remove(tcp, &req->key, FLOW_REQUEST, i);
+    wheel_cancel(&tcp->net.core.wheel, tcp->request_timers + i);
+    tcp->listeners[req->listener].n_requests--;
+    req->listener = TCP_NONE;
+    req->next = tcp->request_free;
+    tcp->request_free = i;
+    tcp->requests_used--;
+}
+
+static void request_arm(struct tcp *tcp, struct request *req)
+{
+    ust_time wait = ms(tcp->net.core.set.tcp_rto_init_ms) << (req->retries < 16 ? req->retries : 16);
+    ust_time most = ms(tcp->net.core.set.tcp_rto_max_ms);
+
+    wheel_set(&tcp->net.core.wheel, tcp->request_timers + (uint32_t)(req - tcp->requests),
+              tcp_now(tcp) + (wait < most ? wait : most));
+}
+
+void tcp_request_timer(struct tcp *tcp, struct request *req)
+{
+    if (req->retries >= tcp->net.core.set.tcp_synack_retries) {
+        count(tcp_core(tcp), C_TCP_TIMEOUTS);
+        return request_free(tcp, req);
+    }
+    req->retries++;
+    count(tcp_core(tcp), C_TCP_SYN_REXMT);
+    tcp_respond_synack(tcp, req);
+    request_arm(tcp, req);
+}
+
+static struct request *request_new(struct tcp *tcp, struct tcb *listening,
+                                   const struct flow_key *key)
+{
+    struct listener *l = listener_of(tcp, listening);
+    uint32_t i = tcp->request_free;
+    struct request *req = &tcp->requests[i];
+
+    if (i == TCP_NONE || l->n_requests > l->backlog || fault_hits(&tcp->net.core.faults))
+        return NULL;
+    tcp->request_free = req->next;
+    if (flow_insert(tcp, key, FLOW_REQUEST, i) < 0) {
+        tcp->request_free = i;
+        return NULL;
+    }
+    tcp->requests_used++;
+    l->n_requests++;
+    *req = (struct request){.key = *key, .listener = listening->listener, .next = TCP_NONE};
+    return req;
+}
+
+static void request_fill(struct tcp *tcp, struct request *req, const struct segment *seg)
+{
+    const struct settings *set = &tcp->net.core.set;
+
+    req->irs = seg->seq;
+    req->wnd = seg->wnd;
+    req->peer_mss = seg->opt.mss;
+    req->snd_wscale = seg->opt.wscale;
+    req->ts_ok = seg->opt.ts_ok && set->tcp_timestamps;
+    req->sack_ok = seg->opt.sack_ok && set->tcp_sack;
+    req->wscale_ok = seg->opt.wscale_ok && set->tcp_window_scaling;
+    req->ts_recent = seg->opt.ts_val;
+    req->ts_offset = tcp_ts_offset(tcp, &req->key);
+    req->sent = tcp_now(tcp);
+}
+
+static void take_syn(struct tcp *tcp, struct tcb *listening, struct segment *seg,
+                     const struct packet *p, uint32_t min_iss)
+{
+    const uint8_t *th = mbuf_data(&tcp->net.core.pool, seg->m) + p->l4_off;
+    struct flow_key key = {.local = p->dst, .remote = p->src, .lport = get16(th + 2),
+                           .rport = get16(th)};
+    struct listener *l = listener_of(tcp, listening);
+    struct request *req;
+
+    if (l->n_accept > l->backlog)
+        return seg_drop(tcp, seg, C_TCP_DROP_ACCEPTQ);
+    req = request_new(tcp, listening, &key);
+    if (!req)
+        return seg_drop(tcp, seg, C_TCP_DROP_BACKLOG);
+    count(tcp_core(tcp), C_TCP_SYN_IN);
+    request_fill(tcp, req, seg);
+    req->iss = tcp_isn(tcp, &key);
+    if (min_iss && seq_lt(req->iss, min_iss))
+        req->iss = min_iss;
+    tcp_respond_synack(tcp, req);
+    request_arm(tcp, req);
+    mbuf_free(&tcp->net.core.pool, seg->m);
+    seg->m = NULL;
+}
+
+/* RFC 9293 3.10.7.2 */
+void tcp_listen_input(struct tcp *tcp, struct tcb *listening, struct segment *seg,
+                      const struct packet *p, uint32_t min_iss)
+{
+    if (seg->flags & TH_RST) /* first */
+        return seg_drop(tcp, seg, C_TCP_DROP_LISTEN);
+    if (seg->flags & TH_ACK) { /* second */
+        tcp_respond_rst(tcp, seg, p);
+        return seg_drop(tcp, seg, C_TCP_DROP_LISTEN);
+    }
+    if (seg->flags & TH_SYN) /* third */
+        return take_syn(tcp, listening, seg, p, min_iss);
+    seg_drop(tcp, seg, C_TCP_DROP_LISTEN); /* fourth: should not be reached */
+}
+
+/* ------------------------------------------------------- from request to TCB */
+
+static void inherit(struct tcb *tcb, const struct tcb *l)
+{
+    tcb->nodelay = l->nodelay;
+    tcb->cork = l->cork;
+    tcb->keepalive = l->keepalive;
+    tcb->keepidle = l->keepidle;
+    tcb->keepintvl = l->keepintvl;
+    tcb->keepcnt = l->keepcnt;
+    tcb->linger = l->linger;
+    tcb->user_timeout_ms = l->user_timeout_ms;
+    tcb->user_mss = l->user_mss;
+    tcb->tos = l->tos;
+    tcb->ttl = l->ttl;
+    tcb->sndbuf.limit = l->sndbuf.limit;
+    tcb->rcvbuf.limit = l->rcvbuf.limit;
+}
+
+static void from_request(struct tcp *tcp, struct tcb *tcb, const struct request *req)
+{
+    struct tcp_options opt = {.mss = req->peer_mss, .wscale = req->snd_wscale,
+                              .wscale_ok = req->wscale_ok, .sack_ok = req->sack_ok,
+                              .ts_ok = req->ts_ok, .ts_val = req->ts_recent};
+
+    tcb->key = req->key;
+    tcb->ts_offset = req->ts_offset;
+    tcb->iss = req->iss;
+    tcb->snd_una = req->iss;
+    tcb->snd_nxt = tcb->snd_max = req->iss + 1;
+    tcb->sndbuf.start = req->iss + 1;
+    tcb->irs = req->irs;
+    tcb->rcv_nxt = tcb->rcv_acked = req->irs + 1;
+    tcb->rcv_adv = tcb->rcv_nxt + (tcb->rcvbuf.limit < 65535 ? tcb->rcvbuf.limit : 65535);
+    tcb->snd_wnd = tcb->max_wnd = req->wnd;
+    tcb->snd_wl1 = req->irs;
+    tcb->snd_wl2 = req->iss;
+    tcb->advmss = tcp_advmss(tcp, &req->key.remote);
+    tcb->retransmits = req->retries;
+    tcp_negotiate(tcp, tcb, &opt);
+    rtt_init(tcp, tcb);
+    if (req->retries == 0) {
+        tcb->rtt_timing = true;
+        tcb->rtt_seq = tcb->snd_max;
+        tcb->rtt_start = req->sent;
+    }
+}
+
+static void queue_for_accept(struct tcp *tcp, struct tcb *tcb, struct tcb *listening)
+{
+    struct listener *l = listener_of(tcp, listening);
+    uint32_t i = tcb_index(tcp, tcb);
+
+    tcb->embryo = true;
+    tcb->parent = tcb_index(tcp, listening);
+    tcb->next = TCP_NONE;
+    if (l->accept_tail == TCP_NONE)
+        l->accept_head = i;
+    else
+        tcp->tcbs[l->accept_tail].next = i;
+    l->accept_tail = i;
+    l->n_accept++;
+    count(tcp_core(tcp), C_TCP_OPENS_PASSIVE);
+    tcp_changed(tcp, listening);
+}
+
+/* The handshake's ACK has come: the request becomes a TCB in SYN-RECEIVED,
+ * which then takes the segment like any other. */
+static void promote(struct tcp *tcp, struct request *req, struct segment *seg)
+{
+    struct listener *l = &tcp->listeners[req->listener];
+    struct tcb *listening = &tcp->tcbs[l->tcb], *tcb;
+
+    if (l->n_accept > l->backlog)
+        return seg_drop(tcp, seg, C_TCP_DROP_ACCEPTQ);
+    tcb = tcb_alloc(tcp);
+    if (!tcb)
+        return seg_drop(tcp, seg, C_TCP_DROP_NOTCBS);
+    inherit(tcb, listening);
+    from_request(tcp, tcb, req);
+    request_free(tcp, req);
+    flow_insert(tcp, &tcb->key, FLOW_TCB, tcb_index(tcp, tcb)); /* the place just freed */
+    tcb->in_table = true;
+    tcb->state = UST_SYN_RECEIVED;
+    queue_for_accept(tcp, tcb, listening);
+    tcp_synchronized(tcp, tcb, seg);
+}
+
+static bool in_window(const struct tcp *tcp, const struct request *req, const struct segment *seg)
+{
+    const struct tcb *l = &tcp->tcbs[tcp->listeners[req->listener].tcb];
+    uint32_t wnd = l->rcvbuf.limit < 65535 ? l->rcvbuf.limit : 65535;
+    uint32_t nxt = req->irs + 1;
+
+    return seq_between(nxt, seg->seq, nxt + wnd) ||
+           (seg->len > 0 && seq_between(nxt, seg->seq + seg->len - 1, nxt + wnd));
+}
+
+static void request_ack(struct tcp *tcp, struct request *req, enum counter why)
+{
+    if (tcp_send_bare(tcp, &(struct tcp_header){
+            .key = &req->key, .seq = req->iss + 1, .ack = req->irs + 1, .flags = TH_ACK,
+            .wnd = 65535, .ts = req->ts_ok, .ts_val = tcp_ts_now(tcp, req->ts_offset),
+            .ts_ecr = req->ts_recent}))
+        count(tcp_core(tcp), why);
+}
+
+/* SYN-RECEIVED of a passive open (RFC 9293 3.10.7.4). */
+void tcp_request_input(struct tcp *tcp, struct request *req, struct segment *seg,
+                       const struct packet *p)
+{
+    bool syn = seg->flags & TH_SYN, rst = seg->flags & TH_RST;
+
+    if (syn && !(seg->flags & (TH_ACK | TH_RST)) && seg->seq == req->irs) {
+        tcp_respond_synack(tcp, req); /* the peer did not hear us */
+        return seg_drop(tcp, seg, C_TCP_DROP_REQUEST);
+    }
+    if (!in_window(tcp, req, seg)) { /* first */
+        if (!rst)
+            request_ack(tcp, req, C_TCP_ACK_OOW);
+        return seg_drop(tcp, seg, C_TCP_DROP_SEQ);
+    }
+    if (req->ts_ok && seg->opt.ts_ok && !rst && seq_lt(seg->opt.ts_val, req->ts_recent)) {
+        request_ack(tcp, req, C_TCP_ACK_OOW);
+        return seg_drop(tcp, seg, C_TCP_DROP_PAWS);
+    }
+    if (rst && seg->seq != req->irs + 1) { /* second; RFC 5961 3.2 */
+        request_ack(tcp, req, C_TCP_CHALLENGE);
+        return seg_drop(tcp, seg, C_TCP_DROP_RST);
+    }
+    if (rst || syn) { /* back to LISTEN (fourth) */
+        if (rst)
+            count(tcp_core(tcp), C_TCP_RESETS_IN);
+        request_free(tcp, req);
+        return seg_drop(tcp, seg, C_TCP_DROP_REQUEST);
+    }
+    if (!(seg->flags & TH_ACK)) /* fifth */
+        return seg_drop(tcp, seg, C_TCP_DROP_NOACK);
+    if (seg->ack != req->iss + 1) {
+        tcp_respond_rst(tcp, seg, p);
+        return seg_drop(tcp, seg, C_TCP_DROP_REQUEST);
+    }
+    promote(tcp, req, seg);
+}
+
+/* ------------------------------------------------------- accept, close */
+
+struct tcb *tcp_accept(struct tcp *tcp, struct tcb *listening)
+{
+    struct listener *l = listener_of(tcp, listening);
+    struct tcb *tcb;
+
+    if (l->accept_head == TCP_NONE)
+        return NULL;
+    tcb = &tcp->tcbs[l->accept_head];
+    l->accept_head = tcb->next;
+    if (l->accept_head == TCP_NONE)
+        l->accept_tail = TCP_NONE;
+    l->n_accept--;
+    tcb->next = tcb->parent = TCP_NONE;
+    tcb->embryo = false;
+    return tcb;
+}
+
+void tcp_unqueue(struct tcp *tcp, struct tcb *tcb)
+{
+    struct listener *l;
+    uint32_t i, prev = TCP_NONE;
+
+    if (!tcb->embryo)
+        return;
+    l = listener_of(tcp, &tcp->tcbs[tcb->parent]);
+    for (i = l->accept_head; &tcp->tcbs[i] != tcb; i = tcp->tcbs[i].next)
+        prev = i;
+    if (prev == TCP_NONE)
+        l->accept_head = tcb->next;
+    else
+        tcp->tcbs[prev].next = tcb->next;
+    if (l->accept_tail == i)
+        l->accept_tail = prev;
+    l->n_accept--;
+    tcb->embryo = false;
+}
+
+void tcp_unlisten(struct tcp *tcp, struct tcb *tcb)
+{
+    uint32_t li = tcb->listener;
+    struct tcb *embryo;
+
+    if (li == TCP_NONE)
+        return;
+    while ((embryo = tcp_accept(tcp, tcb))) {
+        embryo->orphan = true;
+        if (embryo->state == UST_CLOSED)
+            tcb_free(tcp, embryo);
+        else
+            tcp_abort(tcp, embryo, 0);
+    }
+    for (uint32_t i = 0; i < tcp->n_requests && tcp->listeners[li].n_requests > 0; i++)
+        if (tcp->requests[i].listener == li)
+            request_free(tcp, &tcp->requests[i]);
+    tcp->listeners[li].next = tcp->listener_free;
+    tcp->listener_free = li;
+    tcp->listeners_used--;
+    tcb->listener = TCP_NONE;
+}

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Active opens and SYN-SENT (RFC 9293 3.10.1, 3.10.7.3), and the parameters
+ * that both kinds of open agree on: MSS, window scale, timestamps, SACK.    */
+#include <errno.h>
+
+#include "tcp.h"
+
+enum { V4_HEADERS = 40, V6_HEADERS = 60, TS_LEN = 12 };
+
+uint16_t tcp_advmss(const struct tcp *tcp, const struct ust_addr *remote)
+{
+    uint32_t caps, mtu = net_mtu(&tcp->net, remote, &caps);
+    uint32_t headers = addr_is_v4(remote) ? V4_HEADERS : V6_HEADERS;
+
+    /* MUST-67: what we can take is what the interface can */
+    return (uint16_t)(mtu > headers + 88 ? mtu - headers : 88);
+}
+
+uint8_t tcp_wscale_for(const struct tcp *tcp)
+{
+    int64_t space = tcp->net.core.set.tcp_rmem_max;
+    uint8_t shift = 0;
+
+    while (space > 65535 && shift < TCP_MAX_WSCALE) {
+        space >>= 1;
+        shift++;
+    }
+    return shift;
+}
+
+/* MUST-16: Eff.snd.MSS = min(SendMSS + 20, MMS_S) - headers - options. */
+void tcp_set_mss(struct tcp *tcp, struct tcb *tcb)
+{
+    uint32_t mss = tcb->peer_mss, own = tcp_advmss(tcp, &tcb->key.remote);
+
+    if (tcb->user_mss && tcb->user_mss < mss)
+        mss = tcb->user_mss;
+    if (mss > own)
+        mss = own;
+    if (mss < (uint32_t)tcp->net.core.set.tcp_min_snd_mss)
+        mss = (uint32_t)tcp->net.core.set.tcp_min_snd_mss;
+    tcb->snd_mss = mss - (tcb->ts_ok ? TS_LEN : 0);
+}
+
+void tcp_negotiate(struct tcp *tcp, struct tcb *tcb, const struct tcp_options *opt)
+{
+    const struct settings *set = &tcp->net.core.set;
+
+    tcb->peer_mss = opt->mss ? opt->mss : (uint16_t)set->tcp_default_mss;
+    tcb->ts_ok = opt->ts_ok && set->tcp_timestamps;
+    tcb->sack_ok = opt->sack_ok && set->tcp_sack;
+    tcb->wscale_ok = opt->wscale_ok && set->tcp_window_scaling;
+    tcb->snd_wscale = tcb->wscale_ok ? opt->wscale : 0;
+    tcb->rcv_wscale = tcb->wscale_ok ? tcp_wscale_for(tcp) : 0;
+    tcb->ts_recent = opt->ts_val;
+    tcb->ts_recent_age = tcp_now(tcp);
+    tcp_set_mss(tcp, tcb);
+    tcb->rcv_mss = tcb->snd_mss < 536 ? tcb->snd_mss : 536;
+}
+
+/* RFC 6928: IW10, but for small segments its absolute bound. */
+static uint32_t initial_window(const struct tcp *tcp, const struct tcb *tcb)
+{
+    return (uint32_t)tcp->net.core.set.tcp_initial_window * tcb->snd_mss;
+}
+
+void tcp_established(struct tcp *tcp, struct tcb *tcb)
+{
+    tcb->state = UST_ESTABLISHED;
+    count(tcp_core(tcp), C_TCP_ESTABLISHED);
+    cc_newreno.init(&tcb->cc, tcb->snd_mss, initial_window(tcp, tcb));
+    if (tcb->retransmits) /* RFC 6928 2: a lost SYN means one segment */
+        tcb->cc.cwnd = tcb->snd_mss;
+    tcb->retransmits = 0;
+    tcb->recover = tcb->iss;
+    tcb->snd_sml = tcb->snd_una;
+    tcb->quickack = (uint32_t)tcp->net.core.set.tcp_quickack_segs;
+    tcb->last_rcvd = tcb->last_text = tcb->last_sent = tcp_now(tcp);
+    tcp_disarm(tcb, TIMER_REXMT);
+    tcp_arm_keepalive(tcp, tcb, tcp_now(tcp));
+    tcp_changed(tcp, tcb);
+}
+
+static int choose_source(struct tcp *tcp, struct tcb *tcb, struct flow_key *key)
+{
+    const struct ust_addr *src = net_source(&tcp->net, &key->remote);
+
+    if (!src)
+        return -ENETUNREACH;
+    if (addr_is_any(&tcb->key.local))
+        key->local = *src; /* MUST-44 */
+    if (tcb->bound)
+        key->lport = tcb->key.lport;
+    else
+        key->lport = tcp_pick_port(tcp, key);
+    if (key->lport == 0)
+        return -EADDRNOTAVAIL;
+    return flow_find(tcp, key) == TCP_NONE ? 0 : -EADDRINUSE;
+}
+
+/* A bind to "any" becomes one to the address in use. */
+static int enter_flow(struct tcp *tcp, struct tcb *tcb, const struct flow_key *key)
+{
+    bool rebind = tcb->bound;
+
+    if (flow_insert(tcp, key, FLOW_TCB, tcb_index(tcp, tcb)) < 0)
+        return -ENOBUFS;
+    if (rebind)
+        tcp_bind_remove(tcp, tcb);
+    tcb->key = *key;
+    tcb->in_table = true;
+    if (rebind)
+        tcp_bind_insert(tcp, tcb);
+    return 0;
+}
+
+int tcp_connect(struct tcp *tcp, struct tcb *tcb, const struct ust_addr *addr, uint16_t port)
+{
+    struct flow_key key = {.local = tcb->key.local, .remote = *addr, .rport = port};
+    int err;
+
+    if (port == 0 || addr_is_any(addr))
+        return -EADDRNOTAVAIL;
+    if (net_is_group(&tcp->net, addr)) /* MUST-46 */
+        return -ENETUNREACH;
+    if ((err = choose_source(tcp, tcb, &key)) < 0 || (err = enter_flow(tcp, tcb, &key)) < 0)
+        return err;
+    count(tcp_core(tcp), C_TCP_OPENS_ACTIVE);
+    tcb->iss = tcp_isn(tcp, &key);
+    tcb->ts_offset = tcp_ts_offset(tcp, &key);
+    tcb->snd_una = tcb->snd_nxt = tcb->snd_max = tcb->iss;
+    tcb->sndbuf.start = tcb->iss + 1;
+    tcb->advmss = tcp_advmss(tcp, addr);
+    tcb->state = UST_SYN_SENT;
+    tcb->syn_due = true;
+    rtt_init(tcp, tcb);
+    tcp_ready(tcp, tcb);
+    return -EINPROGRESS;
+}
+
+/* First, the ACK bit (RFC 9293 3.10.7.3). */
+static enum verdict check_ack(const struct tcb *tcb, const struct segment *seg)
+{
+    if (!(seg->flags & TH_ACK))
+        return PASS;
+    if (seq_leq(seg->ack, tcb->iss) || seq_gt(seg->ack, tcb->snd_max))
+        return DROP_RST; /* RSTs are not answered: see tcp_respond_rst() */
+    return PASS;
+}
+
+static void take_syn(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
+{
+    tcp_negotiate(tcp, tcb, &seg->opt);
+    tcb->irs = seg->seq;
+    tcb->rcv_nxt = tcb->rcv_acked = seg->seq + 1;
+    tcb->rcv_adv = tcb->rcv_nxt +
+                   (tcb->rcvbuf.limit < 65535 ? tcb->rcvbuf.limit : 65535);
+    tcb->snd_wnd = tcb->max_wnd = seg->wnd; /* never scaled on a SYN */
+    tcb->snd_wl1 = seg->seq;
+    tcb->snd_wl2 = seg->ack;
+}
+
+/* The peer's SYN acknowledges ours: ESTABLISHED. What text or FIN came with it
+ * is treated like that of any segment. */
+static void complete(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
+{
+    tcb->snd_una = seg->ack;
+    tcb->snd_nxt = tcb->snd_max;
+    if (tcb->rtt_timing)
+        rtt_sample(tcp, tcb, (tcp_now(tcp) - tcb->rtt_start) / 1000);
+    tcb->rtt_timing = false;
+    rtt_reset_backoff(tcp, tcb);
+    tcb->syn_due = false;
+    tcp_established(tcp, tcb);
+    tcb->ack_now = true;
+    tcp_ready(tcp, tcb);
+    if (seg->text_len > 0 || (seg->flags & TH_FIN)) {
+        seg->flags &= (uint8_t)~TH_SYN;
+        seg->seq++;
+        seg->len--;
+        tcp_synchronized(tcp, tcb, seg);
+    }
+}
+
+void tcp_syn_sent(struct tcp *tcp, struct tcb *tcb, struct segment *seg, const struct packet *p)
+{
+    if (check_ack(tcb, seg) == DROP_RST) {
+        tcp_respond_rst(tcp, seg, p);
+        return seg_drop(tcp, seg, C_TCP_DROP_SYN_SENT);
+    }
+    if (seg->flags & TH_RST) { /* second; without an ACK it could be anybody's */
+        if (!(seg->flags & TH_ACK))
+            return seg_drop(tcp, seg, C_TCP_DROP_SYN_SENT);
+        count(tcp_core(tcp), C_TCP_RESETS_IN);
+        return tcp_done(tcp, tcb, ECONNREFUSED);
+    }
+    if (!(seg->flags & TH_SYN)) /* fifth */
+        return seg_drop(tcp, seg, C_TCP_DROP_SYN_SENT);
+    take_syn(tcp, tcb, seg); /* fourth */
+    if (seg->flags & TH_ACK)
+        return complete(tcp, tcb, seg);
+    tcb->state = UST_SYN_RECEIVED; /* simultaneous open (MUST-10) */
+    tcb->syn_due = true;
+    tcp_ready(tcp, tcb);
+}

@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What a TCB owes and may send, decided from its state alone, once a burst:
+ * ACK policy, Nagle (SHLD-7), silly-window avoidance on both sides (MUST-38,
+ * MUST-39), retransmissions, probes. Input and timers only say what is due.
+ *
+ * The order within one TCB: SYN; the ACKs that must be sent one by one; what
+ * recovery wants again; new text and FIN; probes; and an ACK if none of these
+ * has carried it.                                                           */
+#include "tcp.h"
+
+enum { MAX_GSO_TEXT = 65535 - 120 };
+
+/* How far one call got. */
+enum progress { FINISHED, NO_ROOM, NO_MBUF };
+
+/* ------------------------------------------------------- receive window */
+
+/* RFC 9293 3.8.6.2.2: open the window only by a useful amount; never close it
+ * on bytes already offered (SHLD-14). */
+uint32_t tcp_window_to_offer(const struct tcp *tcp, const struct tcb *tcb)
+{
+    const struct rcvbuf *rb = &tcb->rcvbuf;
+    uint32_t space = rb->limit > rb->len ? rb->limit - rb->len : 0;
+    uint32_t offered = tcb->rcv_adv - tcb->rcv_nxt;
+    uint32_t useful = rb->limit / 2 < tcb->rcv_mss ? rb->limit / 2 : tcb->rcv_mss;
+    uint32_t most = 65535u << tcb->rcv_wscale, unit = 1u << tcb->rcv_wscale;
+
+    (void)tcp;
+    if (space < offered + useful)
+        space = offered + unit - 1 <= space ? offered + unit - 1 : offered;
+    space = space < most ? space : most;
+    return space & ~(unit - 1);
+}
+
+static bool tcb_acks(const struct tcb *tcb)
+{
+    return tcb->state != UST_SYN_SENT;
+}
+
+/* Everything that follows from an ACK having left. */
+static void ack_sent(struct tcb *tcb, uint32_t wnd)
+{
+    tcb->rcv_acked = tcb->rcv_nxt;
+    tcb->rcv_adv = seq_max(tcb->rcv_adv, tcb->rcv_nxt + wnd);
+    tcb->ack_now = false;
+    if (tcb->quickack > 0)
+        tcb->quickack--;
+    tcp_disarm(tcb, TIMER_DELACK);
+}
+
+/* ------------------------------------------------------- one segment */
+
+static bool gso_allowed(const struct tcp *tcp, const struct tcb *tcb)
+{
+    (void)tcb;
+    return tcp->net.n_ifaces && (tcp->net.ifaces[0].caps & UST_CAP_TSO);
+}
+
+static struct tcp_header header(const struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint8_t flags)
+{
+    uint32_t wnd = tcp_window_to_offer(tcp, tcb);
+
+    return (struct tcp_header){
+        .key = &tcb->key, .seq = seq, .ack = tcb->rcv_nxt, .flags = flags,
+        .wnd = (uint16_t)(wnd >> tcb->rcv_wscale), .tos = tcb->tos, .ttl = tcb->ttl,
+        .dst = &tcb->dst, .ts = tcb->ts_ok, .ts_val = tcp_ts_now(tcp, tcb->ts_offset),
+        .ts_ecr = tcb->ts_recent};
+}
+
+static unsigned sack_blocks(const struct tcp *tcp, const struct tcb *tcb, struct range out[4])
+{
+    if (!tcb->sack_ok || tcb->reass == TCP_NONE)
+        return 0;
+    return reass_sacks(tcp, tcb, out, tcb->ts_ok ? 3 : 4); /* 40 bytes of options */
+}
+
+static enum progress send_ack(struct tcp *tcp, struct tcb *tcb, uint32_t seq)
+{
+    struct tcp_header h = header(tcp, tcb, seq, TH_ACK);
+    struct range sacks[4];
+
+    h.n_sacks = sack_blocks(tcp, tcb, sacks);
+    h.sacks = sacks;
+    if (!tcp_send_bare(tcp, &h))
+        return NO_MBUF;
+    tcb->segs_out++;
+    ack_sent(tcb, (uint32_t)h.wnd << tcb->rcv_wscale);
+    return FINISHED;
+}
+
+static void start_timing(const struct tcp *tcp, struct tcb *tcb, uint32_t end)
+{
+    if (tcb->rtt_timing)
+        return;
+    tcb->rtt_timing = true;
+    tcb->rtt_seq = end;
+    tcb->rtt_start = tcp_now(tcp);
+}
+
+/* Moves snd_nxt and snd_max over what has just left, and keeps the books. */
+static void text_sent(struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint32_t len, bool fin)
+{
+    uint32_t end = seq + len + fin;
+    bool again = seq_lt(seq, tcb->snd_max);
+
+    if (again) {
+        uint32_t n = (len + tcb->snd_mss - 1) / tcb->snd_mss;
+
+        tcp_core(tcp)->counters[C_TCP_REXMT_SEGS] += n ? n : 1;
+        tcb->total_retrans += n ? n : 1;
+        tcb->bytes_retrans += len;
+        if (tcb->rtt_timing && seq_lt(seq, tcb->rtt_seq))
+            tcb->rtt_timing = false; /* Karn (MUST-18) */
+    } else {
+        start_timing(tcp, tcb, end);
+    }
+    if (len > 0 && tcp_now(tcp) - tcb->last_text < ms(tcp->net.core.set.tcp_delack_ms))
+        tcb->pingpong = true; /* the application answers quickly, as Linux judges */
+    if (len < tcb->snd_mss)
+        tcb->snd_sml = end;
+    tcb->snd_nxt = seq_max(tcb->snd_nxt, end);
+    tcb->snd_max = seq_max(tcb->snd_max, end);
+    tcb->fin_sent |= fin;
+    tcb->bytes_sent += len;
+    tcb->segs_out++;
+    tcb->data_segs_out += len > 0;
+    tcb->last_sent = tcp_now(tcp);
+    if (!tcp_armed(tcb, TIMER_REXMT))
+        tcp_arm_rexmt(tcp, tcb);
+    if (!tcb->stalled)
+        tcb->stalled = tcp_now(tcp) ? tcp_now(tcp) : 1;
+    tcp_disarm(tcb, TIMER_PERSIST);
+}
+
+static enum progress send_text(struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint32_t len,
+                               bool fin)
+{
+    struct core *core = tcp_core(tcp);
+    struct mbuf *m = mbuf_alloc(&core->pool, MBUF_SMALL);
+    struct tcp_header h = header(tcp, tcb, seq, TH_ACK | (fin ? TH_FIN : 0));
+    struct range sacks[4];
+
+    if (!m || (len > 0 && !sndbuf_attach(&core->pool, &tcb->sndbuf, m, seq, len))) {
+        if (m)
+            mbuf_free(&core->pool, m);
+        count(core, C_TCP_OUT_NOMBUF);
+        return NO_MBUF;
+    }
+    if (len > 0 && seq + len == snd_end(tcb))
+        h.flags |= TH_PSH; /* MUST-61 */
+    if (len > tcb->snd_mss)
+        h.gso_mss = tcb->snd_mss;
+    if (len + TCP_LEN + 40 <= tcb->snd_mss) { /* room for SACK blocks */
+        h.n_sacks = sack_blocks(tcp, tcb, sacks);
+        h.sacks = sacks;
+    }
+    tcp_send_header(tcp, m, &h);
+    ack_sent(tcb, (uint32_t)h.wnd << tcb->rcv_wscale);
+    text_sent(tcp, tcb, seq, len, fin);
+    return FINISHED;
+}
+
+static enum progress send_syn(struct tcp *tcp, struct tcb *tcb)
+{
+    const struct settings *set = &tcp->net.core.set;
+    bool answer = tcb->state == UST_SYN_RECEIVED;
+    uint32_t limit = tcb->rcvbuf.limit;
+    struct tcp_header h = {
+        .key = &tcb->key, .seq = tcb->iss, .ack = tcb->rcv_nxt,
+        .flags = answer ? TH_SYN | TH_ACK : TH_SYN,
+        .wnd = (uint16_t)(limit < 65535 ? limit : 65535), .tos = tcb->tos, .ttl = tcb->ttl,
+        .dst = &tcb->dst, .mss = tcb->user_mss && tcb->user_mss < tcb->advmss ? tcb->user_mss
+                                                                              : tcb->advmss,
+        .ts = answer ? tcb->ts_ok : set->tcp_timestamps,
+        .sack_permitted = answer ? tcb->sack_ok : set->tcp_sack,
+        .with_wscale = answer ? tcb->wscale_ok : set->tcp_window_scaling,
+        .wscale = tcp_wscale_for(tcp), .ts_val = tcp_ts_now(tcp, tcb->ts_offset),
+        .ts_ecr = answer ? tcb->ts_recent : 0};
+
+    if (!tcp_send_bare(tcp, &h))
+        return NO_MBUF;
+    tcb->syn_due = false;
+    tcb->segs_out++;
+    if (tcb->snd_max == tcb->iss)
+        start_timing(tcp, tcb, tcb->iss + 1);
+    tcb->snd_nxt = tcb->snd_max = tcb->iss + 1;
+    if (answer)
+        tcb->rcv_acked = tcb->rcv_nxt;
+    if (!tcb->stalled)
+        tcb->stalled = tcp_now(tcp) ? tcp_now(tcp) : 1;
+    if (!tcp_armed(tcb, TIMER_REXMT))
+        tcp_arm_rexmt(tcp, tcb);
+    return FINISHED;
+}
+
+/* ------------------------------------------------------- what may be sent */
+
+static bool may_send_text(const struct tcb *tcb)
+{
+    return tcb->state == UST_ESTABLISHED || tcb->state == UST_CLOSE_WAIT ||
+           tcb->state == UST_FIN_WAIT_1 || tcb->state == UST_CLOSING || tcb->state == UST_LAST_ACK;
+}
+
+/* Bytes that flow and congestion control allow beyond snd_nxt. */
+static uint32_t usable_window(const struct tcb *tcb)
+{
+    uint32_t cwnd = recovery_window(tcb), flight = tcb->snd_nxt - tcb->snd_una;
+    uint32_t wnd = tcb->snd_wnd < cwnd ? tcb->snd_wnd : cwnd;
+
+    return wnd > flight ? wnd - flight : 0;
+}
+
+/* RFC 9293 3.7.4 with Minshall's refinement, as in Linux: a small segment waits
+ * only for another small one. */
+static bool nagle_holds(const struct tcb *tcb)
+{
+    return !tcb->nodelay && !tcb->fin_queued && seq_gt(tcb->snd_sml, tcb->snd_una) &&
+           seq_leq(tcb->snd_sml, tcb->snd_nxt);
+}
+
+/* RFC 9293 3.8.6.2.1: may len bytes, less than a full segment, go now? */
+static bool small_may_go(const struct tcb *tcb, uint32_t len, uint32_t avail)
+{
+    if (seq_lt(tcb->snd_nxt, tcb->snd_max) || tcb->forced)
+        return true;
+    if (len == avail && !nagle_holds(tcb) && (!tcb->cork || tcb->fin_queued))
+        return true;
+    return len < avail && len >= tcb->max_wnd / 2 && len > 0;
+}
+
+/* How many of avail bytes the next segment takes; 0: none may go now. */
+static uint32_t next_len(const struct tcp *tcp, const struct tcb *tcb, uint32_t avail)
+{
+    uint32_t usable = usable_window(tcb), mss = tcb->snd_mss;
+    uint32_t len = avail < usable ? avail : usable, full;
+
+    if (len < mss)
+        return small_may_go(tcb, len, avail) ? len : 0;
+    full = gso_allowed(tcp, tcb) ? MAX_GSO_TEXT / mss * mss : mss;
+    if (len > full)
+        return full;
+    if (len % mss == 0 || (len == avail && small_may_go(tcb, len % mss, len % mss)))
+        return len;
+    return len - len % mss;
+}
+
+/* RFC 5681 4.1 */
+static void restart_after_idle(const struct tcp *tcp, struct tcb *tcb)
+{
+    const struct settings *set = &tcp->net.core.set;
+
+    if (set->tcp_idle_restart && tcb->snd_una == tcb->snd_max &&
+        tcp_now(tcp) - tcb->last_sent > tcb->rto_us * 1000ull)
+        cc_newreno.on_idle(&tcb->cc, (uint32_t)set->tcp_initial_window * tcb->snd_mss);
+}
+
+/* The next piece of text, or the FIN, or nothing. *more: call again. */
+static enum progress send_next(struct tcp *tcp, struct tcb *tcb, bool *more)
+{
+    uint32_t avail = seq_lt(tcb->snd_nxt, snd_end(tcb)) ? snd_end(tcb) - tcb->snd_nxt : 0;
+    uint32_t len = avail ? next_len(tcp, tcb, avail) : 0;
+    bool fin = tcb->fin_queued && tcb->snd_nxt + len == snd_end(tcb) &&
+               tcb->snd_nxt - tcb->snd_una + len < tcb->snd_wnd; /* it counts, too */
+
+    *more = len > 0 || fin;
+    if (!*more)
+        return FINISHED;
+    return send_text(tcp, tcb, tcb->snd_nxt, len, fin);
+}
+
+static enum progress send_new(struct tcp *tcp, struct tcb *tcb, unsigned max)
+{
+    struct mbuf_queue *outq = &tcp->net.outq;
+    enum progress done = FINISHED;
+    bool more = true;
+
+    if (seq_lt(tcb->snd_nxt, snd_end(tcb)))
+        restart_after_idle(tcp, tcb);
+    while (more && done == FINISHED) {
+        if (outq->count >= max)
+            return NO_ROOM;
+        done = send_next(tcp, tcb, &more);
+    }
+    tcb->forced = false;
+    tcb->cwnd_limited = tcb->snd_nxt - tcb->snd_una + tcb->snd_mss > recovery_window(tcb);
+    return done;
+}
+
+/* One segment from snd_una, whatever the window says (MAY-7). */
+static enum progress send_again(struct tcp *tcp, struct tcb *tcb)
+{
+    uint32_t sent = tcb->snd_max - tcb->snd_una - tcb->fin_sent;
+    uint32_t len = sent < tcb->snd_mss ? sent : tcb->snd_mss;
+    bool fin = tcb->fin_sent && tcb->snd_una + len == snd_end(tcb);
+    enum progress done;
+
+    if (tcb->snd_una == tcb->snd_max)
+        return FINISHED;
+    done = send_text(tcp, tcb, tcb->snd_una, len, fin);
+    tcb->rexmt_due = done != FINISHED;
+    return done;
+}
+
+/* Was something left that only the peer's window holds back, with nothing in
+ * flight whose ACK could bring news? Then the persist timer must ask. */
+static void consider_persist(struct tcp *tcp, struct tcb *tcb)
+{
+    bool left = snd_end(tcb) + tcb->fin_queued != tcb->snd_nxt;
+
+    if (!left || tcb->snd_una != tcb->snd_max || tcp_armed(tcb, TIMER_PERSIST) ||
+        !may_send_text(tcb))
+        return;
+    tcp_arm(tcp, tcb, TIMER_PERSIST, tcp_now(tcp) + tcb->rto_us * 1000ull);
+}
+
+/* ------------------------------------------------------- one TCB */
+
+/* ACKs that must not be merged: for out-of-order text, and challenges. */
+static enum progress send_owed_acks(struct tcp *tcp, struct tcb *tcb, unsigned max)
+{
+    uint32_t *due;
+
+    while (tcb->dupacks_due + tcb->challenges_due > 0) {
+        if (tcp->net.outq.count >= max)
+            return NO_ROOM;
+        if (send_ack(tcp, tcb, tcb->snd_max) == NO_MBUF)
+            return NO_MBUF;
+        due = tcb->dupacks_due ? &tcb->dupacks_due : &tcb->challenges_due;
+        (*due)--;
+    }
+    return FINISHED;
+}
+
+/* Probes repeat the last byte the peer has, without text (SHLD-12), as Linux
+ * does: the answer tells the window. */
+static enum progress send_probes(struct tcp *tcp, struct tcb *tcb)
+{
+    if (!tcb->probe_due && !tcb->keepalive_due)
+        return FINISHED;
+    if (send_ack(tcp, tcb, tcb->snd_una - 1) == NO_MBUF)
+        return NO_MBUF;
+    if (tcb->probe_due)
+        count(tcp_core(tcp), C_TCP_PROBES);
+    else
+        count(tcp_core(tcp), C_TCP_KEEPALIVES);
+    tcb->probe_due = tcb->keepalive_due = false;
+    return FINISHED;
+}
+
+static enum progress output(struct tcp *tcp, struct tcb *tcb, unsigned max)
+{
+    enum progress done = FINISHED;
+
+    if (tcb->syn_due)
+        return send_syn(tcp, tcb);
+    if (!tcb_synchronized(tcb) && tcb->state != UST_SYN_RECEIVED)
+        return FINISHED;
+    done = send_owed_acks(tcp, tcb, max);
+    if (done == FINISHED && tcb->rexmt_due)
+        done = send_again(tcp, tcb);
+    if (done == FINISHED && may_send_text(tcb))
+        done = send_new(tcp, tcb, max);
+    if (done == FINISHED)
+        done = send_probes(tcp, tcb);
+    if (done == FINISHED && tcb->ack_now && tcb_acks(tcb))
+        done = send_ack(tcp, tcb, tcb->snd_max);
+    if (done == FINISHED)
+        consider_persist(tcp, tcb);
+    return done;
+}
+
+void tcp_transmit(struct tcp *tcp, unsigned max_frames)
+{
+    while (tcp->ready_head != TCP_NONE && tcp->net.outq.count < max_frames) {
+        struct tcb *tcb = &tcp->tcbs[tcp->ready_head];
+        enum progress done = output(tcp, tcb, max_frames);
+
+        tcp_unready(tcp, tcb);
+        if (done == NO_ROOM)
+            tcp_ready(tcp, tcb); /* behind the others */
+        else if (done == NO_MBUF)
+            tcp_arm(tcp, tcb, TIMER_RETRY, tcp_now(tcp) + 10 * NS_PER_MS);
+    }
+}

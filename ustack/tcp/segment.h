@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A received segment, parsed once. len counts SYN and FIN, text_len does not. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "../base/mbuf.h"
+#include "../base/ranges.h"
+
+enum tcp_flag {
+    TH_FIN = 1,
+    TH_SYN = 2,
+    TH_RST = 4,
+    TH_PSH = 8,
+    TH_ACK = 16,
+    TH_URG = 32,
+    TH_ECE = 64,
+    TH_CWR = 128,
+};
+
+enum { TCP_MAX_SACKS = 4, TCP_MAX_WSCALE = 14 };
+
+struct tcp_options {
+    uint16_t mss;          /* 0: absent */
+    uint8_t wscale;        /* at most 14 (RFC 7323 2.3) */
+    bool wscale_ok, sack_ok, ts_ok;
+    uint32_t ts_val, ts_ecr;
+    uint8_t n_sacks;
+    struct range sacks[TCP_MAX_SACKS];
+};
+
+struct segment {
+    struct mbuf *m;        /* the frame; NULL once its text has been taken */
+    uint32_t seq, ack;
+    uint32_t len, text_len;
+    uint16_t wnd;          /* as in the header */
+    uint8_t flags;         /* enum tcp_flag */
+    uint16_t text_off;     /* of the text, from the frame's start */
+    struct tcp_options opt;
+};
+
+/* What a step of segment arrival decides. */
+enum verdict {
+    PASS,
+    DROP,                  /* silently; already counted */
+    DROP_ACK,              /* and owe an ACK */
+    DROP_RST,              /* and answer with a RST */
+};
+
+/* Reads options of len bytes; SYN-only options count only when syn. Malformed
+ * ones end the parse and never hurt (MUST-7, MUST-68). */
+void tcp_parse_options(const uint8_t *p, unsigned len, bool syn, struct tcp_options *opt);

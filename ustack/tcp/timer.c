@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The timers of a TCB. Each has a deadline in the TCB; the wheel holds one node
+ * for the earliest. Moving a deadline later leaves the node where it is: it
+ * fires early, sees so, and is filed again.                                 */
+#include <errno.h>
+
+#include "tcp.h"
+
+bool tcp_armed(const struct tcb *tcb, enum tcp_timer t)
+{
+    return tcb->deadline[t] != UINT64_MAX;
+}
+
+void tcp_arm(struct tcp *tcp, struct tcb *tcb, enum tcp_timer t, ust_time deadline)
+{
+    struct wheel *w = &tcp->net.core.wheel;
+    uint32_t id = tcp->tcb_timers + tcb_index(tcp, tcb);
+
+    tcb->deadline[t] = deadline;
+    if (deadline < w->nodes[id].deadline)
+        wheel_set(w, id, deadline);
+}
+
+void tcp_disarm(struct tcb *tcb, enum tcp_timer t)
+{
+    tcb->deadline[t] = UINT64_MAX;
+}
+
+void tcp_arm_rexmt(struct tcp *tcp, struct tcb *tcb)
+{
+    tcp_arm(tcp, tcb, TIMER_REXMT, tcp_now(tcp) + tcb->rto_us * 1000ull);
+}
+
+void tcp_arm_keepalive(struct tcp *tcp, struct tcb *tcb, ust_time since)
+{
+    uint32_t wait = tcb->keepalives ? tcb->keepintvl : tcb->keepidle;
+
+    if (tcb->keepalive && tcb_synchronized(tcb))
+        tcp_arm(tcp, tcb, TIMER_KEEPALIVE, since + wait * NS_PER_S);
+    else
+        tcp_disarm(tcb, TIMER_KEEPALIVE);
+}
+
+static void give_up(struct tcp *tcp, struct tcb *tcb)
+{
+    count(tcp_core(tcp), C_TCP_TIMEOUTS);
+    tcp_done(tcp, tcb, tcb->soft_error ? tcb->soft_error : ETIMEDOUT);
+}
+
+/* RFC 9293 3.8.3: R2, or the user timeout (RFC 5482) when there is one. */
+static bool too_long(const struct tcp *tcp, const struct tcb *tcb, int64_t tries)
+{
+    const struct settings *set = &tcp->net.core.set;
+    int64_t limit = tcb->orphan ? set->tcp_orphan_retries : set->tcp_retries2;
+
+    if (tcb->state == UST_SYN_SENT || tcb->state == UST_SYN_RECEIVED)
+        limit = tcb->syncnt;
+    if (tcb->user_timeout_ms && tcb->stalled)
+        return tcp_now(tcp) - tcb->stalled >= ms(tcb->user_timeout_ms);
+    return tries >= limit;
+}
+
+/* A peer that has closed its window and still answers is alive (SHLD-17). */
+static bool window_closed_but_alive(const struct tcp *tcp, const struct tcb *tcb)
+{
+    return tcb->snd_wnd == 0 && !tcb->orphan &&
+           tcp_now(tcp) - tcb->last_rcvd < ms(tcp->net.core.set.tcp_rto_max_ms);
+}
+
+static void on_rexmt(struct tcp *tcp, struct tcb *tcb)
+{
+    bool opening = tcb->state == UST_SYN_SENT || tcb->state == UST_SYN_RECEIVED;
+
+    if (tcb->snd_una == tcb->snd_max)
+        return;
+    if (too_long(tcp, tcb, tcb->retransmits) && !window_closed_but_alive(tcp, tcb))
+        return give_up(tcp, tcb);
+    if (opening) {
+        count(tcp_core(tcp), C_TCP_SYN_REXMT);
+        tcb->syn_due = true;
+        tcb->rtt_timing = false;
+    } else {
+        recovery_rto(tcp, tcb);
+    }
+    if (tcb->retransmits < 255)
+        tcb->retransmits++;
+    rtt_backoff(tcp, tcb);
+    tcp_arm_rexmt(tcp, tcb);
+    tcp_ready(tcp, tcb);
+}
+
+/* RFC 9293 3.8.6.1 (MUST-36): the window has kept us for an RTO. */
+static void on_persist(struct tcp *tcp, struct tcb *tcb)
+{
+    if (tcb->snd_una != tcb->snd_max || snd_end(tcb) + tcb->fin_queued == tcb->snd_nxt)
+        return;
+    if (too_long(tcp, tcb, tcb->probes))
+        return give_up(tcp, tcb);
+    if (tcb->snd_wnd > 0) {
+        tcb->forced = true; /* SWS avoidance held it back (RFC 1122 4.2.3.4) */
+    } else {
+        tcb->probe_due = true;
+        if (tcb->probes < 255)
+            tcb->probes++;
+        rtt_backoff(tcp, tcb);
+        tcp_arm(tcp, tcb, TIMER_PERSIST, tcp_now(tcp) + tcb->rto_us * 1000ull);
+    }
+    tcp_ready(tcp, tcb);
+}
+
+static void on_delack(struct tcp *tcp, struct tcb *tcb)
+{
+    if (tcb->rcv_nxt == tcb->rcv_acked)
+        return;
+    count(tcp_core(tcp), C_TCP_DELACKS);
+    tcb->pingpong = false; /* the application did not answer in time */
+    tcb->ack_now = true;
+    tcp_ready(tcp, tcb);
+}
+
+static void on_keepalive(struct tcp *tcp, struct tcb *tcb)
+{
+    ust_time due = tcb->last_rcvd + tcb->keepidle * NS_PER_S;
+
+    if (tcb->snd_una != tcb->snd_max) /* MUST-26: only when nothing is outstanding */
+        return tcp_arm_keepalive(tcp, tcb, tcp_now(tcp));
+    if (tcb->keepalives == 0 && due > tcp_now(tcp))
+        return tcp_arm(tcp, tcb, TIMER_KEEPALIVE, due);
+    if (tcb->keepalives >= tcb->keepcnt) {
+        count(tcp_core(tcp), C_TCP_TIMEOUTS);
+        return tcp_abort(tcp, tcb, ETIMEDOUT);
+    }
+    tcb->keepalives++;
+    tcb->keepalive_due = true;
+    tcp_arm_keepalive(tcp, tcb, tcp_now(tcp));
+    tcp_ready(tcp, tcb);
+}
+
+static void fire(struct tcp *tcp, struct tcb *tcb, enum tcp_timer t)
+{
+    switch (t) {
+    case TIMER_REXMT:
+        return on_rexmt(tcp, tcb);
+    case TIMER_PERSIST:
+        return on_persist(tcp, tcb);
+    case TIMER_DELACK:
+        return on_delack(tcp, tcb);
+    case TIMER_KEEPALIVE:
+        return on_keepalive(tcp, tcb);
+    case TIMER_FINWAIT:
+        return tcp_done(tcp, tcb, 0);
+    case TIMER_RETRY:
+        return tcp_ready(tcp, tcb);
+    case TCP_TIMERS:
+        return;
+    }
+}
+
+void tcp_timer(struct tcp *tcp, struct tcb *tcb)
+{
+    ust_time earliest = UINT64_MAX;
+
+    for (int t = 0; t < TCP_TIMERS; t++) {
+        if (tcb->deadline[t] > tcp_now(tcp))
+            continue;
+        tcb->deadline[t] = UINT64_MAX;
+        fire(tcp, tcb, (enum tcp_timer)t);
+        if (tcb->state == UST_CLOSED || tcb->state == 0)
+            return;
+    }
+    for (int t = 0; t < TCP_TIMERS; t++)
+        if (tcb->deadline[t] < earliest)
+            earliest = tcb->deadline[t];
+    if (earliest != UINT64_MAX)
+        wheel_set(&tcp->net.core.wheel, tcp->tcb_timers + tcb_index(tcp, tcb), earliest);
+}

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* TIME-WAIT (MUST-13) as a compact record, without a TCB: it answers the peer's
+ * retransmitted FIN, ignores RSTs (RFC 1337), and lets a new incarnation in
+ * when its sequence number or timestamp is newer (MAY-2, RFC 6191).
+ *
+ * When the table is full the oldest record goes.                            */
+#include "tcp.h"
+
+static uint32_t tw_index(const struct tcp *tcp, const struct timewait *tw)
+{
+    return (uint32_t)(tw - tcp->timewaits);
+}
+
+static void tw_unlink(struct tcp *tcp, struct timewait *tw)
+{
+    if (tw->prev == TCP_NONE)
+        tcp->tw_oldest = tw->next;
+    else
+        tcp->timewaits[tw->prev].next = tw->next;
+    if (tw->next == TCP_NONE)
+        tcp->tw_newest = tw->prev;
+    else
+        tcp->timewaits[tw->next].prev = tw->prev;
+}
+
+static void tw_append(struct tcp *tcp, struct timewait *tw)
+{
+    tw->next = TCP_NONE;
+    tw->prev = tcp->tw_newest;
+    if (tcp->tw_newest == TCP_NONE)
+        tcp->tw_oldest = tw_index(tcp, tw);
+    else
+        tcp->timewaits[tcp->tw_newest].next = tw_index(tcp, tw);
+    tcp->tw_newest = tw_index(tcp, tw);
+}
+
+static void tw_free(struct tcp *tcp, struct timewait *tw)
+{
+    uint32_t i = tw_index(tcp, tw);
+
+    flow_remove(tcp, &tw->key, FLOW_TIMEWAIT, i);
+    wheel_cancel(&tcp->net.core.wheel, tcp->timewait_timers + i);
+    tw_unlink(tcp, tw);
+    tw->next = tcp->timewait_free;
+    tcp->timewait_free = i;
+    tcp->timewaits_used--;
+}
+
+static void restart_2msl(struct tcp *tcp, struct timewait *tw)
+{
+    tw_unlink(tcp, tw);
+    tw_append(tcp, tw);
+    wheel_set(&tcp->net.core.wheel, tcp->timewait_timers + tw_index(tcp, tw),
+              tcp_now(tcp) + ms(tcp->net.core.set.tcp_timewait_ms));
+}
+
+static struct timewait *tw_new(struct tcp *tcp)
+{
+    struct timewait *tw;
+
+    if (tcp->timewait_free == TCP_NONE) {
+        count(tcp_core(tcp), C_TCP_TIMEWAIT_EVICTED);
+        tw_free(tcp, &tcp->timewaits[tcp->tw_oldest]);
+    }
+    tw = &tcp->timewaits[tcp->timewait_free];
+    tcp->timewait_free = tw->next;
+    tcp->timewaits_used++;
+    return tw;
+}
+
+void tcp_enter_timewait(struct tcp *tcp, struct tcb *tcb)
+{
+    struct timewait *tw = tw_new(tcp);
+
+    *tw = (struct timewait){
+        .key = tcb->key, .snd_nxt = tcb->snd_max, .rcv_nxt = tcb->rcv_nxt,
+        .ts_recent = tcb->ts_recent, .ts_offset = tcb->ts_offset, .ts_ok = tcb->ts_ok,
+        .ts_recent_age = tcp_now(tcp),
+        .wnd = (uint16_t)(tcp_window_to_offer(tcp, tcb) >> tcb->rcv_wscale)};
+    tw_append(tcp, tw);
+    flow_remove(tcp, &tcb->key, FLOW_TCB, tcb_index(tcp, tcb));
+    tcb->in_table = false;
+    flow_insert(tcp, &tw->key, FLOW_TIMEWAIT, tw_index(tcp, tw)); /* the place just freed */
+    restart_2msl(tcp, tw);
+    if (tcb->ack_now)
+        tcp_respond_timewait(tcp, tw);
+    tcp_done(tcp, tcb, 0);
+}
+
+void tcp_timewait_timer(struct tcp *tcp, struct timewait *tw)
+{
+    tw_free(tcp, tw);
+}
+
+/* RFC 6191: a SYN may reopen if its timestamp, or else its sequence number, is
+ * beyond what the old incarnation could send. */
+static bool may_reopen(const struct timewait *tw, const struct segment *seg)
+{
+    if ((seg->flags & (TH_SYN | TH_ACK | TH_RST)) != TH_SYN)
+        return false;
+    if (tw->ts_ok && seg->opt.ts_ok && seg->opt.ts_val != tw->ts_recent)
+        return seq_gt(seg->opt.ts_val, tw->ts_recent);
+    return seq_gt(seg->seq, tw->rcv_nxt);
+}
+
+static bool in_window(const struct timewait *tw, const struct segment *seg)
+{
+    uint32_t wnd = tw->wnd ? tw->wnd : 1;
+
+    return seq_between(tw->rcv_nxt, seg->seq, tw->rcv_nxt + wnd) ||
+           (seg->len > 0 &&
+            seq_between(tw->rcv_nxt, seg->seq + seg->len - 1, tw->rcv_nxt + wnd));
+}
+
+/* At most one in tcp.invalid_ratelimit_ms, so that two hosts cannot keep each
+ * other talking. */
+static void answer(struct tcp *tcp, struct timewait *tw)
+{
+    ust_time gap = ms(tcp->net.core.set.tcp_challenge_ms);
+
+    if (tw->oow_acked && tcp_now(tcp) - tw->oow_acked < gap) {
+        count(tcp_core(tcp), C_TCP_ACK_OOW_LIMITED);
+        return;
+    }
+    tw->oow_acked = tcp_now(tcp) ? tcp_now(tcp) : 1;
+    count(tcp_core(tcp), C_TCP_ACK_OOW);
+    tcp_respond_timewait(tcp, tw);
+}
+
+void tcp_timewait_input(struct tcp *tcp, struct timewait *tw, struct segment *seg,
+                        const struct packet *p)
+{
+    bool fin_again = (seg->flags & TH_FIN) && seg->seq + seg->len == tw->rcv_nxt;
+    struct tcb *listening;
+
+    if (may_reopen(tw, seg) &&
+        (listening = tcp_listener(tcp, &tw->key.local, tw->key.lport))) {
+        uint32_t min_iss = tw->snd_nxt + 65535 + 2;
+
+        count(tcp_core(tcp), C_TCP_TIMEWAIT_REUSED);
+        tw_free(tcp, tw);
+        return tcp_listen_input(tcp, listening, seg, p, min_iss ? min_iss : 1);
+    }
+    if (seg->flags & TH_RST) /* RFC 1337 */
+        return seg_drop(tcp, seg, C_TCP_DROP_TIMEWAIT);
+    if (fin_again) {
+        restart_2msl(tcp, tw);
+        tcp_respond_timewait(tcp, tw);
+    } else if (seg->text_len > 0 || (seg->flags & (TH_SYN | TH_FIN)) || !in_window(tw, seg)) {
+        answer(tcp, tw);
+    }
+    seg_drop(tcp, seg, C_TCP_DROP_TIMEWAIT);
+}
