@@ -14,3 +14,8 @@ class ConfigError(UstackError, ValueError):
 
 class PortError(UstackError, OSError):
     """A port that cannot be opened. The message names the thing, the value and the cure."""
+
+    def __init__(self, message: str, code: int | None = None) -> None:
+        """message: all that is shown. code: the errno, if the system gave one."""
+        super().__init__(message)
+        self.errno = code

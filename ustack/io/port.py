@@ -11,6 +11,7 @@ from typing import Any, Self
 from ustack._addressing import Interface, parse_interface
 from ustack._native import check, ffi, lib
 from ustack.errors import PortError
+from ustack.io.tap import open_tap
 from ustack.io.url import PortUrl, RingUrl, parse_url
 
 __all__ = ["Port", "PortInfo", "PortStats", "open_port", "ring_pair"]
@@ -86,8 +87,8 @@ class Port:
         wrapped = lib.ust_pcap_open(self.handle, os.fsencode(path), max_frames, snaplen, err)
         if wrapped == ffi.NULL:
             text = os.strerror(-err[0])
-            raise port_error(
-                -err[0], f"cannot capture to {os.fspath(path)!r}: {text}; give another path"
+            raise PortError(
+                f"cannot capture to {os.fspath(path)!r}: {text}; give another path", -err[0]
             )
         self._handle = wrapped
 
@@ -161,10 +162,8 @@ def open_port(url: str | PortUrl, *, addresses: Iterable[str | Interface] = ()) 
         url = parse_url(url)
     if isinstance(url, RingUrl):
         return _open_ring(url)
-    from ustack.io import tap
-
     interfaces = [parse_interface(a) if isinstance(a, str) else a for a in addresses]
-    return Port(tap.open_tap(url, interfaces), str(url))
+    return Port(open_tap(url, interfaces), str(url))
 
 
 def ring_pair(
@@ -174,13 +173,6 @@ def ring_pair(
     ends = ffi.new("struct ust_port *[2]")
     check(lib.ust_ring_pair(ends, n_queues, mtu, n_slots, caps), "ring pair")
     return Port(ends[0], "ring pair, side 0"), Port(ends[1], "ring pair, side 1")
-
-
-def port_error(code: int, message: str) -> PortError:
-    """Return a PortError of one line that still has its errno."""
-    error = PortError(message)
-    error.errno = code
-    return error
 
 
 def _open_ring(url: RingUrl) -> Port:
@@ -197,4 +189,4 @@ def _open_ring(url: RingUrl) -> Port:
         errno.ENOSPC: "/dev/shm has no room for it; make it larger (docker: --shm-size=256m)",
     }
     reason = why.get(-err[0], os.strerror(-err[0]) + "; see errno(3)")
-    raise port_error(-err[0], f"cannot open {url}: {reason}")
+    raise PortError(f"cannot open {url}: {reason}", -err[0])

@@ -12,6 +12,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ustack._addressing import Interface
@@ -137,7 +138,9 @@ def _first_accepted(ask: Callable[[int], object], choices: Iterable[int]) -> int
 def _configure(url: TapUrl, peers: list[Interface]) -> None:
     """Give the kernel's end its MTU and addresses and set it up, as far as that is needed."""
     try:
-        _set_link(url, peers)
+        # pyroute2 runs an event loop of its own, which one thread cannot do inside another.
+        with ThreadPoolExecutor(1) as helper:
+            helper.submit(_set_link, url, peers).result()
     except PermissionError:  # a persistent tap of ours; its owner may use it, not change it
         mtu = struct.unpack_from("i", _query(SIOCGIFMTU, url.name), 16)[0]
         if mtu != url.mtu:
@@ -203,7 +206,7 @@ def _explain(url: TapUrl, error: OSError) -> PortError:
         )
     why = {
         errno.EPERM: "needs CAP_NET_ADMIN; run as root or in a user namespace of your own",
-        errno.EACCES: f"no access to {DEVICE}; run as root",
+        errno.EACCES: f"no access to {DEVICE}; sudo chmod 666 {DEVICE}, or run as root",
         errno.EBUSY: "another process has it; end that one, or take another name",
         errno.EINVAL: "it exists with other properties; make it with `ip tuntap add mode tap"
         f"{' multi_queue' if url.queues > 1 else ''}`, or take another name",
@@ -213,6 +216,4 @@ def _explain(url: TapUrl, error: OSError) -> PortError:
 
 
 def _error(code: int, url: TapUrl, reason: str) -> PortError:
-    error = PortError(f"cannot open {url}: {reason}")
-    error.errno = code
-    return error
+    return PortError(f"cannot open {url}: {reason}", code)

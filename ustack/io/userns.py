@@ -87,9 +87,7 @@ def _unshare_refused(code: int) -> str:
 
 
 def _error(code: int | None, message: str) -> PortError:
-    error = PortError(f"tap: {message}")
-    error.errno = code
-    return error
+    return PortError(f"tap: {message}", code)
 
 
 def _write(path: str, text: str) -> None:
