@@ -398,12 +398,14 @@ def test_a_server_serves_until_it_is_closed_and_its_connections_live_on() -> Non
             assert server.is_serving()
             assert [sock.getsockname() for sock in server.sockets] == [(SERVER, 7)]
             transport, protocol = await loop.create_connection(Recorder, SERVER, 7)
+            transport.write(b"x")
+            await protocol.received(1)
         assert not server.is_serving()
         assert not server.sockets
         with pytest.raises(ConnectionRefusedError):
             await loop.create_connection(Recorder, SERVER, 7)
-        transport.write(b"x")
-        await protocol.received(1)
+        transport.write(b"y")
+        assert await protocol.received(2) == b"xy"
         transport.close()
 
     assert run(main) == []
