@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from lan import Lan
     from wire import Wire
 
-pytest.register_assert_rewrite("frames", "rig", "wire", "link")
+pytest.register_assert_rewrite("frames", "rig", "wire", "lan", "link")
 
 FAILED = pytest.StashKey[bool]()
 
@@ -38,3 +39,13 @@ def wire(request: pytest.FixtureRequest) -> Iterator[Wire]:
     yield conversation
     if not request.node.stash.get(FAILED, False):
         conversation.finish()
+
+
+@pytest.fixture
+def lan() -> Iterator[Lan]:
+    """One engine among hosts that the test plays; see lan.py."""
+    from lan import Lan
+
+    network = Lan()
+    yield network
+    network.engine.check()

@@ -352,8 +352,9 @@ class Wire:
         return self.accept(peer)
 
     def _play(self, peer: Peer, line: str) -> None:
+        """One line; what is sent besides waits for the next."""
         __tracebackhide__ = True
-        self.play(peer, notation.parse_lines(line))
+        self._step(peer, notation.parse_line(line))
 
     def _first_ts(self, peer: Peer) -> int:
         """Map the TSval of the frame asserted last to 100."""
@@ -376,14 +377,19 @@ class Wire:
         assert self.engine
         self.pump()
         for line in lines:
-            if line.inbound:
-                self._pass_time(line)
-                self.trace.append(f"{self._clock()} {line}"[: 160])
-                self.engine.inject(peer.frame(line.segment))
-                self.pump()
-            else:
-                self._expect(peer, line)
+            self._step(peer, line)
         self.silence()
+
+    def _step(self, peer: Peer, line: Line) -> None:
+        """Play one line."""
+        __tracebackhide__ = True
+        if not line.inbound:
+            self._expect(peer, line)
+            return
+        self._pass_time(line)
+        self.trace.append(f"{self._clock()} {line}"[: 160])
+        self.engine.inject(peer.frame(line.segment))
+        self.pump()
 
     def inject(self, frame: bytes, flags: int = 0) -> None:
         """Put any bytes into the engine as a frame."""
@@ -402,6 +408,41 @@ class Wire:
         self.silence()
         self.advance(seconds)
         self.silence()
+
+    def take(self, seconds: float = 0.0, peer: Peer | None = None) -> tuple[float, Segment] | None:
+        """The next frame within so many seconds: how long it took, and what it says.
+
+        For what a test cannot say in a line, such as probes that may take several forms.
+        """
+        begin = self.engine.now
+        self.pump()
+        if not self.sent:
+            self._run_until(begin + round(seconds * rig.SECOND), stop_at_frame=True)
+        if not self.sent:
+            self.line_time = self.engine.now
+            return None
+        sent = self.sent.popleft()
+        self.last = frames.read_tcp(sent.frame)
+        self.trace.append(f"{self._clock(sent.at)} > {self._describe(sent)}")
+        peer = peer or self.peers[self.last.dst, self.last.dport, self.last.sport]
+        self.line_time = sent.at
+        return max(sent.at - begin, 0) / rig.SECOND, peer.outbound(self.last)
+
+    def deliver(self, sock: Sock, rtt: float = 0.1, win: int = 257) -> list[Segment]:
+        """Let the peer acknowledge every round trip until all is; the segments that were sent."""
+        sent: list[Segment] = []
+        while sock.info.outq:
+            sent += [segment for _, segment in iter(self.take, None)]
+            self._run_until(self.engine.now + round(rtt * rig.SECOND))
+            end = max(segment.seq + segment.length for segment in sent)
+            self.inject(sock.peer.frame(Segment(".", self.their_next(sock), 0, end, win)))
+        self.line_time = self.engine.now
+        return sent
+
+    @staticmethod
+    def their_next(sock: Sock) -> int:
+        """The peer's next sequence number."""
+        return sock.peer.theirs(sock.info.rcv_nxt)
 
     def silence(self) -> None:
         """Fail if there is a frame that no line has asserted."""

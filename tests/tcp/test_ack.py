@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""When data is acknowledged: RFC 9293 3.8.6.3, RFC 5681 4.2."""
+
+from __future__ import annotations
+
+import pytest
+from wire import Wire, pattern
+
+
+@pytest.fixture
+def slow(wire: Wire) -> Wire:
+    """A wire whose engine delays ACKs from the start."""
+    wire.settings(tcp_quickack_segs=0)
+    return wire
+
+
+def test_an_ack_is_delayed_for_a_lone_segment(slow: Wire) -> None:
+    """RFC 9293 MUST-40: less than 0.5 s; Linux's 40 ms."""
+    slow.established()
+    slow("""
+        +0   < P. 1:101(100) ack 1 win 257
+        +.04 > .  1:1(0) ack 101
+    """)
+    assert slow.stats["tcp.delacks"] == 1
+
+
+def test_every_second_full_segment_is_acknowledged_at_once(slow: Wire) -> None:
+    """RFC 9293 MUST-58, RFC 5681 4.2."""
+    slow.established()
+    slow("""
+        +0 < .  1:1001(1000)    ack 1 win 257
+        +0 < .  1001:2001(1000) ack 1 win 257
+        +0 > .  1:1(0) ack 2001
+        +0 < .  2001:3001(1000) ack 1 win 257
+        +0 < .  3001:4001(1000) ack 1 win 257
+        +0 > .  1:1(0) ack 4001
+    """)
+    assert slow.stats["tcp.delacks"] == 0
+
+
+def test_an_answer_carries_the_delayed_ack(slow: Wire) -> None:
+    """RFC 9293 3.8.6.3: a chance to piggyback."""
+    sock = slow.established()
+    slow("+0 < P. 1:101(100) ack 1 win 257")
+    slow.advance(0.01)
+    sock.send(50)
+    slow("+0 > P. 1:51(50) ack 101\n +.01 < . 101:101(0) ack 51 win 257")
+    slow.quiet(1)
+
+
+def test_the_delayed_ack_timer_is_not_restarted_by_more_data(slow: Wire) -> None:
+    """RFC 9293 MUST-40: the first byte's 0.5 s counts."""
+    slow.established()
+    slow("""
+        +0   < P. 1:11(10)  ack 1 win 257
+        +.02 < P. 11:21(10) ack 1 win 257
+        +.02 > .  1:1(0) ack 21
+    """)
+
+
+def test_the_first_segments_are_acknowledged_at_once(wire: Wire) -> None:
+    """Linux's quick acknowledgment, tcp.quickack_segs: the peer's slow start goes faster."""
+    wire.established()
+    for i in range(8):
+        wire(f"""
+            +0 < P. {1 + i * 100}:{101 + i * 100}(100) ack 1 win 257
+            +0 > .  1:1(0) ack {101 + i * 100}
+        """)
+
+
+def test_quickack_acknowledges_at_once(slow: Wire) -> None:
+    """Linux TCP_QUICKACK."""
+    sock = slow.established()
+    sock.setopt("QUICKACK", 1)
+    slow("""
+        +0 < P. 1:101(100) ack 1 win 257
+        +0 > .  1:1(0) ack 101
+    """)
+
+
+def test_setting_quickack_sends_a_waiting_ack(slow: Wire) -> None:
+    """Linux TCP_QUICKACK: an owed ACK goes now."""
+    sock = slow.established()
+    slow("+0 < P. 1:101(100) ack 1 win 257")
+    sock.setopt("QUICKACK", 1)
+    slow("+0 > . 1:1(0) ack 101")
+
+
+def test_every_out_of_order_segment_earns_its_own_duplicate_ack(slow: Wire) -> None:
+    """RFC 5681 4.2, RFC 9293 MUST-59."""
+    slow.established(sack=False)
+    slow("""
+        +0 < . 1001:2001(1000) ack 1 win 257
+        +0 > . 1:1(0) ack 1
+        +0 < . 2001:3001(1000) ack 1 win 257
+        +0 > . 1:1(0) ack 1
+        +0 < . 3001:4001(1000) ack 1 win 257
+        +0 > . 1:1(0) ack 1
+    """)
+    assert slow.stats["tcp.dupacks.out"] == 3
+
+
+def test_a_segment_that_fills_a_hole_is_acknowledged_at_once(slow: Wire) -> None:
+    """RFC 5681 4.2."""
+    sock = slow.established(sack=False)
+    slow("""
+        +0 < . 1001:2001(1000) ack 1 win 257
+        +0 > . 1:1(0) ack 1
+        +0 < . 1:1001(1000) ack 1 win 257
+        +0 > . 1:1(0) ack 2001
+    """)
+    assert sock.recv() == pattern(1, 2001)
+
+
+def test_a_burst_of_out_of_order_segments_in_one_input_earns_all_its_acks(wire: Wire) -> None:
+    """DESIGN: what is owed is state; a burst does not merge duplicate ACKs."""
+    import notation
+
+    wire.established(sack=False)
+    peer = wire.default
+    for seq in (1001, 2001, 3001):
+        line = notation.parse_segment(f". {seq}:{seq + 1000}(1000) ack 1 win 257")
+        wire.engine.inject(peer.frame(line))
+    wire("\n".join(["+0 > . 1:1(0) ack 1"] * 3))
+
+
+def test_a_fin_is_acknowledged_at_once(slow: Wire) -> None:
+    sock = slow.established()
+    slow("""
+        +0 < F. 1:1(0) ack 1 win 257
+        +0 > .  1:1(0) ack 2
+    """)
+    assert sock.state == "CLOSE_WAIT"
+
+
+def test_a_pure_ack_is_never_acknowledged(wire: Wire) -> None:
+    """ROBUSTNESS I8: two idle peers exchange nothing."""
+    sock = wire.established()
+    sock.send(1000)
+    wire("+0 > P. 1:1001(1000) ack 1\n +.1 < . 1:1(0) ack 1001 win 257")
+    for _ in range(10):
+        wire("+0 < . 1:1(0) ack 1001 win 257")
+    wire.quiet(100)
+
+
+def test_a_segment_without_ack_is_dropped(wire: Wire) -> None:
+    """RFC 9293 3.10.7.4 fifth: if the ACK bit is off, drop."""
+    sock = wire.established()
+    wire("+0 < P 1:101(100) win 257")
+    assert sock.info.inq == 0
+    assert wire.stats["tcp.drop.noack"] + wire.stats["tcp.drop.flags"] == 1
+
+
+def test_old_segments_are_acknowledged_once_in_half_a_second(wire: Wire) -> None:
+    """ROBUSTNESS S09: an ACK war ends; RFC 9293 3.10.7.4 first."""
+    wire.established(rtt=0.1)
+    wire("""
+        +0  < . 0:0(0) ack 1 win 257
+        +0  > . 1:1(0) ack 1
+        +.1 < . 0:0(0) ack 1 win 257
+        +.1 < . 0:0(0) ack 1 win 257
+        +.3 < . 0:0(0) ack 1 win 257
+        +0  > . 1:1(0) ack 1
+    """)
+    assert wire.stats["tcp.ack.oow"] == 2
+    assert wire.stats["tcp.ack.oow.limited"] == 2
+
+
+def test_each_retransmission_of_old_data_is_acknowledged(wire: Wire) -> None:
+    """RFC 9293 3.10.7.4 first: the peer has lost our ACK; it must not wait."""
+    wire.established(sack=False)
+    wire("""
+        +0 < P. 1:1001(1000) ack 1 win 257
+        +0 > .  1:1(0) ack 1001
+        +0 < P. 1:1001(1000) ack 1 win 257
+        +0 > .  1:1(0) ack 1001
+        +0 < P. 1:1001(1000) ack 1 win 257
+        +0 > .  1:1(0) ack 1001
+    """)
+
+
+def test_an_ack_of_the_future_is_challenged_and_its_text_dropped(wire: Wire) -> None:
+    """RFC 9293 3.10.7.4 fifth, RFC 5961 5.2."""
+    sock = wire.established()
+    wire("""
+        +0 < P. 1:101(100) ack 2 win 257
+        +0 > .  1:1(0) ack 1
+    """)
+    assert sock.info.inq == 0
+    assert wire.stats["tcp.drop.ack"] == 1
+    assert wire.stats["tcp.challenge"] == 1
+
+
+def test_an_ack_older_than_the_greatest_window_is_challenged(wire: Wire) -> None:
+    """RFC 5961 5.2: SND.UNA - MAX.SND.WND <= SEG.ACK."""
+    sock = wire.established(wscale=None, win=1000)
+    wire("""
+        +0 < P. 1:101(100) ack -1000 win 1000
+        +0 > .  1:1(0) ack 1
+    """)
+    assert sock.info.inq == 0
+    assert wire.stats["tcp.drop.ack"] == 1
+
+
+def test_an_ack_that_is_only_a_little_old_leaves_its_text_good(wire: Wire) -> None:
+    """RFC 5961 5.2; RFC 9293 3.10.7.4 fifth: a duplicate can be ignored."""
+    sock = wire.established(wscale=None, win=5000)
+    sock.send(100)
+    wire("""
+        +0  > P. 1:101(100) ack 1
+        +.1 < .  1:1(0) ack 101 win 5000
+        +0  < P. 1:11(10) ack 1 win 5000
+    """)
+    assert wire.take(0.05) is not None
+    assert sock.info.inq == 10
