@@ -11,7 +11,7 @@ import ipaddress
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -110,14 +110,10 @@ def _set_offload(fds: list[int]) -> int:
 
     What we may send needs nothing but the header before each frame.
     """
-    caps = lib.UST_CAP_TX_CSUM | lib.UST_CAP_TSO
-    granted = 0
     for fd in fds:
         fcntl.ioctl(fd, TUNSETVNETHDRSZ, struct.pack("i", VNET_HDR_LEN))
-        granted = _first_accepted(
-            lambda offload, fd=fd: fcntl.ioctl(fd, TUNSETOFFLOAD, offload),  # type: ignore[misc]
-            (TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6, TUN_F_CSUM, 0),
-        )
+    granted = min(map(_grant, fds))
+    caps = lib.UST_CAP_TX_CSUM | lib.UST_CAP_TSO
     if granted & TUN_F_CSUM:
         caps |= lib.UST_CAP_RX_CSUM
     if granted & TUN_F_TSO4:
@@ -125,13 +121,13 @@ def _set_offload(fds: list[int]) -> int:
     return int(caps)
 
 
-def _first_accepted(ask: Callable[[int], object], choices: Iterable[int]) -> int:
-    for choice in choices:
+def _grant(fd: int) -> int:
+    for offload in (TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6, TUN_F_CSUM):
         try:
-            ask(choice)
+            fcntl.ioctl(fd, TUNSETOFFLOAD, offload)
         except OSError:
             continue
-        return choice
+        return offload
     return 0
 
 
