@@ -98,6 +98,7 @@ static struct mbuf *find(struct mbuf_pool *pool, struct sndbuf *sb, uint32_t seq
 
     if (!m || (int32_t)(seq - m->seq) < 0)
         m = &pool->meta[sb->head];
+    assert(m && seq - sb->start < sb->len);
     while (seq - m->seq >= m->len)
         m = &pool->meta[m->link];
     sb->cursor = mbuf_index(pool, m);

@@ -168,10 +168,8 @@ int64_t ust_send(struct ust_engine *eng, ust_handle h, const void *data, size_t 
         return take_error(tcb);
     if (tcb->state == UST_SYN_SENT || tcb->state == UST_SYN_RECEIVED)
         return -EAGAIN;
-    if (tcb->state == UST_LISTEN || (tcb->state == UST_CLOSED && !tcb->iss))
-        return -ENOTCONN;
     if ((tcb->state != UST_ESTABLISHED && tcb->state != UST_CLOSE_WAIT) || tcb->fin_queued)
-        return -EPIPE;
+        return -EPIPE; /* also for a socket that never was connected, as Linux */
     n = sndbuf_write(&core->pool, &tcb->sndbuf, data, len > UINT32_MAX ? UINT32_MAX : (uint32_t)len,
                      2 * (uint32_t)core->set.mbuf_reserve, &no_mbuf);
     if (n < len)

@@ -364,8 +364,13 @@ static enum verdict process_text(struct tcp *tcp, struct tcb *tcb, struct segmen
 {
     struct core *core = tcp_core(tcp);
 
-    if (!receives(tcb) || (seg->text_len == 0 && !(seg->flags & TH_FIN)))
+    if (seg->text_len == 0 && !(seg->flags & TH_FIN))
         return PASS;
+    if (!receives(tcb)) { /* a peer that has sent its FIN should not */
+        if (seg->text_len > 0)
+            count(core, C_TCP_DROP_CLOSED_RCV);
+        return PASS;
+    }
     if (nobody_reads(tcp, tcb, seg))
         return DROP;
     if (seg->text_len > 0 && tcb->rcv_adv == tcb->rcv_nxt)

@@ -263,7 +263,8 @@ void tcp_request_input(struct tcp *tcp, struct request *req, struct segment *seg
     bool syn = seg->flags & TH_SYN, rst = seg->flags & TH_RST;
 
     if (syn && !(seg->flags & (TH_ACK | TH_RST)) && seg->seq == req->irs) {
-        tcp_respond_synack(tcp, req); /* the peer did not hear us */
+        count(tcp_core(tcp), C_TCP_SYN_REXMT); /* the peer did not hear us */
+        tcp_respond_synack(tcp, req);
         return seg_drop(tcp, seg, C_TCP_DROP_REQUEST);
     }
     if (!in_window(tcp, req, seg)) { /* first */
@@ -279,12 +280,12 @@ void tcp_request_input(struct tcp *tcp, struct request *req, struct segment *seg
         request_ack(tcp, req, C_TCP_CHALLENGE);
         return seg_drop(tcp, seg, C_TCP_DROP_RST);
     }
-    if (rst || syn) { /* back to LISTEN (fourth) */
-        if (rst)
-            count(tcp_core(tcp), C_TCP_RESETS_IN);
+    if (rst || syn) /* back to LISTEN */
         request_free(tcp, req);
+    if (rst)
+        return count(tcp_core(tcp), C_TCP_RESETS_IN);
+    if (syn) /* fourth */
         return seg_drop(tcp, seg, C_TCP_DROP_REQUEST);
-    }
     if (!(seg->flags & TH_ACK)) /* fifth */
         return seg_drop(tcp, seg, C_TCP_DROP_NOACK);
     if (seg->ack != req->iss + 1) {

@@ -103,6 +103,7 @@ static void text_sent(struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint32_t l
     uint32_t end = seq + len + fin;
     bool again = seq_lt(seq, tcb->snd_max);
 
+    assert(tcb->snd_mss > 0);
     if (again) {
         uint32_t n = (len + tcb->snd_mss - 1) / tcb->snd_mss;
 
@@ -234,6 +235,7 @@ static uint32_t next_len(const struct tcp *tcp, const struct tcb *tcb, uint32_t 
     uint32_t usable = usable_window(tcb), mss = tcb->snd_mss;
     uint32_t len = avail < usable ? avail : usable, full;
 
+    assert(mss > 0);
     if (len < mss)
         return small_may_go(tcb, len, avail) ? len : 0;
     full = gso_allowed(tcp, tcb) ? MAX_GSO_TEXT / mss * mss : mss;
