@@ -39,7 +39,8 @@ def refused_by_option(pair: Pair) -> object:
 
 
 def twice_bound(pair: Pair) -> object:
-    pair.server.socket().bind((SERVER, 80))
+    sock = pair.server.socket()
+    sock.bind((SERVER, 80))
     return pair.server.socket().bind((SERVER, 80))
 
 

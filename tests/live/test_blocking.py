@@ -155,10 +155,10 @@ CALLS = ["recv", "recv_into", "accept", "sendall", "connect", "poll"]
 def test_a_timeout_is_honoured_within_100_ms(
     pair: Pair, pool: ThreadPoolExecutor, name: str, timeout: float
 ) -> None:
-    call = waits(pair, pool)[name]
+    calls = waits(pair, pool)
     start = time.monotonic()
     with pytest.raises(TimeoutError) as caught:
-        call(timeout)
+        calls[name](timeout)
     took = time.monotonic() - start
     assert timeout <= took < timeout + SOON
     if name not in ("poll",):
@@ -167,7 +167,7 @@ def test_a_timeout_is_honoured_within_100_ms(
 
 @pytest.mark.parametrize("name", CALLS)
 def test_ctrl_c_is_honoured_within_100_ms(pair: Pair, pool: ThreadPoolExecutor, name: str) -> None:
-    call = waits(pair, pool)[name]
+    calls = waits(pair, pool)
     sent = []
 
     def interrupt() -> None:
@@ -177,13 +177,13 @@ def test_ctrl_c_is_honoured_within_100_ms(pair: Pair, pool: ThreadPoolExecutor, 
     timer = threading.Timer(0.2, interrupt)
     timer.start()
     with pytest.raises(KeyboardInterrupt):
-        call(None)
+        calls[name](None)
     assert time.monotonic() - sent[0] < SOON
     timer.join()
 
 
 def test_ctrl_c_reaches_a_follower_too(pair: Pair, pool: ThreadPoolExecutor) -> None:
-    near, _ = established(pair, pool)
+    near, _far = established(pair, pool)
     other = pair.client.socket()
     other.bind(("", 99))
     other.listen()
@@ -218,10 +218,7 @@ def test_a_timeout_of_sendall_covers_the_whole(pair: Pair, pool: ThreadPoolExecu
         near.sendall(bytes(1 << 24))
     assert 0.3 <= time.monotonic() - start < 0.3 + SOON
     stop.set()
-    near.abort()
-    with pytest.raises(ConnectionResetError):
-        sipping.result(PATIENCE)
-        far.recv(1)
+    sipping.result(PATIENCE)
 
 
 # -------------------------------------------------------------------------------- other threads
@@ -230,7 +227,7 @@ def test_a_timeout_of_sendall_covers_the_whole(pair: Pair, pool: ThreadPoolExecu
 def test_closing_a_socket_ends_the_wait_of_another_thread(
     pair: Pair, pool: ThreadPoolExecutor
 ) -> None:
-    near, _ = established(pair, pool)
+    near, _far = established(pair, pool)
     waiting = pool.submit(near.recv, 1)
     time.sleep(0.05)
     near.close()
@@ -240,8 +237,9 @@ def test_closing_a_socket_ends_the_wait_of_another_thread(
 
 def test_closing_the_stack_ends_all_waits(pool: ThreadPoolExecutor) -> None:
     pair = Pair(spin=50e-6)
-    near, far = established(pair, pool)
-    waiting = [pool.submit(sock.recv, 1) for sock in (near, near, far)]
+    near, _far = established(pair, pool)
+    listener = pair.server.listen((SERVER, 80))
+    waiting = [pool.submit(call) for call in (lambda: near.recv(1), listener.accept) for _ in "ab"]
     time.sleep(0.05)
     pair.close()
     for job in waiting:
@@ -269,7 +267,7 @@ def test_connect_finds_nobody_listening_at_once(pair: Pair, pool: ThreadPoolExec
 
 
 def test_an_idle_stack_uses_little_cpu(pair: Pair, pool: ThreadPoolExecutor) -> None:
-    near, _ = established(pair, pool)
+    near, _far = established(pair, pool)
     near.settimeout(1.0)
     start = time.process_time()
     with pytest.raises(TimeoutError):
