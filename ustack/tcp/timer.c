@@ -63,7 +63,7 @@ static bool too_long(const struct tcp *tcp, const struct tcb *tcb, int64_t tries
 /* A peer that has closed its window and still answers is alive (SHLD-17). */
 static bool window_closed_but_alive(const struct tcp *tcp, const struct tcb *tcb)
 {
-    return tcb->snd_wnd == 0 && !tcb->orphan &&
+    return tcb_synchronized(tcb) && tcb->snd_wnd == 0 && !tcb->orphan &&
            tcp_now(tcp) - tcb->last_rcvd < ms(tcp->net.core.set.tcp_rto_max_ms);
 }
 
