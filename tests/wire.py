@@ -391,6 +391,11 @@ class Wire:
         self.engine.inject(peer.frame(line.segment))
         self.pump()
 
+    def put(self, line: str) -> None:
+        """One inbound line, whose answer the test will take() or assert later."""
+        __tracebackhide__ = True
+        self._play(self.default, line)
+
     def inject(self, frame: bytes, flags: int = 0) -> None:
         """Put any bytes into the engine as a frame."""
         self.trace.append(f"{self._clock()} < {len(frame)} raw bytes")

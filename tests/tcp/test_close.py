@@ -144,7 +144,7 @@ def test_a_fin_out_of_order_waits_for_the_data_before_it(wire: Wire) -> None:
         +0 > .   1:1(0) ack 1
     """)
     assert sock.state == "ESTABLISHED"
-    wire("+0 < . 1:501(500) ack 1 win 257")
+    wire.put("+0 < . 1:501(500) ack 1 win 257")
     taken = wire.take()
     assert taken is not None
     if taken[1].ack == 501:                 # the FIN was not kept; the peer sends it again

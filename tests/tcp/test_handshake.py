@@ -196,7 +196,7 @@ def test_a_simultaneous_open_establishes_both(wire: Wire) -> None:
         +0 > S. 0:0(0) ack 1           <...>
     """)
     assert sock.state == "SYN_RECEIVED"
-    wire("+0 < S. 0:0(0) ack 1 win 65535 <mss 1000>")
+    wire.put("+0 < S. 0:0(0) ack 1 win 65535 <mss 1000>")
     if (extra := wire.take()) is not None:      # figure 7 shows none; an ACK does no harm
         assert str(extra[1]).startswith(". 1:1(0) ack 1")
     assert sock.state == "ESTABLISHED"
@@ -317,7 +317,7 @@ def test_a_lost_syn_ack_is_sent_again_and_given_up(wire: Wire) -> None:
     """RFC 6298 5; FEATURES D7: a half-open connection expires."""
     wire.settings(tcp_timestamps=0)
     wire.listen()
-    wire("+0 < S 0:0(0) win 65535 <mss 1000>")
+    wire.put("+0 < S 0:0(0) win 65535 <mss 1000>")
     for when in ("+0", "+1", "+2", "+4", "+8", "+16"):
         wire(f"{when} > S. 0:0(0) ack 1 <mss 1460>")
     assert wire.engine.usage().requests == 1

@@ -34,6 +34,7 @@ def test_the_isn_of_one_flow_grows_with_a_clock_of_4_microseconds() -> None:
     eng = engine()
     first = syn(eng, local_port=5000).seq
     eng.now += rig.SECOND
+    eng.tick()
     second = syn(eng, local_port=5000).seq
     assert (second - first) % 2**32 == pytest.approx(250_000, rel=0.05)
 

@@ -101,7 +101,7 @@ def test_a_fin_alone_needs_no_window(wire: Wire) -> None:
     assert taken is not None
     if "F" not in taken[1].flags:
         assert is_probe(taken[1], 1001)
-        wire("+0 < . 1:1(0) ack 1001 win 1000")
+        wire.put("+0 < . 1:1(0) ack 1001 win 1000")
         taken = wire.take()
     assert taken is not None and "F" in taken[1].flags and taken[1].seq == 1001
     wire("+0 < . 1:1(0) ack 1002 win 1000")
@@ -122,7 +122,7 @@ def test_a_peer_that_shrinks_its_window_is_borne(wire: Wire) -> None:
     assert sock.state == "ESTABLISHED"
     taken = wire.take(2)
     assert taken is not None and taken[1].seq + taken[1].length <= 2001
-    wire("+.1 < . 1:1(0) ack 4001 win 4000")
+    wire.put("+.1 < . 1:1(0) ack 4001 win 4000")
     seqs = [segment.seq for _, segment in iter(wire.take, None)]
     assert seqs == [4001, 5001, 6001, 7001][:len(seqs)] and seqs
     wire("+.1 < . 1:1(0) ack 8001 win 4000")
@@ -142,11 +142,11 @@ def test_a_window_shrunk_to_nothing_does_not_end_the_connection(wire: Wire) -> N
     for _ in range(30):
         taken = wire.take(400)
         assert taken is not None and taken[1].seq <= 1
-        wire("+0 < . 1:1(0) ack 1 win 0")
+        wire.put("+0 < . 1:1(0) ack 1 win 0")
         while wire.take() is not None:
             pass
     assert sock.state == "ESTABLISHED"
-    wire("+0 < . 1:1(0) ack 1 win 4000")
+    wire.put("+0 < . 1:1(0) ack 1 win 4000")
     for _ in range(8):
         taken = wire.take(200)
         if taken is None or sock.info.outq == 0:
@@ -206,7 +206,7 @@ def full(wire: Wire, size: int = 4000) -> Sock:
     wire.settings(tcp_rmem=size)
     sock = wire.established(wscale=None, win=65535, sack=False)
     for seq in range(1, size, 1000):
-        wire(f"+0 < . {seq}:{seq + 1000}(1000) ack 1 win 65535")
+        wire.put(f"+0 < . {seq}:{seq + 1000}(1000) ack 1 win 65535")
         taken = wire.take(0.05)
         if taken is not None:
             assert (taken[1].ack or 0) + (taken[1].win or 0) == size + 1
@@ -283,7 +283,7 @@ def test_text_beyond_the_window_is_cut_off(wire: Wire) -> None:
     """RFC 9293 3.10.7.4 first: trimmed to the window."""
     wire.settings(tcp_rmem=4000)
     sock = wire.established(wscale=None, win=65535, sack=False)
-    wire("+0 < . 1:5001(5000) ack 1 win 65535")
+    wire.put("+0 < . 1:5001(5000) ack 1 win 65535")
     taken = wire.take(0.05)
     assert taken is not None and taken[1].ack == 4001
     assert len(sock.recv()) == 4000
@@ -308,7 +308,7 @@ def test_a_receive_buffer_of_the_maximum_uses_the_window_scale(wire: Wire) -> No
     """RFC 7323 2.3."""
     wire.settings(tcp_rmem=1 << 20)
     sock = wire.established(sack=False)
-    wire("+0 < P. 1:101(100) ack 1 win 257")
+    wire.put("+0 < P. 1:101(100) ack 1 win 257")
     taken = wire.take(0.05)
     assert taken is not None
     assert (1 << 19) < (taken[1].win or 0) << sock.info.rcv_wscale <= 1 << 20
