@@ -43,6 +43,7 @@ int net_add_iface(struct net *net, const uint8_t mac[6], uint32_t mtu, uint32_t 
     memcpy(ifc->mac, mac, 6);
     ifc->mtu = mtu;
     ifc->caps = caps;
+    net->caps = net->n_ifaces ? net->caps & caps : caps;
     return (int)net->n_ifaces++;
 }
 
@@ -159,13 +160,12 @@ const struct ust_addr *net_source(const struct net *net, const struct ust_addr *
     return any_on_iface;
 }
 
-uint32_t net_mtu(const struct net *net, const struct ust_addr *dst, uint32_t *caps)
+uint32_t net_mtu(const struct net *net, const struct ust_addr *dst)
 {
     struct ust_addr next_hop;
     int iface;
 
     if (!net_route(net, dst, &iface, &next_hop))
         return 0;
-    *caps = net->ifaces[iface].caps;
     return net->ifaces[iface].mtu;
 }

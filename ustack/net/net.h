@@ -90,6 +90,7 @@ struct net {
     struct ifaddr addrs[UST_MAX_ADDRS];
     struct route routes[UST_MAX_ROUTES];
     uint32_t n_ifaces, n_addrs, n_routes;
+    uint32_t caps;                   /* what every interface can do */
     uint32_t epoch;                  /* changes when an ip_dst may be stale */
     struct neigh *neighs;
     uint32_t n_neighs, neighs_used;
@@ -119,7 +120,7 @@ bool net_route(const struct net *net, const struct ust_addr *dst, int *iface,
 /* The source address for dst (RFC 1122 3.3.4.3); NULL without a route. */
 const struct ust_addr *net_source(const struct net *net, const struct ust_addr *dst);
 /* Bytes of an IP packet that the way to dst carries; 0 without a route. */
-uint32_t net_mtu(const struct net *net, const struct ust_addr *dst, uint32_t *caps);
+uint32_t net_mtu(const struct net *net, const struct ust_addr *dst);
 
 /* ethernet.c */
 void eth_input(struct net *net, struct mbuf *m);

@@ -186,7 +186,7 @@ int64_t ust_send(struct ust_engine *eng, ust_handle h, const void *data, size_t 
 static void reader_made_room(struct tcp *tcp, struct tcb *tcb)
 {
     uint32_t offered = tcb->rcv_adv - tcb->rcv_nxt;
-    uint32_t now = tcp_window_to_offer(tcp, tcb);
+    uint32_t now = tcp_window_to_offer(tcb);
 
     if (tcb->fin_received || !tcb_synchronized(tcb) || now < 2 * offered || now == 0)
         return;

@@ -74,14 +74,14 @@ static void put_options(uint8_t *p, const struct tcp_header *h)
 }
 
 /* m's data is the segment; its checksum field is zero. */
-static void checksum(struct tcp *tcp, struct mbuf *m, const struct tcp_header *h, uint32_t caps)
+static void checksum(struct tcp *tcp, struct mbuf *m, const struct tcp_header *h)
 {
     struct core *core = tcp_core(tcp);
     uint64_t sum = ip_pseudo_sum(&h->key->local, &h->key->remote, IPPROTO_TCP_, m->frame_len);
     uint8_t *p = mbuf_data(&core->pool, m);
     uint16_t field;
 
-    if (h->gso_mss || (caps & UST_CAP_TX_CSUM)) {
+    if (h->gso_mss || (tcp->net.caps & UST_CAP_TX_CSUM)) {
         m->flags |= MBUF_CSUM_PARTIAL;
         m->csum_offset = CHECKSUM;
         field = checksum_fold(sum);
@@ -97,7 +97,6 @@ void tcp_send_header(struct tcp *tcp, struct mbuf *m, const struct tcp_header *h
     uint8_t *p = mbuf_push(&tcp->net.core.pool, m, len);
     struct ip_out out = {.src = &h->key->local, .dst = &h->key->remote, .proto = IPPROTO_TCP_,
                          .tos = h->tos, .ttl = h->ttl, .cache = h->dst};
-    uint32_t caps = tcp->net.n_ifaces ? tcp->net.ifaces[0].caps : 0;
 
     put16(p + SPORT, h->key->lport);
     put16(p + DPORT, h->key->rport);
@@ -113,7 +112,7 @@ void tcp_send_header(struct tcp *tcp, struct mbuf *m, const struct tcp_header *h
     m->gso_size = (uint16_t)h->gso_mss;
     m->gso_type = !h->gso_mss ? MBUF_GSO_NONE
                 : addr_is_v4(&h->key->remote) ? MBUF_GSO_TCP4 : MBUF_GSO_TCP6;
-    checksum(tcp, m, h, caps);
+    checksum(tcp, m, h);
     count(tcp_core(tcp), C_TCP_OUT);
     ip_output(&tcp->net, m, &out);
 }

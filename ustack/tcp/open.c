@@ -9,7 +9,7 @@ enum { V4_HEADERS = 40, V6_HEADERS = 60, TS_LEN = 12 };
 
 uint16_t tcp_advmss(const struct tcp *tcp, const struct ust_addr *remote)
 {
-    uint32_t caps, mtu = net_mtu(&tcp->net, remote, &caps);
+    uint32_t mtu = net_mtu(&tcp->net, remote);
     uint32_t headers = addr_is_v4(remote) ? V4_HEADERS : V6_HEADERS;
 
     /* MUST-67: what we can take is what the interface can */

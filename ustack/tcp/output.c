@@ -17,7 +17,7 @@ enum progress { FINISHED, NO_ROOM, NO_MBUF };
 
 /* RFC 9293 3.8.6.2.2: open the window only by a useful amount; never close it
  * on bytes already offered (SHLD-14). */
-uint32_t tcp_window_to_offer(const struct tcp *tcp, const struct tcb *tcb)
+uint32_t tcp_window_to_offer(const struct tcb *tcb)
 {
     const struct rcvbuf *rb = &tcb->rcvbuf;
     uint32_t space = rb->limit > rb->len ? rb->limit - rb->len : 0;
@@ -25,7 +25,6 @@ uint32_t tcp_window_to_offer(const struct tcp *tcp, const struct tcb *tcb)
     uint32_t useful = rb->limit / 2 < tcb->rcv_mss ? rb->limit / 2 : tcb->rcv_mss;
     uint32_t most = 65535u << tcb->rcv_wscale, unit = 1u << tcb->rcv_wscale;
 
-    (void)tcp;
     if (space < offered + useful)
         space = offered + unit - 1 <= space ? offered + unit - 1 : offered;
     space = space < most ? space : most;
@@ -50,15 +49,9 @@ static void ack_sent(struct tcb *tcb, uint32_t wnd)
 
 /* ------------------------------------------------------- one segment */
 
-static bool gso_allowed(const struct tcp *tcp, const struct tcb *tcb)
-{
-    (void)tcb;
-    return tcp->net.n_ifaces && (tcp->net.ifaces[0].caps & UST_CAP_TSO);
-}
-
 static struct tcp_header header(const struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint8_t flags)
 {
-    uint32_t wnd = tcp_window_to_offer(tcp, tcb);
+    uint32_t wnd = tcp_window_to_offer(tcb);
 
     return (struct tcp_header){
         .key = &tcb->key, .seq = seq, .ack = tcb->rcv_nxt, .flags = flags,
@@ -238,7 +231,7 @@ static uint32_t next_len(const struct tcp *tcp, const struct tcb *tcb, uint32_t 
     assert(mss > 0);
     if (len < mss)
         return small_may_go(tcb, len, avail) ? len : 0;
-    full = gso_allowed(tcp, tcb) ? MAX_GSO_TEXT / mss * mss : mss;
+    full = tcp->net.caps & UST_CAP_TSO ? MAX_GSO_TEXT / mss * mss : mss;
     if (len > full)
         return full;
     if (len % mss == 0 || (len == avail && small_may_go(tcb, len % mss, len % mss)))

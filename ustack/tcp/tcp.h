@@ -119,7 +119,7 @@ uint32_t tcp_ts_now(const struct tcp *tcp, uint32_t offset);
 
 /* output.c: what a TCB owes and may send */
 void tcp_transmit(struct tcp *tcp, unsigned max_frames);
-uint32_t tcp_window_to_offer(const struct tcp *tcp, const struct tcb *tcb);
+uint32_t tcp_window_to_offer(const struct tcb *tcb);
 
 /* build.c: headers */
 struct tcp_header {
