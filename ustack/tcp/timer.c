@@ -64,7 +64,7 @@ static bool too_long(const struct tcp *tcp, const struct tcb *tcb, int64_t tries
 static bool window_closed_but_alive(const struct tcp *tcp, const struct tcb *tcb)
 {
     return tcb_synchronized(tcb) && tcb->snd_wnd == 0 && !tcb->orphan &&
-           tcp_now(tcp) - tcb->last_rcvd < ms(tcp->net.core.set.tcp_rto_max_ms);
+           tcp_now(tcp) - tcb->last_rcvd < 2 * ms(tcp->net.core.set.tcp_rto_max_ms);
 }
 
 static void on_rexmt(struct tcp *tcp, struct tcb *tcb)
