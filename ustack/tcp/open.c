@@ -69,8 +69,10 @@ void tcp_established(struct tcp *tcp, struct tcb *tcb)
     tcb->state = UST_ESTABLISHED;
     count(tcp_core(tcp), C_TCP_ESTABLISHED);
     cc_newreno.init(&tcb->cc, tcb->snd_mss, initial_window(tcp, tcb));
-    if (tcb->retransmits) /* RFC 6928 2: a lost SYN means one segment */
+    if (tcb->retransmits) { /* RFC 6928 2: a lost SYN means one segment */
         tcb->cc.cwnd = tcb->snd_mss;
+        rtt_after_lost_syn(tcb);
+    }
     tcb->retransmits = 0;
     tcb->recover = tcb->iss;
     tcb->snd_sml = tcb->snd_una;

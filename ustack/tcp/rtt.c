@@ -30,6 +30,13 @@ void rtt_init(const struct tcp *tcp, struct tcb *tcb)
     set_rto(tcp, tcb);
 }
 
+/* RFC 6298 5.7: a SYN was lost, so one second was too hopeful. */
+void rtt_after_lost_syn(struct tcb *tcb)
+{
+    if (tcb->srtt == 0)
+        tcb->rto_us = 3000000;
+}
+
 void rtt_sample(const struct tcp *tcp, struct tcb *tcb, uint64_t us)
 {
     uint32_t r = us > 60000000 ? 60000000 : us == 0 ? 1 : (uint32_t)us;

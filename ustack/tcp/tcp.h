@@ -159,6 +159,7 @@ void tcp_arm_keepalive(struct tcp *tcp, struct tcb *tcb, ust_time since);
 
 /* rtt.c (RFC 6298) */
 void rtt_init(const struct tcp *tcp, struct tcb *tcb);
+void rtt_after_lost_syn(struct tcb *tcb);
 void rtt_sample(const struct tcp *tcp, struct tcb *tcb, uint64_t us);
 void rtt_backoff(const struct tcp *tcp, struct tcb *tcb);
 void rtt_reset_backoff(const struct tcp *tcp, struct tcb *tcb);
