@@ -9,17 +9,16 @@
 #include <poll.h>
 #include <signal.h>
 
-#define CHECK(claim)                                                           \
-    do                                                                         \
-        if (!(claim)) {                                                        \
-            printf("%s:%d: %s\n", __FILE__, __LINE__, #claim);                 \
-            exit(1);                                                           \
-        }                                                                      \
+#define CHECK(claim)                                                                               \
+    do                                                                                             \
+        if (!(claim)) {                                                                            \
+            printf("%s:%d: %s\n", __FILE__, __LINE__, #claim);                                     \
+            exit(1);                                                                               \
+        }                                                                                          \
     while (0)
 
 enum { MS = 1000 * 1000 };
-static const uint64_t LONG =
-    20000ull * MS; /* much longer than anything takes */
+static const uint64_t LONG = 20000ull * MS; /* much longer than anything takes */
 
 struct bench {
     struct ust_engine eng;
@@ -197,6 +196,46 @@ static void every_follower_gets_its_own(void)
     tear_down(b);
 }
 
+/* Waits on sockets 1 and 2: the first drives, the second follows. */
+static void lead_and_follow(struct bench *b, struct job jobs[2])
+{
+    for (int i = 0; i < 2; i++) {
+        jobs[i] = start(b, i + 1, 1);
+        run(&jobs[i], receive);
+        await_waiters(b, (unsigned)i + 1, true);
+    }
+}
+
+static void a_driver_that_stays_wakes_its_followers(void)
+{
+    struct bench *b = set_up(0);
+    struct job jobs[2];
+
+    lead_and_follow(b, jobs);
+    fake_arrive(&b->port, 2);
+    await_waiters(b, 1, true);
+    join_all(&jobs[1], 1);
+    fake_arrive(&b->port, 1);
+    join_all(&jobs[0], 1);
+    CHECK(jobs[0].took < LONG / 2 && jobs[1].took < LONG / 2);
+    tear_down(b);
+}
+
+static void a_driver_that_leaves_hands_over(void)
+{
+    struct bench *b = set_up(0);
+    struct job jobs[2];
+
+    lead_and_follow(b, jobs);
+    fake_arrive(&b->port, 1);
+    join_all(&jobs[0], 1);
+    await_waiters(b, 1, true);
+    fake_arrive(&b->port, 2);
+    join_all(&jobs[1], 1);
+    CHECK(jobs[1].took < LONG / 2);
+    tear_down(b);
+}
+
 static void a_spinning_driver_gives_way(void)
 {
     struct bench *b = set_up(UINT64_MAX); /* never sleeps */
@@ -227,21 +266,28 @@ static void closing_a_socket_ends_the_wait_for_it(void)
     tear_down(b);
 }
 
+static void stop_sends_a_lone_driver_away(void)
+{
+    struct bench *b = set_up(0);
+    struct job j = start(b, 1, 1);
+
+    run(&j, receive);
+    await_waiters(b, 1, true);
+    ust_worker_stop(b->w);
+    join_all(&j, 1);
+    CHECK(j.result == -EBADF);
+    tear_down(b);
+}
+
 static void stop_sends_everybody_away(void)
 {
-    enum { THREADS = 4 };
     struct bench *b = set_up(0);
-    struct job jobs[THREADS];
+    struct job jobs[2];
 
-    for (int i = 0; i < THREADS; i++) {
-        jobs[i] = start(b, i + 1, 1);
-        run(&jobs[i], receive);
-    }
-    await_waiters(b, THREADS, true);
+    lead_and_follow(b, jobs);
     ust_worker_stop(b->w);
-    join_all(jobs, THREADS);
-    for (int i = 0; i < THREADS; i++)
-        CHECK(jobs[i].result == -EBADF);
+    join_all(jobs, 2);
+    CHECK(jobs[0].result == -EBADF && jobs[1].result == -EBADF);
     CHECK(ust_worker_send(b->w, 1, NULL, 1, 0, 0) == -EBADF);
     CHECK(ust_worker_idle(b->w, LONG) == -EBADF);
     CHECK(ust_worker_poll(b->w) == 0);
@@ -314,8 +360,7 @@ static void wait_many_tells_which(void)
 {
     struct bench *b = set_up(0);
     ust_handle handles[4] = {3, 4, 5, 99};
-    uint32_t wanted[4] = {UST_READABLE, UST_READABLE, UST_WRITABLE,
-                          UST_READABLE};
+    uint32_t wanted[4] = {UST_READABLE, UST_READABLE, UST_WRITABLE, UST_READABLE};
     int32_t ready[4];
 
     CHECK(ust_worker_wait_many(b->w, handles, wanted, ready, 3, MS) == 0);
@@ -385,8 +430,11 @@ static const struct {
     TEST(a_timer_of_the_engine_cuts_the_sleep),
     TEST(an_earlier_timer_wakes_the_driver),
     TEST(every_follower_gets_its_own),
+    TEST(a_driver_that_stays_wakes_its_followers),
+    TEST(a_driver_that_leaves_hands_over),
     TEST(a_spinning_driver_gives_way),
     TEST(closing_a_socket_ends_the_wait_for_it),
+    TEST(stop_sends_a_lone_driver_away),
     TEST(stop_sends_everybody_away),
     TEST(wake_ends_a_wait),
     TEST(a_signal_ends_a_wait),
