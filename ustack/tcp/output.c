@@ -119,10 +119,10 @@ static void text_sent(struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint32_t l
     tcb->segs_out++;
     tcb->data_segs_out += len > 0;
     tcb->last_sent = tcp_now(tcp);
-    if (!tcp_armed(tcb, TIMER_REXMT))
-        tcp_arm_rexmt(tcp, tcb);
     if (!tcb->stalled)
         tcb->stalled = tcp_now(tcp) ? tcp_now(tcp) : 1;
+    if (!tcp_armed(tcb, TIMER_REXMT))
+        tcp_arm_rexmt(tcp, tcb);
     tcp_disarm(tcb, TIMER_PERSIST);
 }
 
@@ -305,7 +305,7 @@ static void consider_persist(struct tcp *tcp, struct tcb *tcb)
     if (!left || tcb->snd_una != tcb->snd_max || tcp_armed(tcb, TIMER_PERSIST) ||
         !may_send_text(tcb))
         return;
-    tcp_arm(tcp, tcb, TIMER_PERSIST, tcp_now(tcp) + tcb->rto_us * 1000ull);
+    tcp_arm_persist(tcp, tcb);
 }
 
 /* ------------------------------------------------------- one TCB */

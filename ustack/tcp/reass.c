@@ -148,20 +148,31 @@ static bool store(struct tcp *tcp, struct reass *r, struct mbuf *m, uint32_t lo,
     return true;
 }
 
-/* Cuts what is already held off both ends of [*lo, *hi). What an old range in
- * the middle covers is kept twice rarely enough to drop the rest instead. */
-static void cut_overlap(const struct reass *r, uint32_t *lo, uint32_t *hi)
+static void drop_range(struct mbuf_pool *pool, struct reass *r, uint32_t i)
 {
-    for (uint32_t i = lower_bound(r, *lo + 1); i < r->n && seq_lt(*lo, *hi); i++) {
-        const struct range *held = &r->range[i];
+    struct mbuf *m;
 
-        if (seq_geq(held->lo, *hi))
-            return;
-        if (seq_leq(held->lo, *lo))
-            *lo = seq_min(held->hi, *hi);
-        else
-            *hi = held->lo;
+    while ((m = mbuf_dequeue(pool, &r->frames[i]))) {
+        r->bytes -= m->frame_len;
+        r->charged -= mbuf_truesize(pool, m);
+        mbuf_free(pool, m);
     }
+    move_down(r, i, 1);
+}
+
+/* Makes [*lo, *hi) a piece that overlaps no range: cuts off both ends what is
+ * already held, and drops ranges that lie wholly inside, for it brings their
+ * bytes again. */
+static void cut_overlap(struct mbuf_pool *pool, struct reass *r, uint32_t *lo, uint32_t *hi)
+{
+    uint32_t i = lower_bound(r, *lo + 1);
+
+    if (i < r->n && seq_leq(r->range[i].lo, *lo))
+        *lo = seq_min(r->range[i++].hi, *hi);
+    while (i < r->n && seq_lt(*lo, *hi) && seq_leq(r->range[i].hi, *hi))
+        drop_range(pool, r, i);
+    if (i < r->n && seq_lt(r->range[i].lo, *hi))
+        *hi = r->range[i].lo;
 }
 
 void reass_add(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
@@ -173,7 +184,7 @@ void reass_add(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
 
     if (!r)
         return seg_drop(tcp, seg, C_TCP_DROP_OOO);
-    cut_overlap(r, &lo, &hi);
+    cut_overlap(pool, r, &lo, &hi);
     if (!seq_lt(lo, hi)) {
         remember(r, &r->range[lower_bound(r, seg->seq + 1)]);
         return seg_drop(tcp, seg, C_TCP_DROP_DUP);

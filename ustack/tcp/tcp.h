@@ -155,6 +155,7 @@ void tcp_disarm(struct tcb *tcb, enum tcp_timer t);
 bool tcp_armed(const struct tcb *tcb, enum tcp_timer t);
 void tcp_timer(struct tcp *tcp, struct tcb *tcb);
 void tcp_arm_rexmt(struct tcp *tcp, struct tcb *tcb);
+void tcp_arm_persist(struct tcp *tcp, struct tcb *tcb);
 void tcp_arm_keepalive(struct tcp *tcp, struct tcb *tcb, ust_time since);
 
 /* rtt.c (RFC 6298) */

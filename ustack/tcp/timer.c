@@ -26,9 +26,25 @@ void tcp_disarm(struct tcb *tcb, enum tcp_timer t)
     tcb->deadline[t] = UINT64_MAX;
 }
 
+/* An RTO from now, but no later than the user timeout allows. */
+static ust_time after_rto(const struct tcp *tcp, const struct tcb *tcb)
+{
+    ust_time at = tcp_now(tcp) + tcb->rto_us * 1000ull;
+    ust_time last = tcb->stalled + ms(tcb->user_timeout_ms);
+
+    return tcb->user_timeout_ms && tcb->stalled && last < at ? last : at;
+}
+
 void tcp_arm_rexmt(struct tcp *tcp, struct tcb *tcb)
 {
-    tcp_arm(tcp, tcb, TIMER_REXMT, tcp_now(tcp) + tcb->rto_us * 1000ull);
+    tcp_arm(tcp, tcb, TIMER_REXMT, after_rto(tcp, tcb));
+}
+
+void tcp_arm_persist(struct tcp *tcp, struct tcb *tcb)
+{
+    if (!tcb->stalled)
+        tcb->stalled = tcp_now(tcp) ? tcp_now(tcp) : 1;
+    tcp_arm(tcp, tcb, TIMER_PERSIST, after_rto(tcp, tcb));
 }
 
 void tcp_arm_keepalive(struct tcp *tcp, struct tcb *tcb, ust_time since)
@@ -103,7 +119,7 @@ static void on_persist(struct tcp *tcp, struct tcb *tcb)
         if (tcb->probes < 255)
             tcb->probes++;
         rtt_backoff(tcp, tcb);
-        tcp_arm(tcp, tcb, TIMER_PERSIST, tcp_now(tcp) + tcb->rto_us * 1000ull);
+        tcp_arm_persist(tcp, tcb);
     }
     tcp_ready(tcp, tcb);
 }
