@@ -11,10 +11,11 @@ import ipaddress
 import struct
 from dataclasses import dataclass
 
-import notation
 from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
 from scapy.utils import checksum as scapy_checksum
+
+import notation
 
 BROADCAST = b"\xff" * 6
 ETH_IPV4, ETH_ARP = 0x0800, 0x0806
@@ -45,21 +46,48 @@ def ethernet(dst: bytes, src: bytes, ethertype: int, payload: bytes) -> bytes:
     return dst + src + struct.pack("!H", ethertype) + payload
 
 
-def arp(op: int, sender_mac: bytes, sender_ip: bytes, target_mac: bytes, target_ip: bytes, *,
-        hrd: int = 1, pro: int = ETH_IPV4, hln: int = 6, pln: int = 4) -> bytes:
+def arp(
+    op: int,
+    sender_mac: bytes,
+    sender_ip: bytes,
+    target_mac: bytes,
+    target_ip: bytes,
+    *,
+    hrd: int = 1,
+    pro: int = ETH_IPV4,
+    hln: int = 6,
+    pln: int = 4,
+) -> bytes:
     """An ARP packet (RFC 826)."""
     head = struct.pack("!HHBBH", hrd, pro, hln, pln, op)
     return head + sender_mac + sender_ip + target_mac + target_ip
 
 
-def ipv4(src: bytes, dst: bytes, proto: int, payload: bytes, *, version: int = 4,
-         ihl: int | None = None, tos: int = 0, total: int | None = None, ident: int = 0,
-         frag: int = 0x4000, ttl: int = 64, csum: int | None = None, options: bytes = b"") -> bytes:
+def ipv4(
+    src: bytes,
+    dst: bytes,
+    proto: int,
+    payload: bytes,
+    *,
+    version: int = 4,
+    ihl: int | None = None,
+    tos: int = 0,
+    total: int | None = None,
+    ident: int = 0,
+    frag: int = 0x4000,
+    ttl: int = 64,
+    csum: int | None = None,
+    options: bytes = b"",
+) -> bytes:
     """An IPv4 packet (RFC 791). frag: flags and offset as one 16-bit word; the default is DF."""
     ihl = 5 + len(options) // 4 if ihl is None else ihl
     total = 20 + len(options) + len(payload) if total is None else total
-    head = struct.pack("!BBHHHBBH4s4s", version << 4 | ihl, tos, total, ident, frag, ttl, proto, 0,
-                       src, dst) + options
+    head = (
+        struct.pack(
+            "!BBHHHBBH4s4s", version << 4 | ihl, tos, total, ident, frag, ttl, proto, 0, src, dst
+        )
+        + options
+    )
     csum = checksum(head) if csum is None else csum
     return head[:10] + struct.pack("!H", csum) + head[12:] + payload
 
@@ -78,13 +106,31 @@ def udp(src: bytes, dst: bytes, sport: int, dport: int, payload: bytes = b"") ->
     return body[:6] + struct.pack("!H", csum) + body[8:]
 
 
-def tcp(src: bytes, dst: bytes, sport: int, dport: int, seq: int, ack: int, bits: int, *,
-        win: int = 65535, urg: int = 0, options: bytes = b"", payload: bytes = b"",
-        doff: int | None = None, csum: int | None = None) -> bytes:
+def tcp(
+    src: bytes,
+    dst: bytes,
+    sport: int,
+    dport: int,
+    seq: int,
+    ack: int,
+    bits: int,
+    *,
+    win: int = 65535,
+    urg: int = 0,
+    options: bytes = b"",
+    payload: bytes = b"",
+    doff: int | None = None,
+    csum: int | None = None,
+) -> bytes:
     """A TCP segment (RFC 9293 3.1) with absolute numbers."""
     doff = 5 + len(options) // 4 if doff is None else doff
-    body = struct.pack("!HHIIBBHHH", sport, dport, seq % 2**32, ack % 2**32, doff << 4, bits, win, 0,
-                       urg) + options + payload
+    body = (
+        struct.pack(
+            "!HHIIBBHHH", sport, dport, seq % 2**32, ack % 2**32, doff << 4, bits, win, 0, urg
+        )
+        + options
+        + payload
+    )
     if csum is None:
         csum = checksum(src + dst + struct.pack("!HH", PROTO_TCP, len(body)) + body)
     return body[:16] + struct.pack("!H", csum) + body[18:]
@@ -134,7 +180,7 @@ def check_ipv4(frame: bytes) -> IP:
     packet = Ether(frame)
     assert IP in packet, f"not an IPv4 frame: {frame.hex()}"
     ip = packet[IP]
-    head = frame[14:14 + 4 * ip.ihl]
+    head = frame[14 : 14 + 4 * ip.ihl]
     assert scapy_checksum(head) == 0, f"IPv4 header checksum is wrong: {head.hex()}"
     assert 14 + ip.len == len(frame), f"IPv4 total length {ip.len} in a frame of {len(frame)}"
     return ip
@@ -143,17 +189,29 @@ def check_ipv4(frame: bytes) -> IP:
 def read_tcp(frame: bytes) -> TcpFrame:
     """Take a TCP frame apart, with its lengths and both checksums found right."""
     ip = check_ipv4(frame)
-    segment = frame[14 + 4 * ip.ihl:]
+    segment = frame[14 + 4 * ip.ihl :]
     pseudo = ip4(ip.src) + ip4(ip.dst) + struct.pack("!HH", PROTO_TCP, len(segment))
     assert scapy_checksum(pseudo + segment) == 0, f"TCP checksum is wrong: {segment.hex()}"
     packet = Ether(frame)
     head = packet[TCP]
     assert 20 <= 4 * head.dataofs <= len(segment), f"data offset {head.dataofs} is impossible"
     return TcpFrame(
-        mac(packet.src), mac(packet.dst), ip.src, ip.dst, head.sport, head.dport, head.seq,
-        head.ack, int(head.flags) & 0xFF, head.window, head.urgptr,
-        tuple(read_option(*option) for option in head.options), segment[4 * head.dataofs:],
-        ip.ttl, ip.tos)
+        mac(packet.src),
+        mac(packet.dst),
+        ip.src,
+        ip.dst,
+        head.sport,
+        head.dport,
+        head.seq,
+        head.ack,
+        int(head.flags) & 0xFF,
+        head.window,
+        head.urgptr,
+        tuple(read_option(*option) for option in head.options),
+        segment[4 * head.dataofs :],
+        ip.ttl,
+        ip.tos,
+    )
 
 
 def read_option(name: object, value: object) -> notation.Option:

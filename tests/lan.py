@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from scapy.layers.l2 import ARP, Ether
+
 import frames
 import rig
 import wire
-from scapy.layers.l2 import ARP, Ether
 
 OUR_IP, OUR_MAC = "10.0.0.2", bytes.fromhex("020000000002")
 HOST_IP, HOST_MAC = "10.0.0.1", bytes.fromhex("020000000001")
@@ -19,7 +20,7 @@ NO_MAC = bytes(6)
 
 
 class Lan:
-    """One engine, its frames and its counters; `start` skips the gratuitous ARP of the beginning."""
+    """One engine, its frames and counters; `start` skips the gratuitous ARP of the beginning."""
 
     def __init__(self, settings: dict[str, int] | None = None, **options: Any) -> None:
         self.engine = rig.Engine(OUR_IP, mac=OUR_MAC, settings=settings, **options)
@@ -35,17 +36,35 @@ class Lan:
         """Let time pass; what comes out."""
         return list(self.engine.run_until(self.engine.now + round(seconds * rig.SECOND)))
 
-    def arp(self, op: int, sender_ip: str = HOST_IP, target_ip: str = OUR_IP, *,
-            sender_mac: bytes = HOST_MAC, target_mac: bytes = NO_MAC,
-            dst: bytes | None = None, **fields: Any) -> list[bytes]:
+    def arp(
+        self,
+        op: int,
+        sender_ip: str = HOST_IP,
+        target_ip: str = OUR_IP,
+        *,
+        sender_mac: bytes = HOST_MAC,
+        target_mac: bytes = NO_MAC,
+        dst: bytes | None = None,
+        **fields: Any,
+    ) -> list[bytes]:
         """Send an ARP packet; a request goes to everybody."""
         dst = dst or (frames.BROADCAST if op == frames.ARP_REQUEST else OUR_MAC)
-        packet = frames.arp(op, sender_mac, frames.ip4(sender_ip), target_mac,
-                            frames.ip4(target_ip), **fields)
+        packet = frames.arp(
+            op, sender_mac, frames.ip4(sender_ip), target_mac, frames.ip4(target_ip), **fields
+        )
         return self.send(frames.ethernet(dst, sender_mac, frames.ETH_ARP, packet))
 
-    def ip(self, proto: int, payload: bytes, src: str = HOST_IP, dst: str = OUR_IP, *,
-           src_mac: bytes = HOST_MAC, dst_mac: bytes = OUR_MAC, **fields: Any) -> list[bytes]:
+    def ip(
+        self,
+        proto: int,
+        payload: bytes,
+        src: str = HOST_IP,
+        dst: str = OUR_IP,
+        *,
+        src_mac: bytes = HOST_MAC,
+        dst_mac: bytes = OUR_MAC,
+        **fields: Any,
+    ) -> list[bytes]:
         """Send an IPv4 packet."""
         packet = frames.ipv4(frames.ip4(src), frames.ip4(dst), proto, payload, **fields)
         return self.send(frames.ethernet(dst_mac, src_mac, frames.ETH_IPV4, packet))

@@ -3,8 +3,8 @@
 
     +.1 < P. 1:1001(1000) ack 1 win 257 <nop,nop,sack 2001:3001>
 
-A line is a time, a direction (`<` into the engine, `>` out of it), flags (`S F R P U E W .`, `-` for
-none), `seq:end(length)`, then `ack`, `win`, `urg` and `<options>`, each optional. In options `...`
+A line is a time, a direction (`<` into the engine, `>` out of it), flags (`S F R P U E W .`, `-`
+for none), `seq:end(length)`, then `ack`, `win`, `urg` and `<options>`, each optional. In options `...`
 means "any"; `hex fe00` stands for raw bytes, which packetdrill cannot say.
 
 Not here: what the numbers are relative to (wire.py), frames (frames.py).
@@ -55,7 +55,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class When:
-    """When a line happens: seconds after the line before, or since the start; high None: any time."""
+    """When a line happens: seconds after the line before, or since the start; high None: any."""
 
     low: float
     high: float | None
@@ -134,8 +134,15 @@ def parse_segment(text: str) -> Segment:
         raise ValueError(f"{seq}:{match['end']} is not {length} bytes: {text!r}")
     number = {name: int(match[name]) if match[name] else None for name in ("ack", "win", "urg")}
     flags = "" if match["flags"] == "-" else match["flags"]
-    return Segment("".join(sorted(flags, key=FLAG_ORDER.index)), seq, length, number["ack"],
-                   number["win"], number["urg"], parse_options(match["options"]))
+    return Segment(
+        "".join(sorted(flags, key=FLAG_ORDER.index)),
+        seq,
+        length,
+        number["ack"],
+        number["win"],
+        number["urg"],
+        parse_options(match["options"]),
+    )
 
 
 # ----------------------------------------------------------------- options

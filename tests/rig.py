@@ -12,9 +12,9 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-import frames
-
 from ustack._ustack import ffi, lib
+
+import frames
 
 NEVER = 2**64 - 1
 MS = 10**6
@@ -22,15 +22,32 @@ SECOND = 10**9
 
 #: Small tables: an engine costs little to make, and a leak shows soon.
 SMALL = {
-    "mbuf.small": 2048, "mbuf.large": 4, "mbuf.refs": 2048, "arp.entries": 32, "tcp.max_tcbs": 64,
-    "tcp.max_listeners": 8, "tcp.max_syn_backlog": 64, "tcp.max_tw_buckets": 64,
+    "mbuf.small": 2048,
+    "mbuf.large": 4,
+    "mbuf.refs": 2048,
+    "arp.entries": 32,
+    "tcp.max_tcbs": 64,
+    "tcp.max_listeners": 8,
+    "tcp.max_syn_backlog": 64,
+    "tcp.max_tw_buckets": 64,
     "tcp.max_reass": 16,
 }
 
 STATES = {
     getattr(lib, f"UST_{name}"): name
-    for name in ("ESTABLISHED", "SYN_SENT", "SYN_RECEIVED", "FIN_WAIT_1", "FIN_WAIT_2", "TIME_WAIT",
-                 "CLOSED", "CLOSE_WAIT", "LAST_ACK", "LISTEN", "CLOSING")
+    for name in (
+        "ESTABLISHED",
+        "SYN_SENT",
+        "SYN_RECEIVED",
+        "FIN_WAIT_1",
+        "FIN_WAIT_2",
+        "TIME_WAIT",
+        "CLOSED",
+        "CLOSE_WAIT",
+        "LAST_ACK",
+        "LISTEN",
+        "CLOSING",
+    )
 }
 COUNTERS = [ffi.string(lib.ust_counter_name(i)).decode() for i in range(lib.ust_counter_count())]
 
@@ -52,10 +69,20 @@ def check(result: int) -> int:
 class Engine:
     """One engine with one interface and one address."""
 
-    def __init__(self, address: str = "10.0.0.2", prefix: int = 24, *,
-                 mac: bytes = bytes.fromhex("020000000002"), mtu: int = 1500, caps: int = 0,
-                 seed: int = 1, secret: bytes = bytes(range(32)), profile: str = "linux",
-                 now: int = SECOND, settings: dict[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        address: str = "10.0.0.2",
+        prefix: int = 24,
+        *,
+        mac: bytes = bytes.fromhex("020000000002"),
+        mtu: int = 1500,
+        caps: int = 0,
+        seed: int = 1,
+        secret: bytes = bytes(range(32)),
+        profile: str = "linux",
+        now: int = SECOND,
+        settings: dict[str, int] | None = None,
+    ) -> None:
         cfg = lib.ust_config_new(profile.encode())
         for name, value in (SMALL | (settings or {})).items():
             result = lib.ust_config_set(cfg, name.encode(), value)

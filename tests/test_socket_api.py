@@ -10,8 +10,8 @@ import socket
 from collections.abc import Callable, Iterator
 
 import pytest
-from pair import CLIENT, SERVER, Pair
 
+from pair import CLIENT, SERVER, Pair
 from ustack import Socket, TcpInfo
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from pair import SMALL, Pair, ring_url
 
 import ustack
+from pair import SMALL, Pair, ring_url
 from ustack import ConfigError, Stack, UstackError
 
 GOOD = {"address": "10.9.0.2/24", "settings": SMALL}

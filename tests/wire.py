@@ -28,12 +28,12 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from ustack._ustack import lib
+
 import frames
 import notation
 import rig
 from notation import Line, Option, Segment
-
-from ustack._ustack import lib
 
 THEIR_MAC = bytes.fromhex("020000000001")
 THEIR_IP = "10.0.0.1"
@@ -41,7 +41,7 @@ OUR_PORT = 80
 THEIR_PORT = 40000
 
 TOLERANCE = rig.MS
-PATIENCE = 600 * rig.SECOND       # how long a missing segment is waited for, to say when it came
+PATIENCE = 600 * rig.SECOND  # how long a missing segment is waited for, to say when it came
 TRACE_LEN = 16
 
 
@@ -155,14 +155,20 @@ class Sock:
 class Peer:
     """The other end of one flow: its ports, what its numbers are relative to, what it was sent."""
 
-    def __init__(self, wire: Wire, port: int = THEIR_PORT, our_port: int = OUR_PORT,
-                 isn: int = 0x7000_0000, address: str = THEIR_IP) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        port: int = THEIR_PORT,
+        our_port: int = OUR_PORT,
+        isn: int = 0x7000_0000,
+        address: str = THEIR_IP,
+    ) -> None:
         self.wire, self.port, self.our_port, self.address = wire, port, our_port, address
-        self.irs = isn                # their ISN: 0 of inbound sequence numbers
-        self.iss: int | None = None   # ours: known from the first SYN that we send
+        self.irs = isn  # their ISN: 0 of inbound sequence numbers
+        self.iss: int | None = None  # ours: known from the first SYN that we send
         self.ts_offset: int | None = None
-        self.stream = b""             # what the socket was given to send
-        self.right_edge = 0           # of our receive window, as on the wire without scaling
+        self.stream = b""  # what the socket was given to send
+        self.right_edge = 0  # of our receive window, as on the wire without scaling
         self.sock: Sock | None = None
 
     def __call__(self, text: str) -> None:
@@ -196,12 +202,21 @@ class Peer:
         src, dst = frames.ip4(self.address), frames.ip4(self.wire.engine.address)
         options = notation.options_bytes(tuple(map(self.inbound_option, segment.options or ())))
         fields: dict[str, Any] = {
-            "win": 65535 if segment.win is None else segment.win, "urg": segment.urg or 0,
-            "options": options, "payload": self.payload(segment),
+            "win": 65535 if segment.win is None else segment.win,
+            "urg": segment.urg or 0,
+            "options": options,
+            "payload": self.payload(segment),
         } | overrides
         body = frames.tcp(
-            src, dst, self.port, self.our_port, self.irs + segment.seq,
-            0 if segment.ack is None else (self.iss or 0) + segment.ack, segment.bits, **fields)
+            src,
+            dst,
+            self.port,
+            self.our_port,
+            self.irs + segment.seq,
+            0 if segment.ack is None else (self.iss or 0) + segment.ack,
+            segment.bits,
+            **fields,
+        )
         packet = frames.ipv4(src, dst, frames.PROTO_TCP, body)
         return frames.ethernet(self.wire.engine.mac, THEIR_MAC, frames.ETH_IPV4, packet)
 
@@ -229,8 +244,9 @@ class Peer:
         seq = 0 if tcp.seq == 0 and "R" in bits and "." in bits else self.ours(tcp.seq)
         ack = self.theirs(tcp.ack) if "." in bits else None
         options = tuple(map(self.outbound_option, tcp.options))
-        return Segment(bits, seq, len(tcp.payload), ack, tcp.win, tcp.urg if "U" in bits else None,
-                       options)
+        return Segment(
+            bits, seq, len(tcp.payload), ack, tcp.win, tcp.urg if "U" in bits else None, options
+        )
 
     def outbound_option(self, option: Option) -> Option:
         """One of our options with relative numbers; TSvals stay absolute until they are mapped."""
@@ -251,13 +267,13 @@ class Wire:
     """Plays conversations with one engine; see the top of this file."""
 
     def __init__(self, **options: Any) -> None:
-        self.options = options        # for rig.Engine
+        self.options = options  # for rig.Engine
         self.config: dict[str, int] = {}
         self.sent: collections.deque[Sent] = collections.deque()
         self.trace: collections.deque[str] = collections.deque(maxlen=TRACE_LEN)
         self.others: list[bytes] = []  # frames that are not TCP, in order
         self.peers: dict[tuple[str, int, int], Peer] = {}
-        self.line_time = 0            # when the last line happened
+        self.line_time = 0  # when the last line happened
         self._engine: rig.Engine | None = None
         self._listener: int | None = None
         self._peer: Peer | None = None
@@ -306,8 +322,12 @@ class Wire:
         """The next connection from the accept queue."""
         assert self._listener is not None
         handle = self.engine.accept(self._listener)
-        return Sock(self, handle, peer or self.peers[THEIR_IP, self.engine.names(handle)[1],
-                                                    self.engine.names(handle)[0]])
+        return Sock(
+            self,
+            handle,
+            peer
+            or self.peers[THEIR_IP, self.engine.names(handle)[1], self.engine.names(handle)[0]],
+        )
 
     def connect(self, port: int = 8080, **options: Any) -> Sock:
         """Start an active open to this port of the peer; the SYN is then to be asserted."""
@@ -318,9 +338,18 @@ class Wire:
         self.pump()
         return sock
 
-    def established(self, mss: int | None = 1000, *, win: int = 257, wscale: int | None = 8,
-                    sack: bool = True, ts: bool = False, rtt: float = 0.0, active: bool = False,
-                    peer: Peer | None = None) -> Sock:
+    def established(
+        self,
+        mss: int | None = 1000,
+        *,
+        win: int = 257,
+        wscale: int | None = 8,
+        sack: bool = True,
+        ts: bool = False,
+        rtt: float = 0.0,
+        active: bool = False,
+        peer: Peer | None = None,
+    ) -> Sock:
         """A connection that has just been made; win and wscale are the peer's window afterwards.
 
         Without a scale the peer's window is win alone. active: by connect() instead of accept().
@@ -335,8 +364,10 @@ class Wire:
             sock = self.connect(**({"isn": peer.irs} if peer else {}))
             self._play(sock.peer, f"+0 > S 0:0(0) {our_options}")
             ecr = self._first_ts(sock.peer) if ts else 0
-            self._play(sock.peer, f"+{rtt} < S. 0:0(0) ack 1 win 65535 "
-                                  + syn_options.replace("ecr 0", f"ecr {ecr}"))
+            self._play(
+                sock.peer,
+                f"+{rtt} < S. 0:0(0) ack 1 win 65535 " + syn_options.replace("ecr 0", f"ecr {ecr}"),
+            )
             self._play(sock.peer, "+0 > . 1:1(0) ack 1 <...>")
             if not ts:
                 self._play(sock.peer, f"+0 < . 1:1(0) ack 1 win {win}")
@@ -387,7 +418,7 @@ class Wire:
             self._expect(peer, line)
             return
         self._pass_time(line)
-        self.trace.append(f"{self._clock()} {line}"[: 160])
+        self.trace.append(f"{self._clock()} {line}"[:160])
         self.engine.inject(peer.frame(line.segment))
         self.pump()
 
@@ -552,8 +583,8 @@ class Wire:
     def _compare_payload(peer: Peer, got: Segment, tcp: frames.TcpFrame) -> str:
         """Payload must be what the socket was given."""
         first = got.seq - 1
-        known = peer.stream[max(first, 0):first + got.length]
-        if first >= 0 and known != tcp.payload[:len(known)]:
+        known = peer.stream[max(first, 0) : first + got.length]
+        if first >= 0 and known != tcp.payload[: len(known)]:
             return "payload is not what was sent"
         return ""
 
@@ -576,8 +607,10 @@ class Wire:
         __tracebackhide__ = True
         lines = [f"expected  {expected}", f"  got       {got}   at {self._clock()}", "  trace"]
         lines += [f"    {line}" for line in self.trace]
-        lines += [f"    {self._clock(sent.at)} > {self._describe(sent)}   (unasserted)"
-                  for sent in list(self.sent)[:TRACE_LEN]]
+        lines += [
+            f"    {self._clock(sent.at)} > {self._describe(sent)}   (unasserted)"
+            for sent in list(self.sent)[:TRACE_LEN]
+        ]
         lines += [f"  tcb       {tcb_text(peer)}" for peer in self.peers.values()]
         lines += [f"  counters  {self.stats.changed()}"]
         self.sent.clear()
@@ -605,8 +638,10 @@ def tcb_text(peer: Peer) -> str:
         return "CLOSED"
     ca = {0: "open", 1: "disorder", 3: "recovery", 4: "loss"}.get(info.ca_state, "?")
     ssthresh = "inf" if info.ssthresh == 2**32 - 1 else info.ssthresh
-    return (f"{peer.state} snd {peer.ours(info.snd_una)}:{peer.ours(info.snd_nxt)}"
-            f":{peer.ours(info.snd_max)} wnd {info.snd_wnd} rcv {peer.theirs(info.rcv_nxt)}"
-            f" wnd {info.rcv_wnd} mss {info.snd_mss} cwnd {info.cwnd} ssthresh {ssthresh} ca {ca}"
-            f" rto {info.rto_us} us srtt {info.srtt_us} us dupacks {info.dupacks_in}"
-            f" outq {info.outq} inq {info.inq}")
+    return (
+        f"{peer.state} snd {peer.ours(info.snd_una)}:{peer.ours(info.snd_nxt)}"
+        f":{peer.ours(info.snd_max)} wnd {info.snd_wnd} rcv {peer.theirs(info.rcv_nxt)}"
+        f" wnd {info.rcv_wnd} mss {info.snd_mss} cwnd {info.cwnd} ssthresh {ssthresh} ca {ca}"
+        f" rto {info.rto_us} us srtt {info.srtt_us} us dupacks {info.dupacks_in}"
+        f" outq {info.outq} inq {info.inq}"
+    )

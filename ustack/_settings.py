@@ -42,7 +42,8 @@ def configure(profile: str, values: Mapping[str, int]) -> Any:
     rows = _rows(config)
     for name, value in values.items():
         _validate(rows, name, value)
-        check(lib.ust_config_set(config, name.encode(), value), f"setting {name}")
+        done = lib.ust_config_set(config, name.encode(), value)  # law 3: once a setting
+        check(done, f"setting {name}")
     return config
 
 

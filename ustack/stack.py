@@ -138,7 +138,7 @@ class Stack:
         end = time.monotonic_ns() + int(timeout * 1e9)
         while True:
             left = max(end - time.monotonic_ns(), 0)
-            result = lib.ust_worker_idle(self._worker, min(left, SLICE_NS))
+            result = lib.ust_worker_idle(self._worker, min(left, SLICE_NS))  # law 3: once a sleep
             if result not in NOT_YET and result < 0:
                 raise self._gone()
             if result > 0 or left == 0:
@@ -232,7 +232,8 @@ class Stack:
         port, worker = ffi.new("struct ust_port_stats *"), ffi.new("struct ust_worker_stats *")
         self._check(lib.ust_worker_port_stats(self._worker, port))
         self._check(lib.ust_worker_stats(self._worker, worker))
-        names = (ffi.string(lib.ust_counter_name(i)).decode() for i in range(len(values)))
+        numbers = range(len(values))
+        names = (ffi.string(lib.ust_counter_name(i)).decode() for i in numbers)  # law 3: a tool's
         return (
             dict(zip(names, values, strict=True))
             | _fields(port, "port.")
@@ -278,7 +279,7 @@ class Stack:
             left = end - time.monotonic_ns()
             if left <= 0:
                 break
-            lib.ust_worker_idle(self._worker, min(left, SLICE_NS))
+            lib.ust_worker_idle(self._worker, min(left, SLICE_NS))  # law 3: once a sleep
 
     def __enter__(self) -> Self:
         return self

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-import frames
 import pytest
+
+import frames
 from frames import ARP_REPLY, ARP_REQUEST, BROADCAST
 from lan import HOST_IP, HOST_MAC, NO_MAC, OUR_IP, OUR_MAC, Lan, arp_of, dst_mac, is_arp
 
@@ -78,7 +79,12 @@ def test_the_first_packet_to_an_unknown_host_is_sent_when_it_answers(lan: Lan) -
     syn_to(lan, HOST_IP)
     (request,) = lan.wait(0)
     arp = arp_of(request)
-    assert (dst_mac(request), arp.op, arp.psrc, arp.pdst) == (BROADCAST, ARP_REQUEST, OUR_IP, HOST_IP)
+    assert (dst_mac(request), arp.op, arp.psrc, arp.pdst) == (
+        BROADCAST,
+        ARP_REQUEST,
+        OUR_IP,
+        HOST_IP,
+    )
     (syn,) = lan.arp(ARP_REPLY)
     assert dst_mac(syn) == HOST_MAC
     assert frames.read_tcp(syn).dst == HOST_IP
@@ -179,7 +185,9 @@ def test_a_probe_is_answered_but_teaches_nothing(lan: Lan) -> None:
     assert lan.engine.usage().neighs == 0
 
 
-@pytest.mark.parametrize("fields", [{"hrd": 6}, {"pro": 0x86DD}, {"hln": 8}, {"pln": 16}, {"hln": 0}])
+@pytest.mark.parametrize(
+    "fields", [{"hrd": 6}, {"pro": 0x86DD}, {"hln": 8}, {"pln": 16}, {"hln": 0}]
+)
 def test_malformed_arp_is_dropped(lan: Lan, fields: dict[str, int]) -> None:
     """RFC 826: ?Do I have the hardware type in ar$hrd? …"""
     assert lan.arp(ARP_REQUEST, **fields) == []
@@ -200,11 +208,18 @@ def test_truncated_arp_is_dropped(lan: Lan, length: int) -> None:
     assert lan.moved() == {"arp.drop.malformed": 1}
 
 
-@pytest.mark.parametrize(("ip", "mac"), [
-    (HOST_IP, BROADCAST), (HOST_IP, bytes.fromhex("01005e000001")), ("224.0.0.1", HOST_MAC),
-    ("255.255.255.255", HOST_MAC), ("10.0.0.255", HOST_MAC), ("127.0.0.1", HOST_MAC),
-    (OUR_IP, OUR_MAC),
-])
+@pytest.mark.parametrize(
+    ("ip", "mac"),
+    [
+        (HOST_IP, BROADCAST),
+        (HOST_IP, bytes.fromhex("01005e000001")),
+        ("224.0.0.1", HOST_MAC),
+        ("255.255.255.255", HOST_MAC),
+        ("10.0.0.255", HOST_MAC),
+        ("127.0.0.1", HOST_MAC),
+        (OUR_IP, OUR_MAC),
+    ],
+)
 def test_arp_from_what_is_no_host_is_dropped(lan: Lan, ip: str, mac: bytes) -> None:
     """ROBUSTNESS S34; RFC 1812 3.3.2."""
     packet = frames.arp(ARP_REQUEST, mac, frames.ip4(ip), NO_MAC, frames.ip4(OUR_IP))

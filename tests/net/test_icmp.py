@@ -6,12 +6,13 @@ from __future__ import annotations
 import errno
 import struct
 
-import frames
 import pytest
-from frames import BROADCAST, PROTO_ICMP, PROTO_UDP
-from lan import HOST_IP, HOST_MAC, OUR_IP, Lan
 from scapy.layers.inet import ICMP
 from scapy.layers.l2 import Ether
+
+import frames
+from frames import BROADCAST, PROTO_ICMP, PROTO_UDP
+from lan import HOST_IP, HOST_MAC, OUR_IP, Lan
 from wire import Wire
 
 UNREACHABLE = 3
@@ -28,7 +29,7 @@ def udp(payload: bytes = b"x") -> bytes:
 def icmp_of(frame: bytes) -> ICMP:
     """A frame's ICMP message, its checksum found right."""
     ip = frames.check_ipv4(frame)
-    body = frame[14 + 4 * ip.ihl:]
+    body = frame[14 + 4 * ip.ihl :]
     assert frames.checksum(body) == 0, "ICMP checksum is wrong"
     packet: ICMP = Ether(frame)[ICMP]
     return packet
@@ -97,7 +98,7 @@ def test_a_datagram_to_a_closed_port_earns_port_unreachable(lan: Lan) -> None:
     (answer,) = lan.ip(PROTO_UDP, datagram, ident=77)
     icmp = icmp_of(answer)
     assert (icmp.type, icmp.code) == (UNREACHABLE, 3)
-    quoted = answer[14 + 20 + 8:]
+    quoted = answer[14 + 20 + 8 :]
     packet = frames.ipv4(frames.ip4(HOST_IP), frames.ip4(OUR_IP), PROTO_UDP, datagram, ident=77)
     assert len(quoted) >= 28 and packet.startswith(quoted)
     assert lan.moved() == {"udp.drop.noport": 1}
@@ -163,7 +164,9 @@ def tcp_error(wire: Wire, kind: int, code: int, seq: int, mtu: int = 0) -> None:
     wire.inject(frames.ethernet(wire.engine.mac, HOST_MAC, frames.ETH_IPV4, packet))
 
 
-@pytest.mark.parametrize(("kind", "code"), [(3, code) for code in range(16) if code != 4] + [(11, 0)])
+@pytest.mark.parametrize(
+    ("kind", "code"), [(3, code) for code in range(16) if code != 4] + [(11, 0)]
+)
 def test_no_icmp_error_aborts_an_established_connection(wire: Wire, kind: int, code: int) -> None:
     """RFC 9293 MUST-56; RFC 5927 5.2: hard errors are soft once established."""
     sock = wire.established()

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import frames
 import pytest
+
+import frames
 from frames import BROADCAST, PROTO_ICMP, PROTO_TCP
 from lan import HOST_IP, HOST_MAC, OUR_IP, OUR_MAC, Lan
 
@@ -36,8 +37,9 @@ MALFORMED: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("counter", "fields"), MALFORMED, ids=str)
-def test_a_malformed_packet_is_dropped_and_named(lan: Lan, counter: str, fields: dict[str, Any]
-                                                 ) -> None:
+def test_a_malformed_packet_is_dropped_and_named(
+    lan: Lan, counter: str, fields: dict[str, Any]
+) -> None:
     lan.learn()
     assert lan.ip(PROTO_ICMP, ECHO, **fields) == []
     assert lan.wait(2) == []
@@ -77,8 +79,18 @@ def test_ethernet_padding_is_cut_off(lan: Lan) -> None:
     assert frames.check_ipv4(reply).len == len(packet)
 
 
-MARTIANS = ["0.0.0.0", "0.1.2.3", "127.0.0.1", "127.9.9.9", "224.0.0.1", "239.255.255.255",
-            "240.0.0.1", "255.255.255.255", "10.0.0.255", OUR_IP]
+MARTIANS = [
+    "0.0.0.0",
+    "0.1.2.3",
+    "127.0.0.1",
+    "127.9.9.9",
+    "224.0.0.1",
+    "239.255.255.255",
+    "240.0.0.1",
+    "255.255.255.255",
+    "10.0.0.255",
+    OUR_IP,
+]
 
 
 @pytest.mark.parametrize("src", MARTIANS)
@@ -135,9 +147,13 @@ def test_a_frame_shorter_than_its_header_is_dropped(lan: Lan, length: int) -> No
     assert lan.moved() == {"eth.drop.short": 1}
 
 
-@pytest.mark.parametrize(("dst", "src"), [
-    (bytes.fromhex("020000000077"), HOST_MAC), (OUR_MAC, BROADCAST),
-])
+@pytest.mark.parametrize(
+    ("dst", "src"),
+    [
+        (bytes.fromhex("020000000077"), HOST_MAC),
+        (OUR_MAC, BROADCAST),
+    ],
+)
 def test_a_frame_with_the_wrong_macs_is_dropped(lan: Lan, dst: bytes, src: bytes) -> None:
     packet = frames.ipv4(frames.ip4(HOST_IP), frames.ip4(OUR_IP), PROTO_ICMP, ECHO)
     assert lan.send(frames.ethernet(dst, src, frames.ETH_IPV4, packet)) == []

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-import notation
 import pytest
+
+import notation
 from wire import Sock, Wire, pattern
 
 
@@ -21,7 +22,7 @@ def test_the_side_that_closes_first_passes_through_time_wait(wire: Wire) -> None
         +0  > .  2:2(0) ack 2
     """)
     assert sock.state == "TIME_WAIT"
-    assert wire.engine.usage().tcbs == 1     # the listener: a TIME-WAIT record is no TCB
+    assert wire.engine.usage().tcbs == 1  # the listener: a TIME-WAIT record is no TCB
     wire.quiet(59.9)
     assert sock.state == "TIME_WAIT"
     wire.quiet(0.2)
@@ -147,7 +148,7 @@ def test_a_fin_out_of_order_waits_for_the_data_before_it(wire: Wire) -> None:
     wire.put("+0 < . 1:501(500) ack 1 win 257")
     taken = wire.take()
     assert taken is not None
-    if taken[1].ack == 501:                 # the FIN was not kept; the peer sends it again
+    if taken[1].ack == 501:  # the FIN was not kept; the peer sends it again
         wire("+0 < F. 1001:1001(0) ack 1 win 257\n +0 > . 1:1(0) ack 1002")
     elif taken[1].ack == 1001:
         wire("+.3 < F. 1001:1001(0) ack 1 win 257\n +0 > . 1:1(0) ack 1002")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 
 import pytest
+
 from wire import Wire
 
 
@@ -56,12 +57,15 @@ def test_a_peer_without_options_gets_none_but_mss(wire: Wire) -> None:
     """)
 
 
-@pytest.mark.parametrize(("offer", "answer"), [
-    ("mss 1460,sackOK", "mss 1460,nop,nop,sackOK"),
-    ("mss 1460,nop,wscale 3", "mss 1460,nop,wscale 7"),
-    ("mss 1460,nop,nop,TS val 5 ecr 0", "mss 1460,nop,nop,TS val 9 ecr 5"),
-    ("mss 1460,sackOK,nop,wscale 3", "mss 1460,nop,nop,sackOK,nop,wscale 7"),
-])
+@pytest.mark.parametrize(
+    ("offer", "answer"),
+    [
+        ("mss 1460,sackOK", "mss 1460,nop,nop,sackOK"),
+        ("mss 1460,nop,wscale 3", "mss 1460,nop,wscale 7"),
+        ("mss 1460,nop,nop,TS val 5 ecr 0", "mss 1460,nop,nop,TS val 9 ecr 5"),
+        ("mss 1460,sackOK,nop,wscale 3", "mss 1460,nop,nop,sackOK,nop,wscale 7"),
+    ],
+)
 def test_each_option_is_answered_only_when_offered(wire: Wire, offer: str, answer: str) -> None:
     """RFC 7323 1.3, 2.2; RFC 2018 2: a SYN-ACK may carry it only if the SYN did."""
     wire.listen()
@@ -71,11 +75,14 @@ def test_each_option_is_answered_only_when_offered(wire: Wire, offer: str, answe
     """)
 
 
-@pytest.mark.parametrize(("setting", "syn"), [
-    ("tcp_timestamps", "mss 1460,nop,nop,sackOK,nop,wscale 7"),
-    ("tcp_sack", "mss 1460,nop,nop,TS val 9 ecr 0,nop,wscale 7"),
-    ("tcp_window_scaling", "mss 1460,sackOK,TS val 9 ecr 0"),
-])
+@pytest.mark.parametrize(
+    ("setting", "syn"),
+    [
+        ("tcp_timestamps", "mss 1460,nop,nop,sackOK,nop,wscale 7"),
+        ("tcp_sack", "mss 1460,nop,nop,TS val 9 ecr 0,nop,wscale 7"),
+        ("tcp_window_scaling", "mss 1460,sackOK,TS val 9 ecr 0"),
+    ],
+)
 def test_an_option_that_is_off_is_not_offered(wire: Wire, setting: str, syn: str) -> None:
     wire.settings(**{setting: 0})
     wire.connect()
@@ -197,7 +204,7 @@ def test_a_simultaneous_open_establishes_both(wire: Wire) -> None:
     """)
     assert sock.state == "SYN_RECEIVED"
     wire.put("+0 < S. 0:0(0) ack 1 win 65535 <mss 1000>")
-    if (extra := wire.take()) is not None:      # figure 7 shows none; an ACK does no harm
+    if (extra := wire.take()) is not None:  # figure 7 shows none; an ACK does no harm
         assert str(extra[1]).startswith(". 1:1(0) ack 1")
     assert sock.state == "ESTABLISHED"
     sock.send(100)
@@ -276,7 +283,7 @@ def test_an_old_duplicate_syn_is_recovered_from(wire: Wire) -> None:
 
 
 def test_a_lost_syn_is_sent_again_at_doubling_intervals(wire: Wire) -> None:
-    """RFC 6298 2.1, 5.5; R1/R2 for SYNs (MUST-23: at least 3 minutes is for R2 of the rfc profile)."""
+    """RFC 6298 2.1, 5.5; R1/R2 for SYNs (MUST-23: R2 of 3 minutes is for the rfc profile)."""
     wire.settings(tcp_timestamps=0)
     sock = wire.connect()
     syn = "> S 0:0(0) <mss 1460,nop,nop,sackOK,nop,wscale 7>"

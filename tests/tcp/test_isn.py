@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import errno
 
-import frames
 import pytest
+
+import frames
 import rig
 
 PEER, PEER_MAC = "10.0.0.1", bytes.fromhex("020000000001")
@@ -74,8 +75,11 @@ def test_timestamps_tick_in_milliseconds() -> None:
     eng = engine()
 
     def tsval() -> int:
-        return next(int(o[1]) for o in syn(eng, local_port=5000).options  # type: ignore[call-overload]
-                    if o[0] == "TS")
+        return next(
+            int(o[1])
+            for o in syn(eng, local_port=5000).options  # type: ignore[call-overload]
+            if o[0] == "TS"
+        )
 
     first = tsval()
     eng.now += rig.SECOND

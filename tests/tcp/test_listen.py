@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import errno
 
-import notation
 import pytest
+
+import notation
 import rig
 from wire import Peer, Wire
 

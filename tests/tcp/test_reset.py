@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import errno
 
+import pytest
+
 import frames
 import notation
-import pytest
 from wire import Peer, Wire
 
 
@@ -39,7 +40,7 @@ def test_a_rst_elsewhere_in_the_window_is_challenged(wire: Wire, seq: int) -> No
     assert wire.stats["tcp.drop.rst"] == 1
 
 
-@pytest.mark.parametrize("seq", [0, -1000, -2**31 + 5, 2**30])
+@pytest.mark.parametrize("seq", [0, -1000, -(2**31) + 5, 2**30])
 def test_a_rst_outside_the_window_is_silently_dropped(wire: Wire, seq: int) -> None:
     """RFC 5961 3.2 (3)."""
     sock = wire.established(wscale=None, win=1000)
@@ -204,8 +205,17 @@ def with_flags(peer: Peer, frame: bytes, bits: int) -> bytes:
     """The same segment with other flags."""
     src, dst = frames.ip4(peer.address), frames.ip4(peer.wire.engine.address)
     tcp = frame[34:]
-    body = frames.tcp(src, dst, peer.port, peer.our_port, int.from_bytes(tcp[4:8], "big"),
-                      int.from_bytes(tcp[8:12], "big"), bits, win=1000, payload=tcp[20:])
+    body = frames.tcp(
+        src,
+        dst,
+        peer.port,
+        peer.our_port,
+        int.from_bytes(tcp[4:8], "big"),
+        int.from_bytes(tcp[8:12], "big"),
+        bits,
+        win=1000,
+        payload=tcp[20:],
+    )
     return frame[:14] + frames.ipv4(src, dst, frames.PROTO_TCP, body)
 
 
@@ -215,11 +225,15 @@ def test_reserved_bits_are_ignored(wire: Wire) -> None:
     peer = wire.default
     frame = bytearray(peer.frame(segment("P. 1:11(10) ack 1 win 257")))
     frame[34 + 12] |= 0x0E
-    frame[34 + 16:34 + 18] = b"\0\0"
+    frame[34 + 16 : 34 + 18] = b"\0\0"
     body = bytes(frame[34:])
-    pseudo = frames.ip4(peer.address) + frames.ip4(wire.engine.address) + b"\0\6" + \
-        len(body).to_bytes(2, "big")
-    frame[34 + 16:34 + 18] = frames.checksum(pseudo + body).to_bytes(2, "big")
+    pseudo = (
+        frames.ip4(peer.address)
+        + frames.ip4(wire.engine.address)
+        + b"\0\6"
+        + len(body).to_bytes(2, "big")
+    )
+    frame[34 + 16 : 34 + 18] = frames.checksum(pseudo + body).to_bytes(2, "big")
     wire.inject(bytes(frame))
     assert wire.take(0.05) is not None
     assert sock.info.inq == 10
@@ -228,14 +242,19 @@ def test_reserved_bits_are_ignored(wire: Wire) -> None:
 # ------------------------------------------------------------ malformed headers
 
 
-@pytest.mark.parametrize(("overrides", "counter"), [
-    *[({"doff": n}, "tcp.drop.offset") for n in range(5)],
-    ({"doff": 15}, "tcp.drop.offset"),
-    ({"csum": 0}, "tcp.drop.checksum"),
-    ({"csum": 0xFFFF}, "tcp.drop.checksum"),
-], ids=str)
-def test_a_malformed_header_is_dropped_and_named(wire: Wire, overrides: dict[str, int],
-                                                 counter: str) -> None:
+@pytest.mark.parametrize(
+    ("overrides", "counter"),
+    [
+        *[({"doff": n}, "tcp.drop.offset") for n in range(5)],
+        ({"doff": 15}, "tcp.drop.offset"),
+        ({"csum": 0}, "tcp.drop.checksum"),
+        ({"csum": 0xFFFF}, "tcp.drop.checksum"),
+    ],
+    ids=str,
+)
+def test_a_malformed_header_is_dropped_and_named(
+    wire: Wire, overrides: dict[str, int], counter: str
+) -> None:
     """ROBUSTNESS S26; RFC 9293 MUST-3 (checksum)."""
     sock = wire.established()
     wire.inject(wire.default.frame(segment("P. 1:11(10) ack 1 win 257"), **overrides))
@@ -248,9 +267,10 @@ def test_a_malformed_header_is_dropped_and_named(wire: Wire, overrides: dict[str
 def test_a_truncated_header_is_dropped_and_named(wire: Wire, length: int) -> None:
     wire.established()
     peer = wire.default
-    tcp = peer.frame(segment(". 1:1(0) ack 1"))[34:34 + length]
-    packet = frames.ipv4(frames.ip4(peer.address), frames.ip4(wire.engine.address),
-                         frames.PROTO_TCP, tcp)
+    tcp = peer.frame(segment(". 1:1(0) ack 1"))[34 : 34 + length]
+    packet = frames.ipv4(
+        frames.ip4(peer.address), frames.ip4(wire.engine.address), frames.PROTO_TCP, tcp
+    )
     wire.inject(frames.ethernet(wire.engine.mac, b"\2\0\0\0\0\1", frames.ETH_IPV4, packet))
     wire.silence()
     assert wire.stats["tcp.drop.short"] == 1

@@ -71,8 +71,12 @@ def test_a_repeated_timeout_holds_ssthresh(wire: Wire) -> None:
     """RFC 5681 3.1 (equation 4 only for the first)."""
     sock = wire.established(rtt=0.1)
     sock.send(8000)
-    wire("\n".join([f"+0 > . {1 + i * 1000}:{1001 + i * 1000}(1000) ack 1" for i in range(7)]
-                   + ["+0 > P. 7001:8001(1000) ack 1", "+.3 > . 1:1001(1000) ack 1"]))
+    wire(
+        "\n".join(
+            [f"+0 > . {1 + i * 1000}:{1001 + i * 1000}(1000) ack 1" for i in range(7)]
+            + ["+0 > P. 7001:8001(1000) ack 1", "+.3 > . 1:1001(1000) ack 1"]
+        )
+    )
     assert sock.info.ssthresh == 4000
     wire("+.6 > . 1:1001(1000) ack 1")
     assert sock.info.ssthresh == 4000
@@ -120,7 +124,9 @@ def test_a_retransmitted_segment_is_timed_with_timestamps(wire: Wire) -> None:
     """RFC 7323 4.1: the echo says which transmission it was."""
     sock = wire.established(rtt=0.1, ts=True)
     sock.send(1000)
-    wire("+0 > P. 1:989(988) ack 1 <...>\n +0 > P. 989:1001(12) ack 1 <...>".replace("P. 1:", ". 1:"))
+    wire(
+        "+0 > P. 1:989(988) ack 1 <...>\n +0 > P. 989:1001(12) ack 1 <...>".replace("P. 1:", ". 1:")
+    )
     before = sock.info.srtt_us
     _, segment = wire.take(2.0)
     assert segment.seq == 1
@@ -134,13 +140,17 @@ def test_the_rto_adapts_without_timestamps(wire: Wire) -> None:
     sock = wire.established(rtt=0.1)
     for i in range(20):
         sock.send(1000)
-        wire(f"""
+        wire(
+            f"""
             +0  > P. {1 + i * 1000}:{1001 + i * 1000}(1000) ack 1
             +.4 < .  1:1(0) ack {1001 + i * 1000} win 257
-        """ if i else """
+        """
+            if i
+            else """
             +0   > P. 1:1001(1000) ack 1
             +.29 < .  1:1(0) ack 1001 win 257
-        """)
+        """
+        )
     assert 350_000 < sock.info.srtt_us < 410_000
     assert sock.info.rto_us > 550_000
 
@@ -203,5 +213,9 @@ def test_the_initial_window_is_ten_segments(wire: Wire) -> None:
     sock = wire.established(rtt=0.1)
     sock.send(20_000)
     wire("\n".join(f"+0 > . {1 + i * 1000}:{1001 + i * 1000}(1000) ack 1" for i in range(10)))
-    wire("\n".join(["+.1 < . 1:1(0) ack 2001 win 257"]
-                   + [f"+0 > . {1 + i * 1000}:{1001 + i * 1000}(1000) ack 1" for i in range(10, 14)]))
+    wire(
+        "\n".join(
+            ["+.1 < . 1:1(0) ack 2001 win 257"]
+            + [f"+0 > . {1 + i * 1000}:{1001 + i * 1000}(1000) ack 1" for i in range(10, 14)]
+        )
+    )

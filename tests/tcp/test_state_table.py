@@ -12,8 +12,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-import notation
 import pytest
+
+import notation
 import rig
 from notation import Segment
 from wire import Peer, Wire
@@ -24,8 +25,10 @@ FLAGS = {"SYN": "S", "SYN-ACK": "S.", "ACK": ".", "FIN": "F.", "RST": "R", "data
 #: An ACK of data may wait for this long (delayed ACK).
 PATIENCE = 0.05
 
-WATCHED = re.compile(r"\.drop\.|^tcp\.(challenge|ack\.oow|resets|established|opens\.passive"
-                     r"|syn\.in|rexmt|timewait)")
+WATCHED = re.compile(
+    r"\.drop\.|^tcp\.(challenge|ack\.oow|resets|established|opens\.passive"
+    r"|syn\.in|rexmt|timewait)"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,9 +105,16 @@ def syn_sent(wire: Wire) -> None:
 
 
 REACH = {
-    "CLOSED": Wire.silence, "LISTEN": Wire.listen, "SYN_SENT": syn_sent,
-    "SYN_RECEIVED": syn_received, "ESTABLISHED": established, "FIN_WAIT_1": fin_wait_1,
-    "FIN_WAIT_2": fin_wait_2, "CLOSE_WAIT": close_wait, "CLOSING": closing, "LAST_ACK": last_ack,
+    "CLOSED": Wire.silence,
+    "LISTEN": Wire.listen,
+    "SYN_SENT": syn_sent,
+    "SYN_RECEIVED": syn_received,
+    "ESTABLISHED": established,
+    "FIN_WAIT_1": fin_wait_1,
+    "FIN_WAIT_2": fin_wait_2,
+    "CLOSE_WAIT": close_wait,
+    "CLOSING": closing,
+    "LAST_ACK": last_ack,
     "TIME_WAIT": time_wait,
 }
 
@@ -118,8 +128,12 @@ def numbers(peer: Peer) -> dict[str, int]:
         return {"N": 5000, "R": 1, "U": 5000, "W": 65536}
     if info.state == rig.lib.UST_SYN_SENT:
         return {"N": 1, "R": 0, "U": 0, "W": 65536}
-    return {"N": peer.ours(info.snd_nxt), "R": peer.theirs(info.rcv_nxt),
-            "U": peer.ours(info.snd_una), "W": peer.right_edge}
+    return {
+        "N": peer.ours(info.snd_nxt),
+        "R": peer.theirs(info.rcv_nxt),
+        "U": peer.ours(info.snd_una),
+        "W": peer.right_edge,
+    }
 
 
 def segment(row: Row, at: dict[str, int]) -> Segment:
@@ -189,7 +203,10 @@ def check_flow(wire: Wire, row: Row, at: dict[str, int], before: Any) -> None:
         assert info is None
         return
     assert peer.state == row.after
-    for field, want, zero in (("rcv_nxt", row.rcv_nxt, peer.irs), ("snd_una", row.snd_una, peer.iss)):
+    for field, want, zero in (
+        ("rcv_nxt", row.rcv_nxt, peer.irs),
+        ("snd_una", row.snd_una, peer.iss),
+    ):
         absolute = getattr(before, field) if want == "=" else zero + int(substitute(want, at))
         assert getattr(info, field) == absolute % 2**32, field
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pytest
+
 from notation import Segment
 from wire import Sock, Wire
 
@@ -124,7 +125,7 @@ def test_a_peer_that_shrinks_its_window_is_borne(wire: Wire) -> None:
     assert taken is not None and taken[1].seq + taken[1].length <= 2001
     wire.put("+.1 < . 1:1(0) ack 4001 win 4000")
     seqs = [segment.seq for _, segment in iter(wire.take, None)]
-    assert seqs == [4001, 5001, 6001, 7001][:len(seqs)] and seqs
+    assert seqs == [4001, 5001, 6001, 7001][: len(seqs)] and seqs
     wire("+.1 < . 1:1(0) ack 8001 win 4000")
     wire.sent.clear()
     assert sock.info.outq == 0

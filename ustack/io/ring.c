@@ -162,6 +162,7 @@ static unsigned ring_rx(struct ust_port *port, unsigned queue,
     struct ust_port_stats *st = &port->stats[queue].s;
     unsigned first = r->queues[queue].next, n = 0, i;
 
+    assert(port->n_queues > 0);
     for (i = 0; i < port->n_queues && n < max; i++) {
         unsigned txq = (first + i) % port->n_queues;
 

@@ -144,9 +144,7 @@ def _configure(url: TapUrl, peers: list[Interface]) -> None:
                 errno.EPERM, url, f"it has mtu {mtu} and cannot be changed; add ?mtu={mtu}"
             ) from None
         if not struct.unpack_from("h", _query(SIOCGIFFLAGS, url.name), 16)[0] & IFF_UP:
-            raise _error(
-                errno.EPERM, url, f"it is down; sudo ip link set {url.name} up"
-            ) from None
+            raise _error(errno.EPERM, url, f"it is down; sudo ip link set {url.name} up") from None
 
 
 def _set_link(url: TapUrl, peers: list[Interface]) -> None:

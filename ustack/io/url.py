@@ -103,15 +103,11 @@ def _number(options: dict[str, str], key: str, low: int, high: int, default: int
         return default
     # isdecimal() alone takes other scripts' digits, and int() reads huge numbers slowly.
     if not (text.isascii() and text.isdecimal() and len(text) < 10 and low <= int(text) <= high):
-        raise ConfigError(
-            f"{key} must be {low}..{high}, got {text!r}; leave it out for {default}"
-        )
+        raise ConfigError(f"{key} must be {low}..{high}, got {text!r}; leave it out for {default}")
     return int(text)
 
 
-def _with(
-    options: dict[str, str], key: str, parse: Callable[[str], Interface]
-) -> Interface | None:
+def _with(options: dict[str, str], key: str, parse: Callable[[str], Interface]) -> Interface | None:
     if key not in options:
         return None
     try:
