@@ -3,7 +3,7 @@
  *
  * A frame that arrives adds one readable byte to the socket whose number it
  * carries (mbuf.seq). Sending a byte puts one frame out, numbered in order.
- * What is not defined here (the linker is told to accept it) is never called. */
+ * What the worker's other calls need is at the end, and does nothing.        */
 #pragma once
 #include <errno.h>
 #include <pthread.h>
@@ -40,9 +40,8 @@ struct fake_port {
     unsigned n_tx;
 };
 
-static unsigned fake_rx(struct ust_port *port, unsigned queue,
-                        struct mbuf_pool *pool, struct mbuf **burst,
-                        unsigned max)
+static unsigned fake_rx(struct ust_port *port, unsigned queue, struct mbuf_pool *pool,
+                        struct mbuf **burst, unsigned max)
 {
     struct fake_port *p = (struct fake_port *)port;
     unsigned n;
@@ -57,8 +56,8 @@ static unsigned fake_rx(struct ust_port *port, unsigned queue,
     return n;
 }
 
-static unsigned fake_tx(struct ust_port *port, unsigned queue,
-                        struct mbuf_pool *pool, struct mbuf **burst, unsigned n)
+static unsigned fake_tx(struct ust_port *port, unsigned queue, struct mbuf_pool *pool,
+                        struct mbuf **burst, unsigned n)
 {
     struct fake_port *p = (struct fake_port *)port;
     unsigned taken = 0;
@@ -139,8 +138,7 @@ struct mbuf_pool *ust_engine_pool(struct ust_engine *eng)
     return NULL;
 }
 
-void ust_engine_input(struct ust_engine *eng, ust_time now, struct mbuf **burst,
-                      unsigned n)
+void ust_engine_input(struct ust_engine *eng, ust_time now, struct mbuf **burst, unsigned n)
 {
     (void)now;
     for (unsigned i = 0; i < n; i++)
@@ -155,8 +153,7 @@ void ust_engine_tick(struct ust_engine *eng, ust_time now)
     eng->fired++;
 }
 
-unsigned ust_engine_output(struct ust_engine *eng, ust_time now,
-                           struct mbuf **burst, unsigned max)
+unsigned ust_engine_output(struct ust_engine *eng, ust_time now, struct mbuf **burst, unsigned max)
 {
     unsigned n;
 
@@ -180,8 +177,7 @@ int ust_ready(const struct ust_engine *eng, ust_handle h)
     return eng->readable[h] ? UST_READABLE : 0;
 }
 
-int64_t ust_recv(struct ust_engine *eng, ust_handle h, void *buf, size_t size,
-                 int flags)
+int64_t ust_recv(struct ust_engine *eng, ust_handle h, void *buf, size_t size, int flags)
 {
     (void)buf, (void)size, (void)flags;
     if (eng->closed[h])
@@ -192,8 +188,7 @@ int64_t ust_recv(struct ust_engine *eng, ust_handle h, void *buf, size_t size,
     return 1;
 }
 
-int64_t ust_send(struct ust_engine *eng, ust_handle h, const void *data,
-                 size_t len, int flags)
+int64_t ust_send(struct ust_engine *eng, ust_handle h, const void *data, size_t len, int flags)
 {
     (void)h, (void)data, (void)flags;
     eng->sent += (uint32_t)len;
@@ -210,3 +205,35 @@ void mbuf_free(struct mbuf_pool *pool, struct mbuf *m)
 {
     (void)pool, (void)m;
 }
+
+/* ------------------------------------- for the linker: nobody calls these */
+
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+#define NOTHING(result, name, ...)                                                                 \
+    result name(__VA_ARGS__)                                                                       \
+    {                                                                                              \
+        return (result)0;                                                                          \
+    }
+#define ENG struct ust_engine *eng
+#define CONST_ENG const struct ust_engine *eng
+
+NOTHING(ust_handle, ust_socket, ENG)
+NOTHING(int, ust_bind, ENG, ust_handle h, const struct ust_addr *addr, uint16_t port)
+NOTHING(int, ust_listen, ENG, ust_handle h, int backlog)
+NOTHING(ust_handle, ust_accept, ENG, ust_handle h)
+NOTHING(int, ust_connect, ENG, ust_handle h, const struct ust_addr *addr, uint16_t port)
+NOTHING(int, ust_shutdown, ENG, ust_handle h, int how)
+NOTHING(int, ust_abort, ENG, ust_handle h)
+NOTHING(int, ust_setopt, ENG, ust_handle h, int opt, int64_t value)
+NOTHING(int, ust_getopt, CONST_ENG, ust_handle h, int opt, int64_t *value)
+NOTHING(int, ust_names, CONST_ENG, ust_handle h, struct ust_addr *local, uint16_t *local_port,
+        struct ust_addr *remote, uint16_t *remote_port)
+NOTHING(int, ust_tcp_info, CONST_ENG, ust_handle h, struct ust_tcp_info *info)
+NOTHING(int, ust_engine_set, ENG, const char *name, int64_t value)
+NOTHING(int, ust_engine_get, CONST_ENG, const char *name, int64_t *value)
+NOTHING(int, ust_engine_add_addr, ENG, int iface, const struct ust_addr *addr, unsigned len)
+NOTHING(int, ust_engine_add_route, ENG, int iface, const struct ust_addr *dst, unsigned len,
+        const struct ust_addr *gateway)
+NOTHING(void, ust_engine_counters, CONST_ENG, uint64_t *values)
+NOTHING(void, ust_engine_usage, CONST_ENG, struct ust_usage *usage)
+NOTHING(void, ust_port_stats, const struct ust_port *port, struct ust_port_stats *stats)

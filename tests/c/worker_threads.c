@@ -2,7 +2,9 @@
 /* The worker: threads that wait, wake and send, on a fake engine and port.
  * Uses real time and threads; meant for ThreadSanitizer.
  *
- * usage: worker_test [NAME]; prints the tests' names, one that fails with why */
+ * An argument is the name of the one test to run.
+ *
+ * Sources: worker.c wait.c calls.c                                          */
 #define _GNU_SOURCE
 #include "worker_fakes.h"
 
@@ -12,7 +14,7 @@
 #define CHECK(claim)                                                                               \
     do                                                                                             \
         if (!(claim)) {                                                                            \
-            printf("%s:%d: %s\n", __FILE__, __LINE__, #claim);                                     \
+            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #claim);                            \
             exit(1);                                                                               \
         }                                                                                          \
     while (0)
@@ -330,7 +332,7 @@ static void a_signal_ends_a_wait(void)
     sigaction(SIGUSR1, &action, NULL);
     run(&j, idle);
     await_waiters(b, 1, true);
-    for (bool waits = true; waits; usleep(1000)) { /* may not be in ppoll yet */
+    for (bool waits = true; waits; sched_yield()) { /* may not be in ppoll yet */
         pthread_kill(j.thread, SIGUSR1);
         ust_worker_lock(b->w);
         waits = b->w->waiters != NULL;
@@ -449,8 +451,6 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
         if (argc > 1 && strcmp(argv[1], tests[i].name) != 0)
             continue;
-        puts(tests[i].name);
-        fflush(stdout);
         tests[i].body();
     }
     return 0;
