@@ -26,15 +26,13 @@ struct attempt {
 static int64_t try_accept(struct ust_engine *eng, const struct attempt *call);
 static int64_t try_send(struct ust_engine *eng, const struct attempt *call);
 static int64_t try_recv(struct ust_engine *eng, const struct attempt *call);
-static int64_t try_until(struct ust_worker *w, const struct attempt *call,
-                         uint64_t timeout_ns);
+static int64_t try_until(struct ust_worker *w, const struct attempt *call, uint64_t timeout_ns);
 static int pause_for_mbufs(struct ust_worker *w, ust_time deadline);
 
 /* ------------------------------------------------- calls that may block */
 
-ust_handle ust_worker_accept(struct ust_worker *w, ust_handle h,
-                             struct ust_addr *remote, uint16_t *remote_port,
-                             uint64_t timeout_ns)
+ust_handle ust_worker_accept(struct ust_worker *w, ust_handle h, struct ust_addr *remote,
+                             uint16_t *remote_port, uint64_t timeout_ns)
 {
     struct attempt call = {.try = try_accept, .h = h, .wanted = UST_READABLE};
     struct ust_addr local;
@@ -50,15 +48,11 @@ ust_handle ust_worker_accept(struct ust_worker *w, ust_handle h,
     return conn;
 }
 
-int64_t ust_worker_send(struct ust_worker *w, ust_handle h, const uint8_t *data,
-                        size_t len, int flags, uint64_t timeout_ns)
+int64_t ust_worker_send(struct ust_worker *w, ust_handle h, const uint8_t *data, size_t len,
+                        int flags, uint64_t timeout_ns)
 {
-    struct attempt call = {.try = try_send,
-                           .h = h,
-                           .wanted = UST_WRITABLE,
-                           .src = data,
-                           .len = len,
-                           .flags = flags};
+    struct attempt call = {
+        .try = try_send, .h = h, .wanted = UST_WRITABLE, .src = data, .len = len, .flags = flags};
     int64_t n;
 
     if (!worker_enter(w))
@@ -68,15 +62,11 @@ int64_t ust_worker_send(struct ust_worker *w, ust_handle h, const uint8_t *data,
     return n;
 }
 
-int64_t ust_worker_recv(struct ust_worker *w, ust_handle h, uint8_t *buf,
-                        size_t size, int flags, uint64_t timeout_ns)
+int64_t ust_worker_recv(struct ust_worker *w, ust_handle h, uint8_t *buf, size_t size, int flags,
+                        uint64_t timeout_ns)
 {
-    struct attempt call = {.try = try_recv,
-                           .h = h,
-                           .wanted = UST_READABLE,
-                           .dst = buf,
-                           .len = size,
-                           .flags = flags};
+    struct attempt call = {
+        .try = try_recv, .h = h, .wanted = UST_READABLE, .dst = buf, .len = size, .flags = flags};
     int64_t n;
 
     if (!worker_enter(w))
@@ -101,8 +91,7 @@ static int64_t try_recv(struct ust_engine *eng, const struct attempt *call)
     return ust_recv(eng, call->h, call->dst, call->len, call->flags);
 }
 
-static int64_t try_until(struct ust_worker *w, const struct attempt *call,
-                         uint64_t timeout_ns)
+static int64_t try_until(struct ust_worker *w, const struct attempt *call, uint64_t timeout_ns)
 {
     struct waiter self = {.handles = &call->h, .wanted = &call->wanted, .n = 1};
     int64_t r = call->try(w->eng, call);
@@ -113,8 +102,7 @@ static int64_t try_until(struct ust_worker *w, const struct attempt *call,
         return r;
     deadline = worker_deadline_in(timeout_ns);
     while (waited > 0 && (r == -EAGAIN || r == -ENOBUFS)) {
-        waited = r == -EAGAIN ? worker_wait(w, &self, deadline)
-                              : pause_for_mbufs(w, deadline);
+        waited = r == -EAGAIN ? worker_wait(w, &self, deadline) : pause_for_mbufs(w, deadline);
         if (waited > 0)
             r = call->try(w->eng, call);
     }
@@ -144,8 +132,7 @@ ust_handle ust_worker_socket(struct ust_worker *w)
     return h;
 }
 
-int ust_worker_bind(struct ust_worker *w, ust_handle h,
-                    const struct ust_addr *addr, uint16_t port)
+int ust_worker_bind(struct ust_worker *w, ust_handle h, const struct ust_addr *addr, uint16_t port)
 {
     int r = -EBADF;
 
@@ -167,8 +154,8 @@ int ust_worker_listen(struct ust_worker *w, ust_handle h, int backlog)
     return r;
 }
 
-int ust_worker_connect(struct ust_worker *w, ust_handle h,
-                       const struct ust_addr *addr, uint16_t port)
+int ust_worker_connect(struct ust_worker *w, ust_handle h, const struct ust_addr *addr,
+                       uint16_t port)
 {
     int r = -EBADF;
 
@@ -212,8 +199,7 @@ int ust_worker_abort(struct ust_worker *w, ust_handle h)
     return r;
 }
 
-int ust_worker_setopt(struct ust_worker *w, ust_handle h, int opt,
-                      int64_t value)
+int ust_worker_setopt(struct ust_worker *w, ust_handle h, int opt, int64_t value)
 {
     int r = -EBADF;
 
@@ -224,8 +210,7 @@ int ust_worker_setopt(struct ust_worker *w, ust_handle h, int opt,
     return r;
 }
 
-int ust_worker_getopt(struct ust_worker *w, ust_handle h, int opt,
-                      int64_t *value)
+int ust_worker_getopt(struct ust_worker *w, ust_handle h, int opt, int64_t *value)
 {
     int r = -EBADF;
 
@@ -237,8 +222,7 @@ int ust_worker_getopt(struct ust_worker *w, ust_handle h, int opt,
 }
 
 int ust_worker_names(struct ust_worker *w, ust_handle h, struct ust_addr *local,
-                     uint16_t *local_port, struct ust_addr *remote,
-                     uint16_t *remote_port)
+                     uint16_t *local_port, struct ust_addr *remote, uint16_t *remote_port)
 {
     int r = -EBADF;
 
@@ -249,8 +233,7 @@ int ust_worker_names(struct ust_worker *w, ust_handle h, struct ust_addr *local,
     return r;
 }
 
-int ust_worker_tcp_info(struct ust_worker *w, ust_handle h,
-                        struct ust_tcp_info *info)
+int ust_worker_tcp_info(struct ust_worker *w, ust_handle h, struct ust_tcp_info *info)
 {
     int r = -EBADF;
 
@@ -285,8 +268,7 @@ int ust_worker_get(struct ust_worker *w, const char *name, int64_t *value)
     return r;
 }
 
-int ust_worker_add_addr(struct ust_worker *w, const struct ust_addr *addr,
-                        unsigned prefix_len)
+int ust_worker_add_addr(struct ust_worker *w, const struct ust_addr *addr, unsigned prefix_len)
 {
     int r = -EBADF;
 
@@ -297,8 +279,8 @@ int ust_worker_add_addr(struct ust_worker *w, const struct ust_addr *addr,
     return r;
 }
 
-int ust_worker_add_route(struct ust_worker *w, const struct ust_addr *dst,
-                         unsigned prefix_len, const struct ust_addr *gateway)
+int ust_worker_add_route(struct ust_worker *w, const struct ust_addr *dst, unsigned prefix_len,
+                         const struct ust_addr *gateway)
 {
     int r = -EBADF;
 

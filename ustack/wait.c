@@ -39,8 +39,7 @@ static struct timespec to_timespec(ust_time t);
 
 /* -------------------------------------------------------- what one calls */
 
-int ust_worker_wait(struct ust_worker *w, ust_handle h, unsigned wanted,
-                    uint64_t timeout_ns)
+int ust_worker_wait(struct ust_worker *w, ust_handle h, unsigned wanted, uint64_t timeout_ns)
 {
     uint32_t mask = wanted | UST_HUP | UST_ERROR;
     struct waiter self = {.handles = &h, .wanted = &mask, .n = 1};
@@ -57,9 +56,8 @@ int ust_worker_wait(struct ust_worker *w, ust_handle h, unsigned wanted,
     return r;
 }
 
-int ust_worker_wait_many(struct ust_worker *w, const ust_handle *handles,
-                         const uint32_t *wanted, int32_t *ready, unsigned n,
-                         uint64_t timeout_ns)
+int ust_worker_wait_many(struct ust_worker *w, const ust_handle *handles, const uint32_t *wanted,
+                         int32_t *ready, unsigned n, uint64_t timeout_ns)
 {
     struct waiter self = {.handles = handles, .wanted = wanted, .n = n};
     int r, found = 0;
@@ -163,8 +161,7 @@ static bool is_ready(const struct ust_worker *w, const struct waiter *self)
     for (unsigned i = 0; i < self->n; i++) {
         int ready = ust_ready(w->eng, self->handles[i]);
 
-        if (ready < 0 ||
-            ((unsigned)ready & (self->wanted[i] | UST_HUP | UST_ERROR)) != 0)
+        if (ready < 0 || ((unsigned)ready & (self->wanted[i] | UST_HUP | UST_ERROR)) != 0)
             return true;
     }
     return false;
@@ -207,8 +204,7 @@ static int turn(struct ust_worker *w, struct waiter *self, ust_time deadline)
         if (settled(w, self))
             return 0;
     }
-    if (atomic_load_explicit(&w->woken, memory_order_relaxed) &&
-        atomic_exchange(&w->woken, false))
+    if (atomic_load_explicit(&w->woken, memory_order_relaxed) && atomic_exchange(&w->woken, false))
         return TIMED_OUT;
     if (now >= deadline)
         return TIMED_OUT;
@@ -220,8 +216,7 @@ static int turn(struct ust_worker *w, struct waiter *self, ust_time deadline)
 
 void worker_notify(struct ust_worker *w, const struct waiter *self)
 {
-    bool ring = w->sleep_until != 0 && !w->stopped &&
-                ust_worker_deadline(w) < w->sleep_until;
+    bool ring = w->sleep_until != 0 && !w->stopped && ust_worker_deadline(w) < w->sleep_until;
 
     for (struct waiter *t = w->waiters; t; t = t->next) {
         if (t == self || !settled(w, t))
@@ -259,8 +254,7 @@ static int sleep_on_port(struct ust_worker *w, ust_time now, ust_time until)
 {
     struct pollfd fds[2] = {
         {.fd = w->bell, .events = POLLIN},
-        {.fd = w->deaf ? -1 : w->port->ops->fd(w->port, w->queue),
-         .events = POLLIN},
+        {.fd = w->deaf ? -1 : w->port->ops->fd(w->port, w->queue), .events = POLLIN},
     };
     struct timespec ts = to_timespec(until - now);
     int n, err;

@@ -34,8 +34,8 @@ static void drop_backlog(struct ust_worker *w);
 
 /* ------------------------------------------------- birth and death */
 
-struct ust_worker *ust_worker_new(struct ust_engine *eng, struct ust_port *port,
-                                  int iface, unsigned queue, uint64_t spin_ns)
+struct ust_worker *ust_worker_new(struct ust_engine *eng, struct ust_port *port, int iface,
+                                  unsigned queue, uint64_t spin_ns)
 {
     struct ust_worker *w = calloc(1, sizeof *w);
 
@@ -201,8 +201,7 @@ static unsigned rx(struct ust_worker *w, ust_time now)
 {
     struct mbuf *burst[UST_MAX_BURST];
     bool due = w->n_backlog == 0 && ust_engine_deadline(w->eng) <= now;
-    unsigned n = w->port->ops->rx_burst(w->port, w->queue, w->pool, burst,
-                                        UST_MAX_BURST);
+    unsigned n = w->port->ops->rx_burst(w->port, w->queue, w->pool, burst, UST_MAX_BURST);
 
     for (unsigned i = 0; i < n; i++)
         burst[i]->iface = (uint8_t)w->iface;
@@ -229,13 +228,11 @@ unsigned worker_flush(struct ust_worker *w, ust_time now)
             if (asked++ == MAX_FLUSH_BURSTS)
                 break;
             w->first = 0;
-            w->n_backlog =
-                ust_engine_output(w->eng, now, w->backlog, UST_MAX_BURST);
+            w->n_backlog = ust_engine_output(w->eng, now, w->backlog, UST_MAX_BURST);
             if (w->n_backlog == 0)
                 break;
         }
-        n = w->port->ops->tx_burst(w->port, w->queue, w->pool,
-                                   w->backlog + w->first, w->n_backlog);
+        n = w->port->ops->tx_burst(w->port, w->queue, w->pool, w->backlog + w->first, w->n_backlog);
         w->first += n;
         w->n_backlog -= n;
         sent += n;
