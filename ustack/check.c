@@ -13,18 +13,29 @@ void ust_engine_usage(const struct ust_engine *eng, struct ust_usage *u)
     const struct tcp *tcp = &eng->tcp;
     const struct mbuf_pool *pool = &tcp->net.core.pool;
 
-    *u = (struct ust_usage){
-        .mbufs_small = in_use(pool, MBUF_SMALL), .mbufs_small_max = pool->n[MBUF_SMALL],
-        .mbufs_large = in_use(pool, MBUF_LARGE), .mbufs_large_max = pool->n[MBUF_LARGE],
-        .mbufs_ref = in_use(pool, MBUF_REF), .mbufs_ref_max = pool->n[MBUF_REF],
-        .tcbs = tcp->tcbs_used, .tcbs_max = tcp->n_tcbs,
-        .listeners = tcp->listeners_used, .listeners_max = tcp->n_listeners,
-        .requests = tcp->requests_used, .requests_max = tcp->n_requests,
-        .timewaits = tcp->timewaits_used, .timewaits_max = tcp->n_timewaits,
-        .neighs = tcp->net.neighs_used, .neighs_max = tcp->net.n_neighs,
-        .reass = tcp->reasses_used, .reass_max = tcp->n_reasses,
-        .timers = tcp->net.core.wheel.count, .flows = tcp->flows.count, .ready = tcp->n_ready,
-        .outq = tcp->net.outq.count, .bytes = eng->size};
+    *u = (struct ust_usage){.mbufs_small = in_use(pool, MBUF_SMALL),
+                            .mbufs_small_max = pool->n[MBUF_SMALL],
+                            .mbufs_large = in_use(pool, MBUF_LARGE),
+                            .mbufs_large_max = pool->n[MBUF_LARGE],
+                            .mbufs_ref = in_use(pool, MBUF_REF),
+                            .mbufs_ref_max = pool->n[MBUF_REF],
+                            .tcbs = tcp->tcbs_used,
+                            .tcbs_max = tcp->n_tcbs,
+                            .listeners = tcp->listeners_used,
+                            .listeners_max = tcp->n_listeners,
+                            .requests = tcp->requests_used,
+                            .requests_max = tcp->n_requests,
+                            .timewaits = tcp->timewaits_used,
+                            .timewaits_max = tcp->n_timewaits,
+                            .neighs = tcp->net.neighs_used,
+                            .neighs_max = tcp->net.n_neighs,
+                            .reass = tcp->reasses_used,
+                            .reass_max = tcp->n_reasses,
+                            .timers = tcp->net.core.wheel.count,
+                            .flows = tcp->flows.count,
+                            .ready = tcp->n_ready,
+                            .outq = tcp->net.outq.count,
+                            .bytes = eng->size};
 }
 
 static const char *const names[] = {
@@ -140,8 +151,8 @@ static int check_tcb(const struct tcp *tcp, const struct tcb *tcb, const char **
     bool live = tcb->state != UST_CLOSED && tcb->state != UST_LISTEN;
     uint32_t syn = tcb->snd_una == tcb->iss;
 
-    INVARIANT(1, !live || (seq_leq(tcb->snd_una, tcb->snd_nxt) &&
-                           seq_leq(tcb->snd_nxt, tcb->snd_max)));
+    INVARIANT(1, !live ||
+                     (seq_leq(tcb->snd_una, tcb->snd_nxt) && seq_leq(tcb->snd_nxt, tcb->snd_max)));
     INVARIANT(2, !live || tcb->snd_una == tcb->snd_max || tcp_armed(tcb, TIMER_REXMT));
     INVARIANT(3, !live || tcb->sndbuf.start == tcb->snd_una + syn ||
                      (tcb->fin_sent && snd_end(tcb) + 1 == tcb->snd_una));
@@ -151,8 +162,8 @@ static int check_tcb(const struct tcp *tcp, const struct tcb *tcb, const char **
     INVARIANT(7, !tcb->ready || live);
     INVARIANT(8, tcb->in_table == (live && flow_find(tcp, &tcb->key) != TCP_NONE));
     INVARIANT(9, buffers_ok(&tcp->net.core.pool, tcb));
-    INVARIANT(10, !live || wheel_armed(&tcp->net.core.wheel,
-                                       tcp->tcb_timers + tcb_index(tcp, tcb)) ||
+    INVARIANT(10, !live ||
+                      wheel_armed(&tcp->net.core.wheel, tcp->tcb_timers + tcb_index(tcp, tcb)) ||
                       tcb->deadline[TIMER_REXMT] == UINT64_MAX);
 #undef INVARIANT
     return 0;

@@ -108,10 +108,12 @@ int ust_config_row(const struct ust_config *cfg, unsigned i, struct ust_config_r
 {
     if (i >= N_ROWS)
         return -ENOENT;
-    *row = (struct ust_config_row){
-        .name = rows[i].name, .help = rows[i].help,
-        .value = *field((struct settings *)&cfg->set, &rows[i]), .min = rows[i].lo,
-        .max = rows[i].hi, .flags = rows[i].flags};
+    *row = (struct ust_config_row){.name = rows[i].name,
+                                   .help = rows[i].help,
+                                   .value = *field((struct settings *)&cfg->set, &rows[i]),
+                                   .min = rows[i].lo,
+                                   .max = rows[i].hi,
+                                   .flags = rows[i].flags};
     return 0;
 }
 

@@ -62,11 +62,12 @@ static size_t bind_memory(struct ust_engine *eng, const struct settings *set, ch
     tcp->port_users = carve(&c, N_PORTS, sizeof *tcp->port_users);
     tcp->flows.slots = carve(&c, flows, sizeof *tcp->flows.slots);
     core->wheel.nodes = carve(&c, n_timers, sizeof *core->wheel.nodes);
-    core->pool.meta = carve(&c, 1, mbuf_pool_meta_size((uint32_t)set->mbuf_small,
-                                                       (uint32_t)set->mbuf_large,
-                                                       (uint32_t)set->mbuf_refs));
-    core->pool.base = carve(&c, 1, mbuf_pool_data_size((uint32_t)set->mbuf_small,
-                                                       (uint32_t)set->mbuf_large));
+    core->pool.meta =
+        carve(&c, 1,
+              mbuf_pool_meta_size((uint32_t)set->mbuf_small, (uint32_t)set->mbuf_large,
+                                  (uint32_t)set->mbuf_refs));
+    core->pool.base =
+        carve(&c, 1, mbuf_pool_data_size((uint32_t)set->mbuf_small, (uint32_t)set->mbuf_large));
     core->pool.faults = block ? &((struct ust_engine *)block)->tcp.net.core.faults : NULL;
     return c.used;
 }

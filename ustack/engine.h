@@ -6,9 +6,9 @@
 #include "tcp/tcp.h"
 
 struct ust_engine {
-    struct tcp tcp;          /* begins with net, which begins with core */
-    void *allocation;        /* what to free: the block begins at the next line */
-    size_t size;             /* of the block */
+    struct tcp tcp;   /* begins with net, which begins with core */
+    void *allocation; /* what to free: the block begins at the next line */
+    size_t size;      /* of the block */
     uint64_t trace_hash;
 };
 

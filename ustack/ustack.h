@@ -24,11 +24,11 @@ typedef uint64_t ust_time;
 typedef int64_t ust_handle;
 
 enum ust_limit {
-    UST_MAX_BURST = 64,     /* mbufs moved by one call */
-    UST_MAX_IFACES = 4,     /* interfaces of one engine */
-    UST_MAX_ADDRS = 16,     /* addresses of one engine */
-    UST_MAX_ROUTES = 64,    /* routes of one engine */
-    UST_SECRET_LEN = 32,    /* bytes of secret: ISNs, ports, flow hash */
+    UST_MAX_BURST = 64,  /* mbufs moved by one call */
+    UST_MAX_IFACES = 4,  /* interfaces of one engine */
+    UST_MAX_ADDRS = 16,  /* addresses of one engine */
+    UST_MAX_ROUTES = 64, /* routes of one engine */
+    UST_SECRET_LEN = 32, /* bytes of secret: ISNs, ports, flow hash */
 };
 
 struct ust_addr {
@@ -39,56 +39,54 @@ struct ust_addr {
 
 struct ust_port;
 
-enum ust_cap { /* what a port can do for the engine */
-    UST_CAP_RX_CSUM = 1,  /* received checksums come already verified */
-    UST_CAP_TX_CSUM = 2,  /* fills in transport checksums on transmit */
-    UST_CAP_TSO = 4,      /* cuts TCP super-segments on transmit */
-    UST_CAP_LRO = 8,      /* may deliver super-segments */
+enum ust_cap {                      /* what a port can do for the engine */
+               UST_CAP_RX_CSUM = 1, /* received checksums come already verified */
+               UST_CAP_TX_CSUM = 2, /* fills in transport checksums on transmit */
+               UST_CAP_TSO = 4,     /* cuts TCP super-segments on transmit */
+               UST_CAP_LRO = 8,     /* may deliver super-segments */
 };
 
 struct ust_port_info {
-    uint8_t mac[6];       /* our address on the wire */
+    uint8_t mac[6]; /* our address on the wire */
     uint16_t n_queues;
-    uint32_t mtu;         /* bytes of an IP packet, without Ethernet header */
-    uint32_t caps;        /* enum ust_cap */
-    int32_t link_up;      /* 0 when the other side is gone */
+    uint32_t mtu;    /* bytes of an IP packet, without Ethernet header */
+    uint32_t caps;   /* enum ust_cap */
+    int32_t link_up; /* 0 when the other side is gone */
 };
 
 struct ust_port_stats { /* since the port was opened, all queues */
     uint64_t rx_frames, rx_bytes;
     uint64_t tx_frames, tx_bytes;
-    uint64_t rx_no_mbuf;    /* dropped: the pool was empty */
-    uint64_t rx_bad;        /* dropped: the peer wrote nonsense */
-    uint64_t tx_full;       /* times a burst did not fit */
-    uint64_t tx_errors;     /* dropped: the kernel refused the frame */
-    uint64_t wakes;         /* doorbells rung for a sleeping peer */
-    uint64_t syscalls;      /* data-path system calls (tap) */
+    uint64_t rx_no_mbuf; /* dropped: the pool was empty */
+    uint64_t rx_bad;     /* dropped: the peer wrote nonsense */
+    uint64_t tx_full;    /* times a burst did not fit */
+    uint64_t tx_errors;  /* dropped: the kernel refused the frame */
+    uint64_t wakes;      /* doorbells rung for a sleeping peer */
+    uint64_t syscalls;   /* data-path system calls (tap) */
 };
 
 /* The simulated NIC pair in shared memory. name: [A-Za-z0-9._-]{1,64}. side:
  * 0 creates or joins as the first side, 1 joins as the second; -1 takes
  * whichever is free. Errors in *err: -EADDRINUSE when both sides are taken,
  * -EINVAL for parameters that differ from the segment's. */
-struct ust_port *ust_ring_open(const char *name, int side, unsigned n_queues,
-                               unsigned mtu, unsigned n_slots, unsigned caps,
-                               int *err);
+struct ust_port *ust_ring_open(const char *name, int side, unsigned n_queues, unsigned mtu,
+                               unsigned n_slots, unsigned caps, int *err);
 
 /* A ring pair inside this process: two ports joined by a wire. 0 or -errno. */
-int ust_ring_pair(struct ust_port *ends[2], unsigned n_queues, unsigned mtu,
-                  unsigned n_slots, unsigned caps);
+int ust_ring_pair(struct ust_port *ends[2], unsigned n_queues, unsigned mtu, unsigned n_slots,
+                  unsigned caps);
 
 /* A tap device whose queue descriptors Python has opened and configured.
  * fds: n_queues descriptors, which the port then owns. vnet_hdr_len: 0 for
  * plain frames, else 10 or 12. caps: what TUNSETOFFLOAD granted. */
-struct ust_port *ust_tap_open(const int *fds, unsigned n_queues,
-                              unsigned vnet_hdr_len, unsigned mtu,
-                              unsigned caps, const uint8_t mac[6], int *err);
+struct ust_port *ust_tap_open(const int *fds, unsigned n_queues, unsigned vnet_hdr_len,
+                              unsigned mtu, unsigned caps, const uint8_t mac[6], int *err);
 
 /* Wrap a port so that frames both ways are written to a pcapng file.
  * max_frames: stop after so many (0: no limit). snaplen: bytes kept of each
  * (0: all). The wrapper owns inner and closes it. */
-struct ust_port *ust_pcap_open(struct ust_port *inner, const char *path,
-                               uint64_t max_frames, uint32_t snaplen, int *err);
+struct ust_port *ust_pcap_open(struct ust_port *inner, const char *path, uint64_t max_frames,
+                               uint32_t snaplen, int *err);
 
 void ust_port_close(struct ust_port *port);
 void ust_port_info(const struct ust_port *port, struct ust_port_info *info);
@@ -97,29 +95,27 @@ void ust_port_stats(const struct ust_port *port, struct ust_port_stats *stats);
 /* RSS of a ring port, for frames that this side receives: Toeplitz key (40
  * bytes) and indirection table (a power of two entries, each a queue). NULL
  * keeps what is there. May be rewritten while frames flow. */
-int ust_ring_rss(struct ust_port *port, const uint8_t key[40],
-                 const uint16_t *reta, unsigned n_reta);
+int ust_ring_rss(struct ust_port *port, const uint8_t key[40], const uint16_t *reta,
+                 unsigned n_reta);
 
 /* Raw frames, for tests: one frame out (0 or -errno; -EAGAIN when full) and
  * one frame in (its length, or -EAGAIN). No engine may use the queue. */
-int ust_port_send_raw(struct ust_port *port, unsigned queue,
-                      const uint8_t *frame, size_t len);
-int64_t ust_port_recv_raw(struct ust_port *port, unsigned queue,
-                          uint8_t *buf, size_t size);
+int ust_port_send_raw(struct ust_port *port, unsigned queue, const uint8_t *frame, size_t len);
+int64_t ust_port_recv_raw(struct ust_port *port, unsigned queue, uint8_t *buf, size_t size);
 
 /* ------------------------------------------------------ configuration */
 
 struct ust_config;
 
 enum ust_config_flag {
-    UST_CONFIG_LIVE = 1,   /* may change while an engine runs */
+    UST_CONFIG_LIVE = 1, /* may change while an engine runs */
 };
 
 struct ust_config_row { /* one setting, as documentation */
-    const char *name;      /* "tcp.syn_retries" */
+    const char *name;   /* "tcp.syn_retries" */
     const char *help;
     int64_t value, min, max;
-    uint32_t flags;        /* enum ust_config_flag */
+    uint32_t flags; /* enum ust_config_flag */
 };
 
 /* profile: "linux" (NULL means it) or "rfc". NULL: no memory or no such
@@ -128,15 +124,12 @@ struct ust_config *ust_config_new(const char *profile);
 void ust_config_free(struct ust_config *cfg);
 /* -ENOENT: no such name; -ERANGE: value outside min..max. */
 int ust_config_set(struct ust_config *cfg, const char *name, int64_t value);
-int ust_config_get(const struct ust_config *cfg, const char *name,
-                   int64_t *value);
+int ust_config_get(const struct ust_config *cfg, const char *name, int64_t *value);
 /* Row i of all settings; -ENOENT past the last. */
-int ust_config_row(const struct ust_config *cfg, unsigned i,
-                   struct ust_config_row *row);
+int ust_config_row(const struct ust_config *cfg, unsigned i, struct ust_config_row *row);
 /* Randomness is injected: seed starts the generator, secret keys the hashes
  * (RFC 6528 ISNs, RFC 6056 ports, flow table). */
-void ust_config_entropy(struct ust_config *cfg, uint64_t seed,
-                        const uint8_t secret[32]);
+void ust_config_entropy(struct ust_config *cfg, uint64_t seed, const uint8_t secret[32]);
 
 /* ------------------------------------------------------------- engine */
 
@@ -151,29 +144,25 @@ void ust_engine_free(struct ust_engine *eng);
 struct ust_engine *ust_engine_clone(const struct ust_engine *eng);
 /* Change a live setting: -ENOENT, -ERANGE, -EBUSY when it is not live. */
 int ust_engine_set(struct ust_engine *eng, const char *name, int64_t value);
-int ust_engine_get(const struct ust_engine *eng, const char *name,
-                   int64_t *value);
+int ust_engine_get(const struct ust_engine *eng, const char *name, int64_t *value);
 
 /* Interfaces, addresses, routes, neighbours. prefix_len counts as for the
  * mapped form: an IPv4 /24 is given as 24. */
-int ust_engine_add_iface(struct ust_engine *eng, const uint8_t mac[6],
-                         uint32_t mtu, uint32_t caps); /* its index */
-int ust_engine_add_addr(struct ust_engine *eng, int iface,
-                        const struct ust_addr *addr, unsigned prefix_len);
-int ust_engine_add_route(struct ust_engine *eng, int iface,
-                         const struct ust_addr *dst, unsigned prefix_len,
-                         const struct ust_addr *gateway);
-int ust_engine_add_neigh(struct ust_engine *eng, int iface,
-                         const struct ust_addr *addr, const uint8_t mac[6]);
+int ust_engine_add_iface(struct ust_engine *eng, const uint8_t mac[6], uint32_t mtu,
+                         uint32_t caps); /* its index */
+int ust_engine_add_addr(struct ust_engine *eng, int iface, const struct ust_addr *addr,
+                        unsigned prefix_len);
+int ust_engine_add_route(struct ust_engine *eng, int iface, const struct ust_addr *dst,
+                         unsigned prefix_len, const struct ust_addr *gateway);
+int ust_engine_add_neigh(struct ust_engine *eng, int iface, const struct ust_addr *addr,
+                         const uint8_t mac[6]);
 int ust_engine_owns(const struct ust_engine *eng, const struct ust_addr *addr);
 
 /* The data path. A burst is at most UST_MAX_BURST mbufs of the engine's own
  * pool. input owns what it is given; output gives up to max frames away. */
-void ust_engine_input(struct ust_engine *eng, ust_time now,
-                      struct mbuf **burst, unsigned n);
+void ust_engine_input(struct ust_engine *eng, ust_time now, struct mbuf **burst, unsigned n);
 void ust_engine_tick(struct ust_engine *eng, ust_time now);
-unsigned ust_engine_output(struct ust_engine *eng, ust_time now,
-                           struct mbuf **burst, unsigned max);
+unsigned ust_engine_output(struct ust_engine *eng, ust_time now, struct mbuf **burst, unsigned max);
 /* When tick must next be called; UINT64_MAX for never. Output that is already
  * due counts as a deadline of 0. */
 ust_time ust_engine_deadline(const struct ust_engine *eng);
@@ -184,91 +173,83 @@ struct mbuf_pool *ust_engine_pool(struct ust_engine *eng);
  * that output would give, linear and with its checksums filled in; 0 for
  * none; -EMSGSIZE when size is too small (the frame is lost). */
 enum ust_frame {
-    UST_FRAME_CSUM_OK = 1,   /* treat the transport checksum as verified */
+    UST_FRAME_CSUM_OK = 1, /* treat the transport checksum as verified */
 };
-int ust_engine_inject(struct ust_engine *eng, ust_time now, int iface,
-                      const uint8_t *frame, size_t len, unsigned flags);
-int64_t ust_engine_extract(struct ust_engine *eng, ust_time now,
-                           uint8_t *buf, size_t size);
+int ust_engine_inject(struct ust_engine *eng, ust_time now, int iface, const uint8_t *frame,
+                      size_t len, unsigned flags);
+int64_t ust_engine_extract(struct ust_engine *eng, ust_time now, uint8_t *buf, size_t size);
 
 /* ------------------------------------------- sockets, on handles */
 
 enum ust_ready {
-    UST_READABLE = 1,   /* bytes, EOF, or a connection to accept */
-    UST_WRITABLE = 2,   /* room in the send buffer */
-    UST_CONNECTED = 4,  /* an active open has completed */
-    UST_HUP = 8,        /* both directions are finished */
-    UST_ERROR = 16,     /* error holds a positive errno */
+    UST_READABLE = 1,  /* bytes, EOF, or a connection to accept */
+    UST_WRITABLE = 2,  /* room in the send buffer */
+    UST_CONNECTED = 4, /* an active open has completed */
+    UST_HUP = 8,       /* both directions are finished */
+    UST_ERROR = 16,    /* error holds a positive errno */
 };
 
 struct ust_event {
     ust_handle handle;
-    uint64_t user;       /* what ust_set_user stored */
-    uint32_t events;     /* enum ust_ready, as of now */
+    uint64_t user;   /* what ust_set_user stored */
+    uint32_t events; /* enum ust_ready, as of now */
     int32_t error;
 };
 
 /* Sockets whose readiness changed since they were last reported, each at most
  * once. */
-unsigned ust_engine_events(struct ust_engine *eng, struct ust_event *ev,
-                           unsigned max);
+unsigned ust_engine_events(struct ust_engine *eng, struct ust_event *ev, unsigned max);
 
 ust_handle ust_socket(struct ust_engine *eng);
-int ust_bind(struct ust_engine *eng, ust_handle h, const struct ust_addr *addr,
-             uint16_t port);
+int ust_bind(struct ust_engine *eng, ust_handle h, const struct ust_addr *addr, uint16_t port);
 int ust_listen(struct ust_engine *eng, ust_handle h, int backlog);
 ust_handle ust_accept(struct ust_engine *eng, ust_handle h);
 /* Starts an active open: -EINPROGRESS when it is under way. */
-int ust_connect(struct ust_engine *eng, ust_handle h,
-                const struct ust_addr *addr, uint16_t port);
+int ust_connect(struct ust_engine *eng, ust_handle h, const struct ust_addr *addr, uint16_t port);
 enum ust_msg {
     UST_MSG_PEEK = 1,
     UST_MSG_MORE = 2,
 };
 /* Bytes taken (possibly fewer than len) or -EAGAIN, -ENOBUFS, -EPIPE, … */
-int64_t ust_send(struct ust_engine *eng, ust_handle h, const void *data,
-                 size_t len, int flags);
+int64_t ust_send(struct ust_engine *eng, ust_handle h, const void *data, size_t len, int flags);
 /* Bytes copied, 0 at EOF, -EAGAIN when there is nothing yet. */
-int64_t ust_recv(struct ust_engine *eng, ust_handle h, void *buf, size_t size,
-                 int flags);
+int64_t ust_recv(struct ust_engine *eng, ust_handle h, void *buf, size_t size, int flags);
 enum ust_how {
     UST_SHUT_RD = 0,
     UST_SHUT_WR = 1,
     UST_SHUT_RDWR = 2,
 };
 int ust_shutdown(struct ust_engine *eng, ust_handle h, int how);
-int ust_close(struct ust_engine *eng, ust_handle h);   /* orderly */
-int ust_abort(struct ust_engine *eng, ust_handle h);   /* RST */
+int ust_close(struct ust_engine *eng, ust_handle h); /* orderly */
+int ust_abort(struct ust_engine *eng, ust_handle h); /* RST */
 
 enum ust_opt {
-    UST_OPT_NODELAY,       /* 0/1: Nagle off */
-    UST_OPT_CORK,          /* 0/1: hold partial segments */
-    UST_OPT_QUICKACK,      /* 0/1 */
-    UST_OPT_KEEPALIVE,     /* 0/1 */
-    UST_OPT_KEEPIDLE,      /* seconds */
-    UST_OPT_KEEPINTVL,     /* seconds */
+    UST_OPT_NODELAY,   /* 0/1: Nagle off */
+    UST_OPT_CORK,      /* 0/1: hold partial segments */
+    UST_OPT_QUICKACK,  /* 0/1 */
+    UST_OPT_KEEPALIVE, /* 0/1 */
+    UST_OPT_KEEPIDLE,  /* seconds */
+    UST_OPT_KEEPINTVL, /* seconds */
     UST_OPT_KEEPCNT,
-    UST_OPT_SNDBUF,        /* bytes */
-    UST_OPT_RCVBUF,        /* bytes */
-    UST_OPT_MAXSEG,        /* bytes */
-    UST_OPT_LINGER,        /* -1 off, else seconds */
-    UST_OPT_USER_TIMEOUT,  /* milliseconds, 0 the default */
+    UST_OPT_SNDBUF,       /* bytes */
+    UST_OPT_RCVBUF,       /* bytes */
+    UST_OPT_MAXSEG,       /* bytes */
+    UST_OPT_LINGER,       /* -1 off, else seconds */
+    UST_OPT_USER_TIMEOUT, /* milliseconds, 0 the default */
     UST_OPT_SYNCNT,
-    UST_OPT_REUSEADDR,     /* 0/1 */
-    UST_OPT_TOS,           /* DS field, 0..255 */
-    UST_OPT_TTL,           /* 1..255 */
-    UST_OPT_ERROR,         /* read only: takes the pending error, as SO_ERROR */
-    UST_OPT_ACCEPTCONN,    /* read only */
-    UST_OPT_INQ,           /* read only: bytes that recv would give */
-    UST_OPT_OUTQ,          /* read only: bytes not yet acknowledged */
-    UST_OPT_SNDROOM,       /* read only: bytes that send would take now */
+    UST_OPT_REUSEADDR,  /* 0/1 */
+    UST_OPT_TOS,        /* DS field, 0..255 */
+    UST_OPT_TTL,        /* 1..255 */
+    UST_OPT_ERROR,      /* read only: takes the pending error, as SO_ERROR */
+    UST_OPT_ACCEPTCONN, /* read only */
+    UST_OPT_INQ,        /* read only: bytes that recv would give */
+    UST_OPT_OUTQ,       /* read only: bytes not yet acknowledged */
+    UST_OPT_SNDROOM,    /* read only: bytes that send would take now */
 };
 int ust_setopt(struct ust_engine *eng, ust_handle h, int opt, int64_t value);
-int ust_getopt(const struct ust_engine *eng, ust_handle h, int opt,
-               int64_t *value);
-int ust_names(const struct ust_engine *eng, ust_handle h,
-              struct ust_addr *local, uint16_t *local_port,
-              struct ust_addr *remote, uint16_t *remote_port);
+int ust_getopt(const struct ust_engine *eng, ust_handle h, int opt, int64_t *value);
+int ust_names(const struct ust_engine *eng, ust_handle h, struct ust_addr *local,
+              uint16_t *local_port, struct ust_addr *remote, uint16_t *remote_port);
 int ust_set_user(struct ust_engine *eng, ust_handle h, uint64_t user);
 /* enum ust_ready of this moment, or -EBADF. */
 int ust_ready(const struct ust_engine *eng, ust_handle h);
@@ -276,31 +257,31 @@ int ust_ready(const struct ust_engine *eng, ust_handle h);
 /* ------------------------------------------- looking in, without effect */
 
 enum ust_tcp_state { /* Linux's numbers */
-    UST_ESTABLISHED = 1,
-    UST_SYN_SENT = 2,
-    UST_SYN_RECEIVED = 3,
-    UST_FIN_WAIT_1 = 4,
-    UST_FIN_WAIT_2 = 5,
-    UST_TIME_WAIT = 6,
-    UST_CLOSED = 7,
-    UST_CLOSE_WAIT = 8,
-    UST_LAST_ACK = 9,
-    UST_LISTEN = 10,
-    UST_CLOSING = 11,
+                     UST_ESTABLISHED = 1,
+                     UST_SYN_SENT = 2,
+                     UST_SYN_RECEIVED = 3,
+                     UST_FIN_WAIT_1 = 4,
+                     UST_FIN_WAIT_2 = 5,
+                     UST_TIME_WAIT = 6,
+                     UST_CLOSED = 7,
+                     UST_CLOSE_WAIT = 8,
+                     UST_LAST_ACK = 9,
+                     UST_LISTEN = 10,
+                     UST_CLOSING = 11,
 };
 
 enum ust_ca_state { /* Linux's names and numbers */
-    UST_CA_OPEN = 0,
-    UST_CA_DISORDER = 1,
-    UST_CA_RECOVERY = 3,
-    UST_CA_LOSS = 4,
+                    UST_CA_OPEN = 0,
+                    UST_CA_DISORDER = 1,
+                    UST_CA_RECOVERY = 3,
+                    UST_CA_LOSS = 4,
 };
 
 struct ust_tcp_info {
-    uint8_t state;            /* enum ust_tcp_state */
-    uint8_t ca_state;         /* enum ust_ca_state */
-    uint8_t retransmits;      /* unanswered RTOs in a row */
-    uint8_t probes;           /* unanswered zero-window probes */
+    uint8_t state;       /* enum ust_tcp_state */
+    uint8_t ca_state;    /* enum ust_ca_state */
+    uint8_t retransmits; /* unanswered RTOs in a row */
+    uint8_t probes;      /* unanswered zero-window probes */
     uint8_t backoff;
     uint8_t ts_ok, sack_ok, wscale_ok;
     uint8_t snd_wscale, rcv_wscale;
@@ -310,25 +291,23 @@ struct ust_tcp_info {
     uint32_t snd_una, snd_nxt, snd_max, snd_wnd;
     uint32_t rcv_nxt, rcv_wnd, rcv_adv;
     uint32_t snd_mss, rcv_mss, advmss;
-    uint32_t cwnd, ssthresh;  /* bytes; ssthresh UINT32_MAX: not set */
+    uint32_t cwnd, ssthresh; /* bytes; ssthresh UINT32_MAX: not set */
     uint32_t rto_us, srtt_us, rttvar_us, min_rtt_us, ato_us;
     uint32_t ts_recent;
-    uint32_t inq, outq, unsent;        /* bytes */
-    uint32_t ooo_bytes, ooo_ranges;    /* out-of-order data held */
-    uint32_t sndbuf, rcvbuf;           /* limits, bytes */
-    uint32_t rcv_charged;              /* buffer memory the queue holds */
+    uint32_t inq, outq, unsent;     /* bytes */
+    uint32_t ooo_bytes, ooo_ranges; /* out-of-order data held */
+    uint32_t sndbuf, rcvbuf;        /* limits, bytes */
+    uint32_t rcv_charged;           /* buffer memory the queue holds */
     uint64_t bytes_acked, bytes_received, bytes_sent, bytes_retrans;
     uint64_t segs_in, segs_out, data_segs_in, data_segs_out;
     uint32_t total_retrans, dupacks_in;
     ust_time rexmt, persist, delack, keepalive, timewait; /* 0: not armed */
 };
-int ust_tcp_info(const struct ust_engine *eng, ust_handle h,
-                 struct ust_tcp_info *info);
+int ust_tcp_info(const struct ust_engine *eng, ust_handle h, struct ust_tcp_info *info);
 /* The same by flow: finds request blocks (SYN_RECEIVED) and TIME-WAIT records,
  * too. -ENOENT when there is none. */
-int ust_flow_info(const struct ust_engine *eng, const struct ust_addr *local,
-                  uint16_t local_port, const struct ust_addr *remote,
-                  uint16_t remote_port, struct ust_tcp_info *info);
+int ust_flow_info(const struct ust_engine *eng, const struct ust_addr *local, uint16_t local_port,
+                  const struct ust_addr *remote, uint16_t remote_port, struct ust_tcp_info *info);
 
 struct ust_usage { /* resources in use; the configured limit behind it */
     uint32_t mbufs_small, mbufs_small_max;
@@ -336,15 +315,15 @@ struct ust_usage { /* resources in use; the configured limit behind it */
     uint32_t mbufs_ref, mbufs_ref_max;
     uint32_t tcbs, tcbs_max;
     uint32_t listeners, listeners_max;
-    uint32_t requests, requests_max;    /* half-open, in SYN queues */
+    uint32_t requests, requests_max; /* half-open, in SYN queues */
     uint32_t timewaits, timewaits_max;
     uint32_t neighs, neighs_max;
-    uint32_t reass, reass_max;          /* connections with out-of-order data */
-    uint32_t timers;                    /* armed, of whatever kind */
-    uint32_t flows;                     /* entries of the flow table */
-    uint32_t ready;                     /* connections waiting for output */
-    uint32_t outq;                      /* frames waiting for output */
-    uint64_t bytes;                     /* memory of the whole engine */
+    uint32_t reass, reass_max; /* connections with out-of-order data */
+    uint32_t timers;           /* armed, of whatever kind */
+    uint32_t flows;            /* entries of the flow table */
+    uint32_t ready;            /* connections waiting for output */
+    uint32_t outq;             /* frames waiting for output */
+    uint64_t bytes;            /* memory of the whole engine */
 };
 void ust_engine_usage(const struct ust_engine *eng, struct ust_usage *usage);
 
@@ -370,8 +349,7 @@ uint64_t ust_engine_trace_hash(const struct ust_engine *eng);
  * is a number as read from its field in network order, and initial a sum of
  * 16-bit numbers of that kind. Bits past the end of a Toeplitz key are 0. */
 uint16_t ust_checksum(const uint8_t *data, size_t len, uint32_t initial);
-uint32_t ust_toeplitz(const uint8_t *key, size_t key_len, const uint8_t *data,
-                      size_t len);
+uint32_t ust_toeplitz(const uint8_t *key, size_t key_len, const uint8_t *data, size_t len);
 int ust_seq_lt(uint32_t a, uint32_t b);
 int ust_seq_leq(uint32_t a, uint32_t b);
 int ust_seq_between(uint32_t lo, uint32_t x, uint32_t hi); /* lo <= x < hi */
@@ -382,13 +360,13 @@ struct ust_worker;
 
 /* Joins an engine to one queue of a port. The worker owns neither. spin_ns:
  * how long to poll without work before sleeping. NULL with errno set. */
-struct ust_worker *ust_worker_new(struct ust_engine *eng, struct ust_port *port,
-                                  int iface, unsigned queue, uint64_t spin_ns);
+struct ust_worker *ust_worker_new(struct ust_engine *eng, struct ust_port *port, int iface,
+                                  unsigned queue, uint64_t spin_ns);
 /* Sends every waiting thread away and lets go of engine and port, which may be
  * freed afterwards. All later calls with a socket or an engine in them return
  * -EBADF, the others do nothing; only ust_worker_free() ends the worker. */
 void ust_worker_stop(struct ust_worker *w);
-void ust_worker_free(struct ust_worker *w);   /* stops it first */
+void ust_worker_free(struct ust_worker *w); /* stops it first */
 
 /* The engine's lock, for callers that do several things in one turn. Not
  * recursive: no other function of this section may be called while holding
@@ -408,13 +386,11 @@ unsigned ust_worker_poll(struct ust_worker *w);
  * together: one drives, the others sleep. At least one round is run, unless
  * another thread drives. Returns the readiness, 0 on timeout or after
  * ust_worker_wake(), -EBADF, or -EINTR after a signal. */
-int ust_worker_wait(struct ust_worker *w, ust_handle h, unsigned wanted,
-                    uint64_t timeout_ns);
+int ust_worker_wait(struct ust_worker *w, ust_handle h, unsigned wanted, uint64_t timeout_ns);
 /* The same for n sockets. ready[i] becomes what handles[i] is of wanted[i],
  * UST_HUP and UST_ERROR, or -EBADF. Returns how many entries are not 0. */
-int ust_worker_wait_many(struct ust_worker *w, const ust_handle *handles,
-                         const uint32_t *wanted, int32_t *ready, unsigned n,
-                         uint64_t timeout_ns);
+int ust_worker_wait_many(struct ust_worker *w, const ust_handle *handles, const uint32_t *wanted,
+                         int32_t *ready, unsigned n, uint64_t timeout_ns);
 /* The same without a socket: 1 after a round with work in it (there may be
  * events), 0 on timeout or after ust_worker_wake(), -EINTR after a signal. */
 int ust_worker_idle(struct ust_worker *w, uint64_t timeout_ns);
@@ -446,37 +422,66 @@ int ust_worker_port_stats(struct ust_worker *w, struct ust_port_stats *stats);
  * while they would block; -EAGAIN after that time (0: after one round), -EINTR
  * after a signal. A partial send is a success. */
 ust_handle ust_worker_socket(struct ust_worker *w);
-int ust_worker_bind(struct ust_worker *w, ust_handle h,
-                    const struct ust_addr *addr, uint16_t port);
+int ust_worker_bind(struct ust_worker *w, ust_handle h, const struct ust_addr *addr, uint16_t port);
 int ust_worker_listen(struct ust_worker *w, ust_handle h, int backlog);
-ust_handle ust_worker_accept(struct ust_worker *w, ust_handle h,
-                             struct ust_addr *remote, uint16_t *remote_port,
-                             uint64_t timeout_ns);
-int ust_worker_connect(struct ust_worker *w, ust_handle h,
-                       const struct ust_addr *addr, uint16_t port);
-int64_t ust_worker_send(struct ust_worker *w, ust_handle h, const uint8_t *data,
-                        size_t len, int flags, uint64_t timeout_ns);
-int64_t ust_worker_recv(struct ust_worker *w, ust_handle h, uint8_t *buf,
-                        size_t size, int flags, uint64_t timeout_ns);
+ust_handle ust_worker_accept(struct ust_worker *w, ust_handle h, struct ust_addr *remote,
+                             uint16_t *remote_port, uint64_t timeout_ns);
+int ust_worker_connect(struct ust_worker *w, ust_handle h, const struct ust_addr *addr,
+                       uint16_t port);
+int64_t ust_worker_send(struct ust_worker *w, ust_handle h, const uint8_t *data, size_t len,
+                        int flags, uint64_t timeout_ns);
+int64_t ust_worker_recv(struct ust_worker *w, ust_handle h, uint8_t *buf, size_t size, int flags,
+                        uint64_t timeout_ns);
 int ust_worker_shutdown(struct ust_worker *w, ust_handle h, int how);
 int ust_worker_close(struct ust_worker *w, ust_handle h);
 int ust_worker_abort(struct ust_worker *w, ust_handle h);
-int ust_worker_setopt(struct ust_worker *w, ust_handle h, int opt,
-                      int64_t value);
-int ust_worker_getopt(struct ust_worker *w, ust_handle h, int opt,
-                      int64_t *value);
+int ust_worker_setopt(struct ust_worker *w, ust_handle h, int opt, int64_t value);
+int ust_worker_getopt(struct ust_worker *w, ust_handle h, int opt, int64_t *value);
 int ust_worker_names(struct ust_worker *w, ust_handle h, struct ust_addr *local,
-                     uint16_t *local_port, struct ust_addr *remote,
-                     uint16_t *remote_port);
-int ust_worker_tcp_info(struct ust_worker *w, ust_handle h,
-                        struct ust_tcp_info *info);
+                     uint16_t *local_port, struct ust_addr *remote, uint16_t *remote_port);
+int ust_worker_tcp_info(struct ust_worker *w, ust_handle h, struct ust_tcp_info *info);
 
 /* The engine's control plane, in the same way, on the worker's interface. */
 int ust_worker_set(struct ust_worker *w, const char *name, int64_t value);
 int ust_worker_get(struct ust_worker *w, const char *name, int64_t *value);
-int ust_worker_add_addr(struct ust_worker *w, const struct ust_addr *addr,
-                        unsigned prefix_len);
-int ust_worker_add_route(struct ust_worker *w, const struct ust_addr *dst,
-                         unsigned prefix_len, const struct ust_addr *gateway);
+int ust_worker_add_addr(struct ust_worker *w, const struct ust_addr *addr, unsigned prefix_len);
+int ust_worker_add_route(struct ust_worker *w, const struct ust_addr *dst, unsigned prefix_len,
+                         const struct ust_addr *gateway);
 int ust_worker_counters(struct ust_worker *w, uint64_t *values);
 int ust_worker_usage(struct ust_worker *w, struct ust_usage *usage);
+
+/* -------------------------------------------------------------- bench */
+
+/* Load generators of `ustack bench`: n_conns connections to one server, over a
+ * worker's stack or over the kernel, driven by the thread that calls. */
+struct ust_load;
+
+enum ust_load_kind {
+    UST_LOAD_ECHO, /* on each one request of size bytes, echoed; closed loop */
+    UST_LOAD_SEND, /* writes of size bytes, as many as are taken */
+    UST_LOAD_RECV, /* reads all that comes; size bytes count as one request */
+};
+
+struct ust_load_result { /* since the start, or the last clear */
+    uint64_t requests;
+    uint64_t bytes;                   /* of payload, one way */
+    uint64_t ns;                      /* spent in run */
+    uint64_t p50_ns, p99_ns, p999_ns; /* latency of echoes */
+};
+
+/* NULL: no memory, or no descriptor. */
+struct ust_load *ust_load_stack(struct ust_worker *w, struct ust_engine *eng, int kind,
+                                unsigned n_conns, unsigned size, const struct ust_addr *addr,
+                                uint16_t port);
+struct ust_load *ust_load_kernel(int kind, unsigned n_conns, unsigned size,
+                                 const struct ust_addr *addr, uint16_t port);
+/* Resets its connections. */
+void ust_load_free(struct ust_load *load);
+/* Opens the connections, for at most ns: 1 when all are open, 0 when not yet,
+ * or what went wrong as a negative errno. */
+int ust_load_open(struct ust_load *load, uint64_t ns);
+/* Runs for ns, or until so many more requests are done (0: no limit). 0, or
+ * the negative errno of a connection that was lost. */
+int ust_load_run(struct ust_load *load, uint64_t ns, uint64_t requests);
+void ust_load_clear(struct ust_load *load); /* forgets what it has counted */
+void ust_load_result(const struct ust_load *load, struct ust_load_result *result);

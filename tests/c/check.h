@@ -11,13 +11,12 @@
 
 static const char *test_name = "?";
 
-#define CHECK(expr)                                                            \
-    do {                                                                       \
-        if (!(expr)) {                                                         \
-            fprintf(stderr, "%s:%d: %s: not so: %s\n", __FILE__, __LINE__,     \
-                    test_name, #expr);                                         \
-            exit(1);                                                           \
-        }                                                                      \
+#define CHECK(expr)                                                                                \
+    do {                                                                                           \
+        if (!(expr)) {                                                                             \
+            fprintf(stderr, "%s:%d: %s: not so: %s\n", __FILE__, __LINE__, test_name, #expr);      \
+            exit(1);                                                                               \
+        }                                                                                          \
     } while (0)
 
 #define RUN(test) (test_name = #test, test())

@@ -44,8 +44,7 @@ static void fill(uint8_t *p, size_t len, uint64_t seed)
 /* RFC 1071 3: the numerical example. */
 static void the_example_of_the_rfc_sums_to_ddf2(void)
 {
-    static const uint8_t data[] = {0x00, 0x01, 0xf2, 0x03,
-                                   0xf4, 0xf5, 0xf6, 0xf7};
+    static const uint8_t data[] = {0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7};
 
     CHECK(spelled(checksum_add(data, sizeof data, 0)) == 0xddf2);
     CHECK(ust_checksum(data, sizeof data, 0) == (uint16_t)~0xddf2);
@@ -59,8 +58,7 @@ static void every_length_and_alignment_agrees_with_the_definition(void)
     fill(buf, sizeof buf, 1);
     for (size_t at = 0; at < MAX_ALIGN; at++)
         for (size_t len = 0; len <= MAX_LEN; len++)
-            CHECK(spelled(checksum_add(buf + at, len, 0)) ==
-                  naive(buf + at, len));
+            CHECK(spelled(checksum_add(buf + at, len, 0)) == naive(buf + at, len));
 }
 
 static void pieces_sum_to_the_whole_wherever_it_is_cut(void)
@@ -72,10 +70,8 @@ static void pieces_sum_to_the_whole_wherever_it_is_cut(void)
     for (size_t a = 0; a <= sizeof buf; a++)
         for (size_t b = a; b <= sizeof buf; b++) {
             sum = checksum_add(buf, a, 0);
-            sum =
-                (a % 2 ? checksum_add_odd : checksum_add)(buf + a, b - a, sum);
-            sum = (b % 2 ? checksum_add_odd
-                         : checksum_add)(buf + b, sizeof buf - b, sum);
+            sum = (a % 2 ? checksum_add_odd : checksum_add)(buf + a, b - a, sum);
+            sum = (b % 2 ? checksum_add_odd : checksum_add)(buf + b, sizeof buf - b, sum);
             CHECK(spelled(sum) == naive(buf, sizeof buf));
         }
 }

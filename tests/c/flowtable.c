@@ -26,8 +26,7 @@ static uint32_t any_hash(struct rng *rng)
 
 /* Walking the table from a hash gives each value of the list with that hash
  * once, and nothing else. */
-static void check_walk(const struct flowtable *ft, const struct model *m,
-                       uint32_t hash)
+static void check_walk(const struct flowtable *ft, const struct model *m, uint32_t hash)
 {
     uint64_t found = 0, wanted = 0;
     uint32_t value;
@@ -52,8 +51,7 @@ static bool in_use(const struct model *m, uint32_t value)
     return false;
 }
 
-static void insert(struct flowtable *ft, struct model *m, uint32_t hash,
-                   uint32_t value)
+static void insert(struct flowtable *ft, struct model *m, uint32_t hash, uint32_t value)
 {
     if (in_use(m, value))
         return;

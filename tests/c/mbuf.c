@@ -24,15 +24,13 @@ static void open_pool(uint32_t small, uint32_t large, uint32_t refs)
 {
     faults = (struct faults){0, 0};
     mbuf_pool_init(&pool, zeroed(mbuf_pool_meta_size(small, large, refs)),
-                   zeroed(mbuf_pool_data_size(small, large)), small, large,
-                   refs, &faults);
+                   zeroed(mbuf_pool_data_size(small, large)), small, large, refs, &faults);
     CHECK(mbuf_pool_check(&pool) == 0);
 }
 
 static bool all_free(void)
 {
-    return mbuf_pool_check(&pool) == 0 &&
-           memcmp(pool.n, pool.n_free, sizeof pool.n) == 0;
+    return mbuf_pool_check(&pool) == 0 && memcmp(pool.n, pool.n_free, sizeof pool.n) == 0;
 }
 
 /* Gives the memory back, when every mbuf is home. */
@@ -178,8 +176,7 @@ static void frames_keep_their_bytes_whatever_others_do(void)
 
     open_pool(SMALL, LARGE, REFS);
     for (int round = 0; round < ROUNDS; round++) {
-        step(&frames[rng_below(&rng, FRAMES)], &frames[rng_below(&rng, FRAMES)],
-             &rng);
+        step(&frames[rng_below(&rng, FRAMES)], &frames[rng_below(&rng, FRAMES)], &rng);
         CHECK(mbuf_pool_check(&pool) == 0);
     }
     for (int i = 0; i < FRAMES; i++)

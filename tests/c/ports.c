@@ -50,8 +50,8 @@ static void open_taps(struct ust_port *ports[2], unsigned hdr_len)
 
     CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, fds) == 0);
     for (i = 0; i < 2; i++) {
-        ports[i] = ust_tap_open(&fds[i], 1, hdr_len, 1500,
-                                UST_CAP_TX_CSUM | UST_CAP_TSO, MAC, &err);
+        ports[i] =
+            ust_tap_open(&fds[i], 1, hdr_len, 1500, UST_CAP_TX_CSUM | UST_CAP_TSO, MAC, &err);
         CHECK(ports[i]);
     }
 }
@@ -78,8 +78,10 @@ static void open_capture(struct ust_port *ports[2])
 }
 
 static const struct wire wires[] = {
-    {"ring", open_ring, true},         {"ring, plain", open_plain_ring, false},
-    {"tap", open_tap, true},           {"tap, plain", open_plain_tap, false},
+    {"ring", open_ring, true},
+    {"ring, plain", open_plain_ring, false},
+    {"tap", open_tap, true},
+    {"tap, plain", open_plain_tap, false},
     {"captured ring", open_capture, true},
 };
 
@@ -102,8 +104,8 @@ static void set_up(const struct wire *wire)
         ends[i].port = ports[i];
         ends[i].memory[0] = zeroed(mbuf_pool_meta_size(SMALL, LARGE, REFS));
         ends[i].memory[1] = zeroed(mbuf_pool_data_size(SMALL, LARGE));
-        mbuf_pool_init(&ends[i].pool, ends[i].memory[0], ends[i].memory[1],
-                       SMALL, LARGE, REFS, NULL);
+        mbuf_pool_init(&ends[i].pool, ends[i].memory[0], ends[i].memory[1], SMALL, LARGE, REFS,
+                       NULL);
     }
 }
 
@@ -150,8 +152,7 @@ static unsigned send_burst(struct mbuf **burst, unsigned n)
 
 static unsigned recv_burst(struct mbuf **burst, unsigned max)
 {
-    return ends[1].port->ops->rx_burst(ends[1].port, 0, &ends[1].pool, burst,
-                                       max);
+    return ends[1].port->ops->rx_burst(ends[1].port, 0, &ends[1].pool, burst, max);
 }
 
 static void check_and_free(struct mbuf *m, uint32_t number, uint32_t len)
@@ -161,8 +162,7 @@ static void check_and_free(struct mbuf *m, uint32_t number, uint32_t len)
 
     CHECK(m->frame_len == len);
     for (i = 0; i < len; i++)
-        CHECK(mbuf_copy_out(&ends[1].pool, m, i, &b, 1) == 1 &&
-              b == byte_of(number, i));
+        CHECK(mbuf_copy_out(&ends[1].pool, m, i, &b, 1) == 1 && b == byte_of(number, i));
     mbuf_free(&ends[1].pool, m);
 }
 
@@ -260,8 +260,7 @@ static void test_a_chain_of_very_many_pieces_is_gathered(void)
     first->len = 14;
     memset(mbuf_data(&ends[0].pool, first), 0xaa, 14);
     for (i = 0; i < 70; i++, last = mbuf_at(&ends[0].pool, last->next))
-        last->next = mbuf_index(&ends[0].pool,
-                                mbuf_ref(&ends[0].pool, payload, i, 200));
+        last->next = mbuf_index(&ends[0].pool, mbuf_ref(&ends[0].pool, payload, i, 200));
     first->frame_len = 14 + 70 * 200;
     CHECK(send_burst(&first, 1) == 1 && recv_burst(&out, 1) == 1);
     CHECK(out->frame_len == 14 + 70 * 200);
@@ -433,9 +432,8 @@ int main(void)
 {
     size_t i;
 
-#define ON_WIRE(test)                                                          \
-    (fprintf(stderr, "%s: %s\n", wires[i].name, #test), set_up(&wires[i]),     \
-     RUN(test), tear_down())
+#define ON_WIRE(test)                                                                              \
+    (fprintf(stderr, "%s: %s\n", wires[i].name, #test), set_up(&wires[i]), RUN(test), tear_down())
     for (i = 0; i < sizeof wires / sizeof *wires; i++) {
         ON_WIRE(test_a_burst_arrives_whole_and_in_order);
         ON_WIRE(test_what_does_not_fit_stays_with_the_caller);

@@ -55,16 +55,14 @@ static void add(struct model *m, struct range *r, unsigned *n, int lo, int hi)
     int at;
 
     memset(wanted.has + lo, true, (size_t)(hi - lo));
-    at = ranges_add(r, n, CAP, m->start + (uint32_t)lo, m->start + (uint32_t)hi,
-                    &absorbed);
+    at = ranges_add(r, n, CAP, m->start + (uint32_t)lo, m->start + (uint32_t)hi, &absorbed);
     if (model_count(&wanted) > CAP) {
         CHECK(at == -1);
         return;
     }
     *m = wanted;
     CHECK(at >= 0 && (unsigned)at < *n);
-    CHECK(ranges_cover(&r[at], 1, m->start + (uint32_t)lo,
-                       m->start + (uint32_t)hi));
+    CHECK(ranges_cover(&r[at], 1, m->start + (uint32_t)lo, m->start + (uint32_t)hi));
     CHECK(absorbed == before + 1 - model_count(m));
 }
 
@@ -73,12 +71,10 @@ static void drop_below(struct model *m, struct range *r, unsigned *n, int lo)
     unsigned before = model_count(m);
 
     memset(m->has, false, (size_t)lo);
-    CHECK(ranges_drop_below(r, n, m->start + (uint32_t)lo) ==
-          before - model_count(m));
+    CHECK(ranges_drop_below(r, n, m->start + (uint32_t)lo) == before - model_count(m));
 }
 
-static void ask(const struct model *m, const struct range *r, unsigned n,
-                int lo, int hi)
+static void ask(const struct model *m, const struct range *r, unsigned n, int lo, int hi)
 {
     bool all = true, any = false;
 
@@ -86,10 +82,8 @@ static void ask(const struct model *m, const struct range *r, unsigned n,
         all = all && m->has[i];
         any = any || m->has[i];
     }
-    CHECK(ranges_cover(r, n, m->start + (uint32_t)lo,
-                       m->start + (uint32_t)hi) == all);
-    CHECK(ranges_touch(r, n, m->start + (uint32_t)lo,
-                       m->start + (uint32_t)hi) == any);
+    CHECK(ranges_cover(r, n, m->start + (uint32_t)lo, m->start + (uint32_t)hi) == all);
+    CHECK(ranges_touch(r, n, m->start + (uint32_t)lo, m->start + (uint32_t)hi) == any);
 }
 
 static void ranges_are_the_runs_of_a_bitmap(void)

@@ -193,8 +193,7 @@ static void *send_frames(void *arg)
     unsigned n = 0, sent, i;
 
     while (next < FRAMES || n > 0) {
-        while (n < BURST && next < FRAMES &&
-               (burst[n] = make_frame(&e->pool, next)) != NULL) {
+        while (n < BURST && next < FRAMES && (burst[n] = make_frame(&e->pool, next)) != NULL) {
             n++;
             next++;
         }

@@ -9,8 +9,7 @@
 
 /* The key and the messages of the paper's appendix A and of the authors' test
  * vectors: bytes 0, 1, 2, … */
-static const struct siphash_key counting_key = {0x0706050403020100,
-                                                0x0f0e0d0c0b0a0908};
+static const struct siphash_key counting_key = {0x0706050403020100, 0x0f0e0d0c0b0a0908};
 
 static void siphash24_gives_the_authors_test_vectors(void)
 {
@@ -51,9 +50,8 @@ static void siphash13_gives_what_cpython_gives(void)
         size_t len;
         int64_t hash;
     } expected[] = {
-        {1, 7541581120933061747},   {7, 3389392686435873370},
-        {8, -1525574692105212182},  {15, -932606700130547222},
-        {16, -8542738587087157833}, {36, -6019181711686620205},
+        {1, 7541581120933061747},   {7, 3389392686435873370},   {8, -1525574692105212182},
+        {15, -932606700130547222},  {16, -8542738587087157833}, {36, -6019181711686620205},
         {40, -7657190176164314618}, {63, 4061470857350050649},
     };
     const struct siphash_key zero = {0, 0};
@@ -62,8 +60,7 @@ static void siphash13_gives_what_cpython_gives(void)
     for (size_t i = 0; i < sizeof message; i++)
         message[i] = (uint8_t)i;
     for (size_t i = 0; i < sizeof expected / sizeof *expected; i++)
-        CHECK((int64_t)siphash13(&zero, message, expected[i].len) ==
-              expected[i].hash);
+        CHECK((int64_t)siphash13(&zero, message, expected[i].len) == expected[i].hash);
 }
 
 static void the_hash_depends_on_both_halves_of_the_key(void)

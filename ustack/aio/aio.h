@@ -104,8 +104,7 @@ extern struct names names;
 extern PyObject *protocol_class; /* asyncio.Protocol */
 
 /* endpoint.c */
-void endpoint_init(struct endpoint *ep, struct dispatcher *d,
-                   PyObject *factory);
+void endpoint_init(struct endpoint *ep, struct dispatcher *d, PyObject *factory);
 /* The engine knows ep from now on as h. Call with the worker's lock held. */
 void endpoint_register(struct endpoint *ep, ust_handle h);
 /* Close or abort ep in the engine, which then no longer knows it. */
@@ -137,11 +136,9 @@ void stream_abort(struct transport *t, PyObject *exc);
 /* The same, with an OSError of the negative errno. 0. */
 int stream_lost(struct transport *t, int64_t err);
 /* Calls protocol.method(arg), arg NULL for none. */
-int call_protocol(struct transport *t, PyObject *method, PyObject *arg,
-                  const char *what);
+int call_protocol(struct transport *t, PyObject *method, PyObject *arg, const char *what);
 /* A callback of t (or of a listener) raised: tell the loop, abort t. */
-int callback_failed(struct dispatcher *d, struct transport *t,
-                    const char *what);
+int callback_failed(struct dispatcher *d, struct transport *t, const char *what);
 
 /* write.c, the same */
 int stream_write(struct transport *t, PyObject *data);

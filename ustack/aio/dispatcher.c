@@ -46,8 +46,8 @@ static void gather(struct dispatcher *d, uint64_t idle_ns)
     while (enter(d)) {
         ust_worker_flush(d->worker);
         ust_worker_rx(d->worker);
-        d->n_batch += ust_engine_events(d->engine, d->batch + d->n_batch,
-                                        UST_MAX_BURST - d->n_batch);
+        d->n_batch +=
+            ust_engine_events(d->engine, d->batch + d->n_batch, UST_MAX_BURST - d->n_batch);
         leave(d);
         if (d->n_batch || ust_worker_now() >= end)
             break;
@@ -127,8 +127,7 @@ static PyObject *dispatcher_poll(struct dispatcher *d, PyObject *args)
     long max_rounds, n;
     unsigned long long idle_ns = 0;
 
-    if (!PyArg_ParseTuple(args, "l|K:poll", &max_rounds, &idle_ns) ||
-        is_detached(d))
+    if (!PyArg_ParseTuple(args, "l|K:poll", &max_rounds, &idle_ns) || is_detached(d))
         return NULL;
     if (d->polling) {
         PyErr_SetString(PyExc_RuntimeError, "poll() is not re-entrant");
@@ -156,8 +155,7 @@ static ust_time arm(struct dispatcher *d)
     return until;
 }
 
-static PyObject *dispatcher_sleep(struct dispatcher *d,
-                                  PyObject *Py_UNUSED(ignored))
+static PyObject *dispatcher_sleep(struct dispatcher *d, PyObject *Py_UNUSED(ignored))
 {
     ust_time now, until = arm(d);
 
@@ -167,8 +165,7 @@ static PyObject *dispatcher_sleep(struct dispatcher *d,
     return PyFloat_FromDouble(until > now ? (double)(until - now) / 1e9 : 0);
 }
 
-static PyObject *dispatcher_wake(struct dispatcher *d,
-                                 PyObject *Py_UNUSED(ignored))
+static PyObject *dispatcher_wake(struct dispatcher *d, PyObject *Py_UNUSED(ignored))
 {
     if (enter(d)) {
         ust_worker_disarm(d->worker);
@@ -177,15 +174,13 @@ static PyObject *dispatcher_wake(struct dispatcher *d,
     Py_RETURN_NONE;
 }
 
-static PyObject *dispatcher_fileno(struct dispatcher *d,
-                                   PyObject *Py_UNUSED(ignored))
+static PyObject *dispatcher_fileno(struct dispatcher *d, PyObject *Py_UNUSED(ignored))
 {
     return is_detached(d) ? NULL : PyLong_FromLong(ust_worker_fd(d->worker));
 }
 
 /* A socket bound to (bytes, port), or -errno; with the lock held. */
-static ust_handle bound_socket(struct dispatcher *d,
-                               const struct ust_addr *addr, uint16_t port,
+static ust_handle bound_socket(struct dispatcher *d, const struct ust_addr *addr, uint16_t port,
                                bool reuse)
 {
     ust_handle h = ust_socket(d->engine);
@@ -224,8 +219,7 @@ static PyObject *dispatcher_bind(struct dispatcher *d, PyObject *args)
     return raise_os_error(h);
 }
 
-static ust_handle start_connect(struct transport *t,
-                                const struct ust_addr *local, uint16_t port)
+static ust_handle start_connect(struct transport *t, const struct ust_addr *local, uint16_t port)
 {
     struct ust_engine *eng = t->ep.disp->engine;
     ust_handle h;
@@ -252,8 +246,8 @@ static PyObject *dispatcher_connect(struct dispatcher *d, PyObject *args)
     uint16_t remote_port, local_port = 0;
     ust_handle h = -EBADF;
 
-    if (!PyArg_ParseTuple(args, "SHOO|SH:connect", &remote, &remote_port,
-                          &factory, &waiter, &local, &local_port) ||
+    if (!PyArg_ParseTuple(args, "SHOO|SH:connect", &remote, &remote_port, &factory, &waiter, &local,
+                          &local_port) ||
         (local && parse_address(local, &local_addr) < 0) || is_detached(d) ||
         !(t = stream_new(d, factory)))
         return NULL;
@@ -273,8 +267,7 @@ static PyObject *dispatcher_connect(struct dispatcher *d, PyObject *args)
     return raise_os_error(h);
 }
 
-static PyObject *dispatcher_detach(struct dispatcher *d,
-                                   PyObject *Py_UNUSED(ignored))
+static PyObject *dispatcher_detach(struct dispatcher *d, PyObject *Py_UNUSED(ignored))
 {
     if (!d->worker)
         Py_RETURN_NONE;
@@ -299,15 +292,13 @@ static PyObject *dispatcher_count(struct dispatcher *d, void *closure)
 
 /* ----------------------------------------------------------------- type */
 
-static PyObject *dispatcher_new(PyTypeObject *type, PyObject *args,
-                                PyObject *kwargs)
+static PyObject *dispatcher_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     unsigned long long worker, engine;
     PyObject *loop, *owner;
     struct dispatcher *d;
 
-    if (!PyArg_ParseTuple(args, "KKOO:Dispatcher", &worker, &engine, &loop,
-                          &owner))
+    if (!PyArg_ParseTuple(args, "KKOO:Dispatcher", &worker, &engine, &loop, &owner))
         return NULL;
     if (!(d = (struct dispatcher *)type->tp_alloc(type, 0)))
         return NULL;
@@ -371,8 +362,7 @@ static PyMethodDef dispatcher_methods[] = {
      "events, waiting up to idle_ns for the first; their number."},
     {"sleep", (PyCFunction)dispatcher_sleep, METH_NOARGS,
      "Arm the descriptor: seconds that the loop may sleep, None for ever."},
-    {"wake", (PyCFunction)dispatcher_wake, METH_NOARGS,
-     "Disarm the descriptor."},
+    {"wake", (PyCFunction)dispatcher_wake, METH_NOARGS, "Disarm the descriptor."},
     {"fileno", (PyCFunction)dispatcher_fileno, METH_NOARGS,
      "The descriptor that is readable when frames arrive while asleep."},
     {"bind", (PyCFunction)dispatcher_bind, METH_VARARGS,
@@ -386,8 +376,8 @@ static PyMethodDef dispatcher_methods[] = {
 };
 
 static PyGetSetDef dispatcher_getset[] = {
-    {"endpoints", (getter)dispatcher_count, NULL,
-     "Listeners and transports that the engine knows.", NULL},
+    {"endpoints", (getter)dispatcher_count, NULL, "Listeners and transports that the engine knows.",
+     NULL},
     {0},
 };
 

@@ -67,8 +67,7 @@ static PyObject *listener_listen(struct endpoint *ep, PyObject *arg)
     Py_RETURN_NONE;
 }
 
-static PyObject *listener_close(struct endpoint *ep,
-                                PyObject *Py_UNUSED(ignored))
+static PyObject *listener_close(struct endpoint *ep, PyObject *Py_UNUSED(ignored))
 {
     endpoint_forget(ep, false);
     Py_RETURN_NONE;
@@ -81,8 +80,7 @@ static PyObject *listener_sockname(struct endpoint *ep, void *closure)
     int err = -EBADF;
 
     if (ep->handle && enter(ep->disp)) {
-        err = ust_names(ep->disp->engine, ep->handle, &local, &local_port,
-                        &remote, &remote_port);
+        err = ust_names(ep->disp->engine, ep->handle, &local, &local_port, &remote, &remote_port);
         leave(ep->disp);
     }
     return err < 0 ? raise_os_error(err) : address_tuple(&local, local_port);
@@ -113,8 +111,7 @@ static PyMethodDef listener_methods[] = {
 };
 
 static PyGetSetDef listener_getset[] = {
-    {"sockname", (getter)listener_sockname, NULL,
-     "Our address as getsockname() gives it.", NULL},
+    {"sockname", (getter)listener_sockname, NULL, "Our address as getsockname() gives it.", NULL},
     {0},
 };
 

@@ -60,11 +60,9 @@ PyMODINIT_FUNC PyInit__aio(void)
 {
     PyObject *m;
 
-    if (intern_names() < 0 || import_protocol() < 0 ||
-        !(m = PyModule_Create(&module)))
+    if (intern_names() < 0 || import_protocol() < 0 || !(m = PyModule_Create(&module)))
         return NULL;
-    if (PyModule_AddType(m, &dispatcher_type) < 0 ||
-        PyModule_AddType(m, &listener_type) < 0 ||
+    if (PyModule_AddType(m, &dispatcher_type) < 0 || PyModule_AddType(m, &listener_type) < 0 ||
         PyModule_AddType(m, &transport_type) < 0) {
         Py_DECREF(m);
         return NULL;
@@ -75,8 +73,7 @@ PyMODINIT_FUNC PyInit__aio(void)
 PyObject *os_error(int64_t err)
 {
     /* OSError(errno, text) picks its subclass: ConnectionRefusedError, … */
-    return PyObject_CallFunction(PyExc_OSError, "is", (int)-err,
-                                 strerror((int)-err));
+    return PyObject_CallFunction(PyExc_OSError, "is", (int)-err, strerror((int)-err));
 }
 
 PyObject *raise_os_error(int64_t err)

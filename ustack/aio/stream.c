@@ -19,18 +19,15 @@ enum {
 
 /* ---------------------------------------------------------- exceptions */
 
-static void tell_loop(struct dispatcher *d, struct transport *t,
-                      const char *what, PyObject *exc)
+static void tell_loop(struct dispatcher *d, struct transport *t, const char *what, PyObject *exc)
 {
     PyObject *context, *result = NULL;
 
-    context =
-        Py_BuildValue("{sssOsOsO}", "message", what, "exception", exc,
-                      "transport", t ? (PyObject *)t : Py_None, "protocol",
-                      t && t->protocol ? t->protocol : Py_None);
+    context = Py_BuildValue("{sssOsOsO}", "message", what, "exception", exc, "transport",
+                            t ? (PyObject *)t : Py_None, "protocol",
+                            t && t->protocol ? t->protocol : Py_None);
     if (context)
-        result = PyObject_CallMethodOneArg(
-            d->loop, names.call_exception_handler, context);
+        result = PyObject_CallMethodOneArg(d->loop, names.call_exception_handler, context);
     if (!result)
         PyErr_WriteUnraisable(d->loop);
     Py_XDECREF(context);
@@ -41,8 +38,7 @@ int callback_failed(struct dispatcher *d, struct transport *t, const char *what)
 {
     PyObject *exc;
 
-    if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) ||
-        PyErr_ExceptionMatches(PyExc_SystemExit))
+    if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) || PyErr_ExceptionMatches(PyExc_SystemExit))
         return -1;
     if (!(exc = take_exception()))
         return 0;
@@ -53,8 +49,7 @@ int callback_failed(struct dispatcher *d, struct transport *t, const char *what)
     return 0;
 }
 
-int call_protocol(struct transport *t, PyObject *method, PyObject *arg,
-                  const char *what)
+int call_protocol(struct transport *t, PyObject *method, PyObject *arg, const char *what)
 {
     PyObject *result, *protocol = t->protocol;
 
@@ -96,8 +91,7 @@ int stream_set_protocol(struct transport *t, PyObject *protocol)
 {
     PyObject *bound = NULL;
 
-    if (!is_buffered(protocol) &&
-        !(bound = PyObject_GetAttr(protocol, names.data_received)))
+    if (!is_buffered(protocol) && !(bound = PyObject_GetAttr(protocol, names.data_received)))
         return -1;
     Py_XSETREF(t->data_received, bound);
     Py_INCREF(protocol);
@@ -112,8 +106,7 @@ int stream_make_protocol(struct transport *t)
     int err = -1;
 
     if (enter(d)) {
-        ust_names(d->engine, t->ep.handle, &t->local, &t->local_port,
-                  &t->remote, &t->remote_port);
+        ust_names(d->engine, t->ep.handle, &t->local, &t->local_port, &t->remote, &t->remote_port);
         if (ust_ready(d->engine, t->ep.handle) & UST_READABLE)
             endpoint_again(&t->ep); /* it came before the engine knew t */
         leave(d);
@@ -221,12 +214,10 @@ static int call_data_received(struct transport *t, PyObject *data)
     PyObject *args[2] = {NULL, data}, *result, *callable = t->data_received;
 
     Py_INCREF(callable);
-    result = PyObject_Vectorcall(callable, args + 1,
-                                 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    result = PyObject_Vectorcall(callable, args + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     Py_DECREF(callable);
     if (!result)
-        return callback_failed(t->ep.disp, t,
-                               "protocol.data_received() failed");
+        return callback_failed(t->ep.disp, t, "protocol.data_received() failed");
     Py_DECREF(result);
     return 0;
 }
@@ -283,8 +274,7 @@ static int64_t receive_into(struct transport *t, bool *more)
         return -1;
     if (buf.len == 0) {
         PyBuffer_Release(&buf);
-        PyErr_SetString(PyExc_RuntimeError,
-                        "get_buffer() returned an empty buffer");
+        PyErr_SetString(PyExc_RuntimeError, "get_buffer() returned an empty buffer");
         return -1;
     }
     n = -EAGAIN;
@@ -312,8 +302,7 @@ static int read_into_buffer(struct transport *t)
         endpoint_again(&t->ep);
     if (!(count = PyLong_FromLongLong(n)))
         return -1;
-    rc = call_protocol(t, names.buffer_updated, count,
-                       "protocol.buffer_updated() failed");
+    rc = call_protocol(t, names.buffer_updated, count, "protocol.buffer_updated() failed");
     Py_DECREF(count);
     return rc;
 }
@@ -351,8 +340,7 @@ static void schedule_lost(struct transport *t, PyObject *exc)
 
     method = PyObject_GetAttr((PyObject *)t, names.lost);
     if (method && t->ep.disp->call_soon)
-        result = PyObject_CallFunctionObjArgs(t->ep.disp->call_soon, method,
-                                              exc, NULL);
+        result = PyObject_CallFunctionObjArgs(t->ep.disp->call_soon, method, exc, NULL);
     if (!result)
         PyErr_WriteUnraisable((PyObject *)t); /* the loop is closed */
     Py_XDECREF(method);

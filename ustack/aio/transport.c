@@ -32,29 +32,26 @@ static PyObject *transport_writelines(struct transport *t, PyObject *lines)
     return none_unless(PyErr_Occurred() ? -1 : err);
 }
 
-static PyObject *transport_write_eof(struct transport *t,
-                                     PyObject *Py_UNUSED(ignored))
+static PyObject *transport_write_eof(struct transport *t, PyObject *Py_UNUSED(ignored))
 {
     if (!t->closing && !t->eof_wanted)
         stream_shutdown(t);
     Py_RETURN_NONE;
 }
 
-static PyObject *transport_can_write_eof(struct transport *t,
-                                         PyObject *Py_UNUSED(ignored))
+static PyObject *transport_can_write_eof(struct transport *t, PyObject *Py_UNUSED(ignored))
 {
     Py_RETURN_TRUE;
 }
 
-static PyObject *transport_set_limits(struct transport *t, PyObject *args,
-                                      PyObject *kwargs)
+static PyObject *transport_set_limits(struct transport *t, PyObject *args, PyObject *kwargs)
 {
     static char *keywords[] = {"high", "low", NULL};
     PyObject *high = Py_None, *low = Py_None;
     Py_ssize_t h, l;
 
-    if (!PyArg_ParseTupleAndKeywords(
-            args, kwargs, "|OO:set_write_buffer_limits", keywords, &high, &low))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO:set_write_buffer_limits", keywords, &high,
+                                     &low))
         return NULL;
     l = low == Py_None ? -1 : PyLong_AsSsize_t(low);
     if (high != Py_None)
@@ -65,38 +62,32 @@ static PyObject *transport_set_limits(struct transport *t, PyObject *args,
         return NULL;
     l = low == Py_None ? h / 4 : l;
     if (h < l || l < 0)
-        return PyErr_Format(PyExc_ValueError,
-                            "high (%zd) must be >= low (%zd) must be >= 0", h,
-                            l);
+        return PyErr_Format(PyExc_ValueError, "high (%zd) must be >= low (%zd) must be >= 0", h, l);
     t->high = h;
     t->low = l;
     return none_unless(stream_flow(t));
 }
 
-static PyObject *transport_get_limits(struct transport *t,
-                                      PyObject *Py_UNUSED(ignored))
+static PyObject *transport_get_limits(struct transport *t, PyObject *Py_UNUSED(ignored))
 {
     return Py_BuildValue("(nn)", (Py_ssize_t)t->low, (Py_ssize_t)t->high);
 }
 
-static PyObject *transport_get_size(struct transport *t,
-                                    PyObject *Py_UNUSED(ignored))
+static PyObject *transport_get_size(struct transport *t, PyObject *Py_UNUSED(ignored))
 {
     return PyLong_FromSize_t(t->overflow_len);
 }
 
 /* -------------------------------------------------------------- reading */
 
-static PyObject *transport_pause_reading(struct transport *t,
-                                         PyObject *Py_UNUSED(ignored))
+static PyObject *transport_pause_reading(struct transport *t, PyObject *Py_UNUSED(ignored))
 {
     if (!t->closing)
         t->paused = true;
     Py_RETURN_NONE;
 }
 
-static PyObject *transport_resume_reading(struct transport *t,
-                                          PyObject *Py_UNUSED(ignored))
+static PyObject *transport_resume_reading(struct transport *t, PyObject *Py_UNUSED(ignored))
 {
     if (t->paused && !t->closing) {
         t->paused = false;
@@ -105,31 +96,27 @@ static PyObject *transport_resume_reading(struct transport *t,
     Py_RETURN_NONE;
 }
 
-static PyObject *transport_is_reading(struct transport *t,
-                                      PyObject *Py_UNUSED(ignored))
+static PyObject *transport_is_reading(struct transport *t, PyObject *Py_UNUSED(ignored))
 {
     return PyBool_FromLong(!t->closing && !t->paused && !t->eof_received);
 }
 
 /* -------------------------------------------------------------- closing */
 
-static PyObject *transport_close(struct transport *t,
-                                 PyObject *Py_UNUSED(ignored))
+static PyObject *transport_close(struct transport *t, PyObject *Py_UNUSED(ignored))
 {
     if (!t->closing)
         stream_close(t);
     Py_RETURN_NONE;
 }
 
-static PyObject *transport_abort(struct transport *t,
-                                 PyObject *Py_UNUSED(ignored))
+static PyObject *transport_abort(struct transport *t, PyObject *Py_UNUSED(ignored))
 {
     stream_abort(t, Py_None);
     Py_RETURN_NONE;
 }
 
-static PyObject *transport_is_closing(struct transport *t,
-                                      PyObject *Py_UNUSED(ignored))
+static PyObject *transport_is_closing(struct transport *t, PyObject *Py_UNUSED(ignored))
 {
     return PyBool_FromLong(t->closing);
 }
@@ -154,8 +141,7 @@ static PyObject *transport_set_protocol(struct transport *t, PyObject *protocol)
     return none_unless(stream_set_protocol(t, protocol));
 }
 
-static PyObject *transport_get_protocol(struct transport *t,
-                                        PyObject *Py_UNUSED(ignored))
+static PyObject *transport_get_protocol(struct transport *t, PyObject *Py_UNUSED(ignored))
 {
     return Py_NewRef(t->protocol ? t->protocol : Py_None);
 }
@@ -175,15 +161,14 @@ static PyObject *make_socket(struct transport *t)
     return result;
 }
 
-static PyObject *transport_get_extra_info(struct transport *t, PyObject *args,
-                                          PyObject *kwargs)
+static PyObject *transport_get_extra_info(struct transport *t, PyObject *args, PyObject *kwargs)
 {
     static char *keywords[] = {"name", "default", NULL};
     const char *name;
     PyObject *fallback = Py_None;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "s|O:get_extra_info",
-                                     keywords, &name, &fallback))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "s|O:get_extra_info", keywords, &name,
+                                     &fallback))
         return NULL;
     if (strcmp(name, "peername") == 0)
         return address_tuple(&t->remote, t->remote_port);
@@ -233,9 +218,8 @@ static PyObject *transport_repr(struct transport *t)
 
     if (!peer)
         return NULL;
-    text =
-        PyUnicode_FromFormat("<ustack.aio.Transport %s peer=%R buffered=%zu>",
-                             state, peer, t->overflow_len);
+    text = PyUnicode_FromFormat("<ustack.aio.Transport %s peer=%R buffered=%zu>", state, peer,
+                                t->overflow_len);
     Py_DECREF(peer);
     return text;
 }
@@ -271,8 +255,7 @@ static void transport_dealloc(struct transport *t)
     Py_TYPE(t)->tp_free((PyObject *)t);
 }
 
-#define METHOD(name, flags, doc)                                               \
-    {#name, (PyCFunction)(void (*)(void))transport_##name, flags, doc}
+#define METHOD(name, flags, doc) {#name, (PyCFunction)(void (*)(void))transport_##name, flags, doc}
 
 static PyMethodDef transport_methods[] = {
     METHOD(write, METH_O, "Send bytes or a contiguous buffer, now or later."),
@@ -289,10 +272,8 @@ static PyMethodDef transport_methods[] = {
     METHOD(get_protocol, METH_NOARGS, "The protocol, None after the end."),
     METHOD(get_extra_info, METH_VARARGS | METH_KEYWORDS,
            "peername, sockname or socket; else the default."),
-    {"set_write_buffer_limits",
-     (PyCFunction)(void (*)(void))transport_set_limits,
-     METH_VARARGS | METH_KEYWORDS,
-     "set_write_buffer_limits(high=None, low=None), in bytes."},
+    {"set_write_buffer_limits", (PyCFunction)(void (*)(void))transport_set_limits,
+     METH_VARARGS | METH_KEYWORDS, "set_write_buffer_limits(high=None, low=None), in bytes."},
     {"get_write_buffer_limits", (PyCFunction)transport_get_limits, METH_NOARGS,
      "(low, high) in bytes."},
     {"get_write_buffer_size", (PyCFunction)transport_get_size, METH_NOARGS,

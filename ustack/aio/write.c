@@ -65,8 +65,7 @@ void stream_drop_overflow(struct transport *t)
 }
 
 /* Keeps what is left of a write: bytes by reference, buffers by copy. */
-static int keep_rest(struct transport *t, PyObject *data, const char *p,
-                     size_t len, size_t taken)
+static int keep_rest(struct transport *t, PyObject *data, const char *p, size_t len, size_t taken)
 {
     PyObject *copy;
     int rc;
@@ -86,14 +85,12 @@ static int keep_rest(struct transport *t, PyObject *data, const char *p,
     return rc;
 }
 
-static int write_buffer(struct transport *t, PyObject *data, const char *p,
-                        size_t len)
+static int write_buffer(struct transport *t, PyObject *data, const char *p, size_t len)
 {
     int64_t taken = 0;
 
     if (t->eof_wanted) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "Cannot call write() after write_eof()");
+        PyErr_SetString(PyExc_RuntimeError, "Cannot call write() after write_eof()");
         return -1;
     }
     if (len == 0 || !t->ep.handle) /* as asyncio: lost bytes are no error */
@@ -111,8 +108,7 @@ int stream_write(struct transport *t, PyObject *data)
     int rc;
 
     if (PyBytes_CheckExact(data))
-        return write_buffer(t, data, PyBytes_AS_STRING(data),
-                            PyBytes_GET_SIZE(data));
+        return write_buffer(t, data, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data));
     if (PyObject_GetBuffer(data, &buf, PyBUF_SIMPLE) < 0)
         return -1;
     rc = write_buffer(t, data, buf.buf, buf.len);
@@ -124,13 +120,11 @@ int stream_flow(struct transport *t)
 {
     if (!t->writing_paused && t->overflow_len > t->high) {
         t->writing_paused = true;
-        return call_protocol(t, names.pause_writing, NULL,
-                             "protocol.pause_writing() failed");
+        return call_protocol(t, names.pause_writing, NULL, "protocol.pause_writing() failed");
     }
     if (t->writing_paused && t->overflow_len <= t->low) {
         t->writing_paused = false;
-        return call_protocol(t, names.resume_writing, NULL,
-                             "protocol.resume_writing() failed");
+        return call_protocol(t, names.resume_writing, NULL, "protocol.resume_writing() failed");
     }
     return 0;
 }
@@ -154,8 +148,7 @@ int stream_drain(struct transport *t)
 
     while (t->ep.handle && t->first) {
         len = PyBytes_GET_SIZE(t->first->bytes) - t->first_sent;
-        n = send_now(t, PyBytes_AS_STRING(t->first->bytes) + t->first_sent,
-                     len);
+        n = send_now(t, PyBytes_AS_STRING(t->first->bytes) + t->first_sent, len);
         if (n < 0)
             return 0;
         t->overflow_len -= n;

@@ -18,11 +18,11 @@
 
 struct core {
     struct settings set;
-    ust_time now;                 /* the last time the engine was told */
+    ust_time now; /* the last time the engine was told */
     struct rng rng;
-    struct siphash_key key_flow;  /* flow table */
-    struct siphash_key key_isn;   /* RFC 6528, and timestamp offsets */
-    struct siphash_key key_port;  /* RFC 6056 */
+    struct siphash_key key_flow; /* flow table */
+    struct siphash_key key_isn;  /* RFC 6528, and timestamp offsets */
+    struct siphash_key key_port; /* RFC 6056 */
     struct faults faults;
     struct mbuf_pool pool;
     struct wheel wheel;
@@ -42,8 +42,8 @@ static inline ust_time ms(int64_t n)
 /* A limit of so many events a second, refilled continuously; a full bucket
  * holds one second's worth. */
 struct tokens {
-    ust_time at;       /* when it was last refilled */
-    uint64_t level;    /* in events * 1e9 */
+    ust_time at;    /* when it was last refilled */
+    uint64_t level; /* in events * 1e9 */
 };
 
 /* Takes one event if per_second allows it. */

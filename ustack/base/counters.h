@@ -110,5 +110,5 @@ enum counter {
 #define X(id, name, help) C_##id,
     COUNTERS(X)
 #undef X
-    N_COUNTERS
+        N_COUNTERS
 };

@@ -17,8 +17,7 @@ uint32_t flowtable_slots(uint32_t n)
     return slots;
 }
 
-void flowtable_init(struct flowtable *ft, struct flow_slot *slots,
-                    uint32_t n_slots)
+void flowtable_init(struct flowtable *ft, struct flow_slot *slots, uint32_t n_slots)
 {
     assert(n_slots > 0 && (n_slots & (n_slots - 1)) == 0);
     *ft = (struct flowtable){.slots = slots, .mask = n_slots - 1};

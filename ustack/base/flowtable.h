@@ -30,8 +30,7 @@ struct flowtable {
 
 /* The number of slots for so many values: the next power of two >= 2 * n. */
 uint32_t flowtable_slots(uint32_t n);
-void flowtable_init(struct flowtable *ft, struct flow_slot *slots,
-                    uint32_t n_slots);
+void flowtable_init(struct flowtable *ft, struct flow_slot *slots, uint32_t n_slots);
 /* 0, or -1 when the table is at its limit (half of the slots). */
 int flowtable_insert(struct flowtable *ft, uint32_t hash, uint32_t value);
 /* Removes the entry with this hash and value; 0, or -1 if there is none. */
@@ -39,8 +38,7 @@ int flowtable_remove(struct flowtable *ft, uint32_t hash, uint32_t value);
 /* 0, or the number of the first invariant that does not hold. */
 int flowtable_check(const struct flowtable *ft);
 
-static inline uint32_t flowtable_probe(const struct flowtable *ft,
-                                       uint32_t hash, uint32_t i)
+static inline uint32_t flowtable_probe(const struct flowtable *ft, uint32_t hash, uint32_t i)
 {
     for (;; i = (i + 1) & ft->mask) {
         if (ft->slots[i].value == FLOWTABLE_NONE)
@@ -50,14 +48,12 @@ static inline uint32_t flowtable_probe(const struct flowtable *ft,
     }
 }
 
-static inline uint32_t flowtable_first(const struct flowtable *ft,
-                                       uint32_t hash)
+static inline uint32_t flowtable_first(const struct flowtable *ft, uint32_t hash)
 {
     return flowtable_probe(ft, hash, hash & ft->mask);
 }
 
-static inline uint32_t flowtable_next(const struct flowtable *ft, uint32_t hash,
-                                      uint32_t i)
+static inline uint32_t flowtable_next(const struct flowtable *ft, uint32_t hash, uint32_t i)
 {
     return flowtable_probe(ft, hash, (i + 1) & ft->mask);
 }

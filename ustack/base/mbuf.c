@@ -11,8 +11,7 @@
 
 static_assert(sizeof(struct mbuf) == 64, "an mbuf is one cache line");
 
-static void init_class(struct mbuf_pool *pool, enum mbuf_class cls,
-                       uint32_t first, uint32_t n);
+static void init_class(struct mbuf_pool *pool, enum mbuf_class cls, uint32_t first, uint32_t n);
 static struct mbuf *take(struct mbuf_pool *pool, enum mbuf_class cls);
 static void give(struct mbuf_pool *pool, struct mbuf *m);
 static int check_class(const struct mbuf_pool *pool, enum mbuf_class cls);
@@ -27,9 +26,8 @@ size_t mbuf_pool_data_size(uint32_t small, uint32_t large)
     return (size_t)small * MBUF_SMALL_SIZE + (size_t)large * MBUF_LARGE_SIZE;
 }
 
-void mbuf_pool_init(struct mbuf_pool *pool, void *meta, void *data,
-                    uint32_t small, uint32_t large, uint32_t refs,
-                    struct faults *faults)
+void mbuf_pool_init(struct mbuf_pool *pool, void *meta, void *data, uint32_t small, uint32_t large,
+                    uint32_t refs, struct faults *faults)
 {
     *pool = (struct mbuf_pool){.meta = meta, .base = data, .faults = faults};
     init_class(pool, MBUF_SMALL, 0, small);
@@ -59,15 +57,13 @@ struct mbuf *mbuf_alloc_for(struct mbuf_pool *pool, size_t data_len)
     return m ? m : take(pool, MBUF_LARGE);
 }
 
-struct mbuf *mbuf_ref(struct mbuf_pool *pool, struct mbuf *m, uint32_t skip,
-                      uint32_t len)
+struct mbuf *mbuf_ref(struct mbuf_pool *pool, struct mbuf *m, uint32_t skip, uint32_t len)
 {
     struct mbuf *owner = &pool->meta[m->owner], *ref;
 
     assert(m->refs > 0 && owner->refs > 0);
     assert(skip <= m->len && len <= m->len - skip);
-    if (owner->refs == UINT16_MAX || must_fail(pool) ||
-        !(ref = take(pool, MBUF_REF)))
+    if (owner->refs == UINT16_MAX || must_fail(pool) || !(ref = take(pool, MBUF_REF)))
         return NULL;
     owner->refs++;
     ref->owner = m->owner;
@@ -102,8 +98,8 @@ void mbuf_free(struct mbuf_pool *pool, struct mbuf *m)
     }
 }
 
-size_t mbuf_copy_out(const struct mbuf_pool *pool, const struct mbuf *m,
-                     size_t off, void *dst, size_t len)
+size_t mbuf_copy_out(const struct mbuf_pool *pool, const struct mbuf *m, size_t off, void *dst,
+                     size_t len)
 {
     size_t done = 0, n;
 
@@ -120,8 +116,8 @@ size_t mbuf_copy_out(const struct mbuf_pool *pool, const struct mbuf *m,
     return done;
 }
 
-uint64_t mbuf_checksum(const struct mbuf_pool *pool, const struct mbuf *m,
-                       size_t off, size_t len, uint64_t sum)
+uint64_t mbuf_checksum(const struct mbuf_pool *pool, const struct mbuf *m, size_t off, size_t len,
+                       uint64_t sum)
 {
     const uint8_t *data;
     size_t done = 0, n;
@@ -133,8 +129,7 @@ uint64_t mbuf_checksum(const struct mbuf_pool *pool, const struct mbuf *m,
         }
         n = m->len - off < len - done ? m->len - off : len - done;
         data = mbuf_data(pool, m) + off;
-        sum = done & 1 ? checksum_add_odd(data, n, sum)
-                       : checksum_add(data, n, sum);
+        sum = done & 1 ? checksum_add_odd(data, n, sum) : checksum_add(data, n, sum);
         done += n;
         off = 0;
     }
@@ -180,8 +175,7 @@ void mbuf_trim_to(struct mbuf_pool *pool, struct mbuf *m, uint32_t len)
 
 int mbuf_pool_check(const struct mbuf_pool *pool)
 {
-    uint32_t total =
-        pool->n[MBUF_SMALL] + pool->n[MBUF_LARGE] + pool->n[MBUF_REF];
+    uint32_t total = pool->n[MBUF_SMALL] + pool->n[MBUF_LARGE] + pool->n[MBUF_REF];
     const struct mbuf *m, *owner;
     int failed;
 
@@ -198,8 +192,7 @@ int mbuf_pool_check(const struct mbuf_pool *pool)
 }
 
 /* Builds the free list so that the lowest index is given out first. */
-static void init_class(struct mbuf_pool *pool, enum mbuf_class cls,
-                       uint32_t first, uint32_t n)
+static void init_class(struct mbuf_pool *pool, enum mbuf_class cls, uint32_t first, uint32_t n)
 {
     uint64_t size = cls == MBUF_LARGE ? MBUF_LARGE_SIZE : MBUF_SMALL_SIZE;
     uint64_t start = cls == MBUF_LARGE ? (uint64_t)first * MBUF_SMALL_SIZE : 0;
@@ -253,8 +246,7 @@ static int check_class(const struct mbuf_pool *pool, enum mbuf_class cls)
     uint32_t n = 0, first = pool->first[cls];
 
     for (uint32_t i = pool->head[cls]; i != MBUF_NONE; i = pool->meta[i].link)
-        if (i - first >= pool->n[cls] || pool->meta[i].refs != 0 ||
-            ++n > pool->n_free[cls])
+        if (i - first >= pool->n[cls] || pool->meta[i].refs != 0 || ++n > pool->n_free[cls])
             return 1;
     if (n != pool->n_free[cls])
         return 1;

@@ -25,7 +25,7 @@
 
 enum {
     MBUF_NONE = 0xffffffff, /* no mbuf: end of a list */
-    MBUF_HEADROOM = 192, /* Ethernet + IPv6 + TCP with options, and to spare */
+    MBUF_HEADROOM = 192,    /* Ethernet + IPv6 + TCP with options, and to spare */
     MBUF_SMALL_SIZE = 2048,
     MBUF_LARGE_SIZE = 66048, /* headroom + 14 + 65535, rounded up */
 };
@@ -46,17 +46,17 @@ struct mbuf {
     uint32_t link;  /* next in a queue of frames, or in the free list */
     uint32_t owner; /* whose buffer holds the data: itself, if direct */
     uint16_t refs;
-    uint8_t cls;        /* enum mbuf_class */
-    uint8_t flags;      /* enum mbuf_flag */
-    uint64_t buf;       /* byte offset of the buffer from the pool's base */
-    uint32_t off;       /* data starts here, from buf */
-    uint32_t len;       /* bytes of data in this mbuf */
-    uint32_t frame_len; /* bytes of the frame (first mbuf only) */
-    uint32_t seq;       /* owner's use: sequence number of the first byte */
+    uint8_t cls;                      /* enum mbuf_class */
+    uint8_t flags;                    /* enum mbuf_flag */
+    uint64_t buf;                     /* byte offset of the buffer from the pool's base */
+    uint32_t off;                     /* data starts here, from buf */
+    uint32_t len;                     /* bytes of data in this mbuf */
+    uint32_t frame_len;               /* bytes of the frame (first mbuf only) */
+    uint32_t seq;                     /* owner's use: sequence number of the first byte */
     uint16_t l3_off, l4_off;          /* from the start of the frame */
     uint16_t csum_start, csum_offset; /* as in virtio_net_hdr */
-    uint16_t gso_size; /* payload bytes per segment, 0: not a super-segment */
-    uint8_t gso_type;  /* enum mbuf_gso */
+    uint16_t gso_size;                /* payload bytes per segment, 0: not a super-segment */
+    uint8_t gso_type;                 /* enum mbuf_gso */
     uint8_t iface;
     uint32_t rss_hash;
     uint32_t pad[2]; /* to 64 bytes: one cache line, and a shift to index */
@@ -90,9 +90,8 @@ struct mbuf_pool {
 size_t mbuf_pool_meta_size(uint32_t small, uint32_t large, uint32_t refs);
 size_t mbuf_pool_data_size(uint32_t small, uint32_t large);
 /* meta and data must be zeroed, 64-byte aligned memory of those sizes. */
-void mbuf_pool_init(struct mbuf_pool *pool, void *meta, void *data,
-                    uint32_t small, uint32_t large, uint32_t refs,
-                    struct faults *faults);
+void mbuf_pool_init(struct mbuf_pool *pool, void *meta, void *data, uint32_t small, uint32_t large,
+                    uint32_t refs, struct faults *faults);
 
 /* A direct mbuf of this class with len 0 and off MBUF_HEADROOM; NULL when the
  * class is empty. */
@@ -101,24 +100,23 @@ struct mbuf *mbuf_alloc(struct mbuf_pool *pool, enum mbuf_class cls);
  * smallest class that fits and has one; NULL if none. */
 struct mbuf *mbuf_alloc_for(struct mbuf_pool *pool, size_t data_len);
 /* A new mbuf that names len bytes at offset skip of m's data, without a copy. */
-struct mbuf *mbuf_ref(struct mbuf_pool *pool, struct mbuf *m, uint32_t skip,
-                      uint32_t len);
+struct mbuf *mbuf_ref(struct mbuf_pool *pool, struct mbuf *m, uint32_t skip, uint32_t len);
 /* Gives one mbuf, or a frame with its whole chain, back. Double frees are
  * caught by assert. */
 void mbuf_free_one(struct mbuf_pool *pool, struct mbuf *m);
 void mbuf_free(struct mbuf_pool *pool, struct mbuf *m);
 
 /* Copies the bytes [off, off+len) of a frame out; how many there were. */
-size_t mbuf_copy_out(const struct mbuf_pool *pool, const struct mbuf *m,
-                     size_t off, void *dst, size_t len);
+size_t mbuf_copy_out(const struct mbuf_pool *pool, const struct mbuf *m, size_t off, void *dst,
+                     size_t len);
 /* Drops n bytes from the front of a frame. The first mbuf stays, however
  * empty; frame_len follows. */
 void mbuf_trim_front(struct mbuf_pool *pool, struct mbuf *m, uint32_t n);
 /* Cuts a frame to len bytes in all. */
 void mbuf_trim_to(struct mbuf_pool *pool, struct mbuf *m, uint32_t len);
 /* Internet checksum (unfolded) over [off, off+len) of a frame. */
-uint64_t mbuf_checksum(const struct mbuf_pool *pool, const struct mbuf *m,
-                       size_t off, size_t len, uint64_t sum);
+uint64_t mbuf_checksum(const struct mbuf_pool *pool, const struct mbuf *m, size_t off, size_t len,
+                       uint64_t sum);
 /* Walks the pool: 0, or the number of the first invariant that does not hold,
  * of which B3 is not looked at. */
 int mbuf_pool_check(const struct mbuf_pool *pool);
@@ -128,14 +126,12 @@ static inline struct mbuf *mbuf_at(const struct mbuf_pool *pool, uint32_t i)
     return i == MBUF_NONE ? NULL : &pool->meta[i];
 }
 
-static inline uint32_t mbuf_index(const struct mbuf_pool *pool,
-                                  const struct mbuf *m)
+static inline uint32_t mbuf_index(const struct mbuf_pool *pool, const struct mbuf *m)
 {
     return m ? (uint32_t)(m - pool->meta) : (uint32_t)MBUF_NONE;
 }
 
-static inline uint8_t *mbuf_data(const struct mbuf_pool *pool,
-                                 const struct mbuf *m)
+static inline uint8_t *mbuf_data(const struct mbuf_pool *pool, const struct mbuf *m)
 {
     return pool->base + m->buf + m->off;
 }
@@ -154,8 +150,7 @@ static inline uint32_t mbuf_tailroom(const struct mbuf *m)
 
 /* Moves the start of data n bytes to the front; the caller knows there is
  * headroom. */
-static inline uint8_t *mbuf_push(const struct mbuf_pool *pool, struct mbuf *m,
-                                 uint32_t n)
+static inline uint8_t *mbuf_push(const struct mbuf_pool *pool, struct mbuf *m, uint32_t n)
 {
     assert(m->off >= n);
     m->off -= n;
@@ -175,8 +170,7 @@ static inline void mbuf_queue_init(struct mbuf_queue *q)
     q->count = 0;
 }
 
-static inline void mbuf_enqueue(struct mbuf_pool *pool, struct mbuf_queue *q,
-                                struct mbuf *m)
+static inline void mbuf_enqueue(struct mbuf_pool *pool, struct mbuf_queue *q, struct mbuf *m)
 {
     uint32_t i = mbuf_index(pool, m);
 
@@ -189,8 +183,7 @@ static inline void mbuf_enqueue(struct mbuf_pool *pool, struct mbuf_queue *q,
     q->count++;
 }
 
-static inline struct mbuf *mbuf_dequeue(struct mbuf_pool *pool,
-                                        struct mbuf_queue *q)
+static inline struct mbuf *mbuf_dequeue(struct mbuf_pool *pool, struct mbuf_queue *q)
 {
     struct mbuf *m = mbuf_at(pool, q->head);
 

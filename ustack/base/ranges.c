@@ -20,8 +20,8 @@ static void squeeze(struct range *r, unsigned *n, unsigned i, unsigned j)
     *n -= j - i - 1;
 }
 
-int ranges_add(struct range *r, unsigned *n, unsigned cap, uint32_t lo,
-               uint32_t hi, unsigned *absorbed)
+int ranges_add(struct range *r, unsigned *n, unsigned cap, uint32_t lo, uint32_t hi,
+               unsigned *absorbed)
 {
     unsigned i, j = *n;
 

@@ -16,8 +16,8 @@ struct range {
  * range that now holds it and stores in *absorbed how many existing ranges
  * went into it (0: a new one); -1, with nothing changed, when the array of cap
  * entries is full. */
-int ranges_add(struct range *r, unsigned *n, unsigned cap, uint32_t lo,
-               uint32_t hi, unsigned *absorbed);
+int ranges_add(struct range *r, unsigned *n, unsigned cap, uint32_t lo, uint32_t hi,
+               unsigned *absorbed);
 /* Removes everything before lo. Returns how many ranges vanished. */
 unsigned ranges_drop_below(struct range *r, unsigned *n, uint32_t lo);
 /* Is [lo, hi) wholly inside one range? */

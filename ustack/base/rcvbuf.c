@@ -64,8 +64,7 @@ static uint32_t peek_bytes(const struct mbuf_pool *pool, const struct rcvbuf *rb
     return done;
 }
 
-uint32_t rcvbuf_read(struct mbuf_pool *pool, struct rcvbuf *rb, void *dst, uint32_t size,
-                     bool peek)
+uint32_t rcvbuf_read(struct mbuf_pool *pool, struct rcvbuf *rb, void *dst, uint32_t size, bool peek)
 {
     uint8_t *out = dst;
     uint32_t done = 0;

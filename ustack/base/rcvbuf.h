@@ -11,9 +11,9 @@
 
 struct rcvbuf {
     struct mbuf_queue q;
-    uint32_t len;      /* bytes to read */
-    uint32_t limit;    /* bytes offered as window */
-    uint32_t charged;  /* bytes of buffers held */
+    uint32_t len;     /* bytes to read */
+    uint32_t limit;   /* bytes offered as window */
+    uint32_t charged; /* bytes of buffers held */
 };
 
 void rcvbuf_init(struct rcvbuf *rb, uint32_t limit);

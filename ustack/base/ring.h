@@ -37,17 +37,17 @@ struct ring_index {
 struct ring_producer {
     struct ring_index *shared;
     uint32_t size;
-    uint32_t head;        /* next slot to write; published so far or later */
+    uint32_t head; /* next slot to write; published so far or later */
     uint32_t tail_seen;
-    uint32_t bad;         /* impossible values of tail */
+    uint32_t bad; /* impossible values of tail */
 };
 
 struct ring_consumer {
     struct ring_index *shared;
     uint32_t size;
-    uint32_t tail;        /* next slot to read; released so far or later */
+    uint32_t tail; /* next slot to read; released so far or later */
     uint32_t head_seen;
-    uint32_t bad;         /* impossible values of head */
+    uint32_t bad; /* impossible values of head */
 };
 
 /* How many slots may be written from p->head on; looks at the consumer's index
@@ -104,7 +104,7 @@ struct ring {
     struct ring_index index;
     alignas(RING_LINE) struct ring_producer producer;
     alignas(RING_LINE) struct ring_consumer consumer;
-    uintptr_t *slots;     /* size of them, kept by the caller */
+    uintptr_t *slots; /* size of them, kept by the caller */
 };
 
 /* size: a power of two. */
@@ -118,8 +118,7 @@ static inline void ring_init(struct ring *r, uintptr_t *slots, uint32_t size)
 }
 
 /* Puts in what fits from the front of words; how many. Producer only. */
-static inline unsigned ring_enqueue(struct ring *r, const uintptr_t *words,
-                                    unsigned n)
+static inline unsigned ring_enqueue(struct ring *r, const uintptr_t *words, unsigned n)
 {
     struct ring_producer *p = &r->producer;
     uint32_t room = ring_room(p, n);
@@ -134,8 +133,7 @@ static inline unsigned ring_enqueue(struct ring *r, const uintptr_t *words,
 }
 
 /* Takes out up to max words; how many. Consumer only. */
-static inline unsigned ring_dequeue(struct ring *r, uintptr_t *words,
-                                    unsigned max)
+static inline unsigned ring_dequeue(struct ring *r, uintptr_t *words, unsigned max)
 {
     struct ring_consumer *c = &r->consumer;
     uint32_t n = ring_filled(c, max);

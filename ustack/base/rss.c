@@ -15,11 +15,9 @@ const uint8_t rss_default_key[RSS_KEY_LEN] = {
 
 static bool repeats(const uint8_t *key, size_t key_len);
 static void fold(const uint8_t *data, size_t len, uint8_t word[2]);
-static uint32_t hash_bytes(const uint8_t *key, size_t key_len,
-                           const uint8_t *data, size_t len);
+static uint32_t hash_bytes(const uint8_t *key, size_t key_len, const uint8_t *data, size_t len);
 
-uint32_t toeplitz(const uint8_t *key, size_t key_len, const void *data,
-                  size_t len)
+uint32_t toeplitz(const uint8_t *key, size_t key_len, const void *data, size_t len)
 {
     uint8_t word[2];
 
@@ -29,8 +27,7 @@ uint32_t toeplitz(const uint8_t *key, size_t key_len, const void *data,
     return hash_bytes(key, key_len, word, 2);
 }
 
-uint32_t ust_toeplitz(const uint8_t *key, size_t key_len, const uint8_t *data,
-                      size_t len)
+uint32_t ust_toeplitz(const uint8_t *key, size_t key_len, const uint8_t *data, size_t len)
 {
     return toeplitz(key, key_len, data, len);
 }
@@ -59,8 +56,8 @@ static void fold(const uint8_t *data, size_t len, uint8_t word[2])
     word[1] = b[1] ^ b[3];
 }
 
-static inline uint32_t hash_bytes(const uint8_t *key, size_t key_len,
-                                  const uint8_t *data, size_t len)
+static inline uint32_t hash_bytes(const uint8_t *key, size_t key_len, const uint8_t *data,
+                                  size_t len)
 {
     uint64_t window = 0; /* its low 40 bits: the key from this byte on */
     uint32_t hash = 0;
@@ -70,8 +67,7 @@ static inline uint32_t hash_bytes(const uint8_t *key, size_t key_len,
     for (size_t i = 0; i < len; i++) {
         window = window << 8 | (i + 4 < key_len ? key[i + 4] : 0);
         for (int bit = 0; bit < 8; bit++)
-            hash ^= (uint32_t)(window >> (8 - bit)) &
-                  -(uint32_t)(data[i] >> (7 - bit) & 1);
+            hash ^= (uint32_t)(window >> (8 - bit)) & -(uint32_t)(data[i] >> (7 - bit) & 1);
     }
     return hash;
 }

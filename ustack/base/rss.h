@@ -21,5 +21,4 @@ enum { RSS_KEY_LEN = 40 }; /* two IPv6 addresses, two ports, and 4 more */
 
 extern const uint8_t rss_default_key[RSS_KEY_LEN];
 
-uint32_t toeplitz(const uint8_t *key, size_t key_len, const void *data,
-                  size_t len);
+uint32_t toeplitz(const uint8_t *key, size_t key_len, const void *data, size_t len);

@@ -11,8 +11,8 @@ struct sip {
     uint64_t v0, v1, v2, v3;
 };
 
-static inline uint64_t hash(const struct siphash_key *key, const uint8_t *p,
-                            size_t len, int c_rounds, int d_rounds);
+static inline uint64_t hash(const struct siphash_key *key, const uint8_t *p, size_t len,
+                            int c_rounds, int d_rounds);
 
 uint64_t siphash24(const struct siphash_key *key, const void *data, size_t len)
 {
@@ -71,9 +71,9 @@ static inline void compress(struct sip *s, uint64_t word, int c_rounds)
     s->v0 ^= word;
 }
 
-static inline __attribute__((always_inline)) uint64_t
-hash(const struct siphash_key *key, const uint8_t *p, size_t len, int c_rounds,
-     int d_rounds)
+static inline __attribute__((always_inline)) uint64_t hash(const struct siphash_key *key,
+                                                           const uint8_t *p, size_t len,
+                                                           int c_rounds, int d_rounds)
 {
     struct sip s = {
         key->k0 ^ 0x736f6d6570736575, /* "somepseu" */

@@ -4,8 +4,8 @@
 #include <string.h>
 
 enum {
-    COPY_MAX = 256,     /* below this, copying beats a reference */
-    LARGE_MIN = 4096,   /* writes of this size go to large mbufs */
+    COPY_MAX = 256,   /* below this, copying beats a reference */
+    LARGE_MIN = 4096, /* writes of this size go to large mbufs */
 };
 
 void sndbuf_init(struct sndbuf *sb, uint32_t start, uint32_t limit)

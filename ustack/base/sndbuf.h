@@ -16,11 +16,11 @@
 #include "mbuf.h"
 
 struct sndbuf {
-    uint32_t head, tail;  /* mbufs, or MBUF_NONE */
-    uint32_t cursor;      /* an mbuf of the list, or MBUF_NONE */
-    uint32_t start;       /* sequence number of the first byte */
-    uint32_t len;         /* bytes held */
-    uint32_t limit;       /* bytes that may be held */
+    uint32_t head, tail; /* mbufs, or MBUF_NONE */
+    uint32_t cursor;     /* an mbuf of the list, or MBUF_NONE */
+    uint32_t start;      /* sequence number of the first byte */
+    uint32_t len;        /* bytes held */
+    uint32_t limit;      /* bytes that may be held */
 };
 
 void sndbuf_init(struct sndbuf *sb, uint32_t start, uint32_t limit);

@@ -30,8 +30,7 @@ static void advance(struct wheel *w, uint64_t limit);
 static int next_slot(const struct wheel *w, uint64_t *start);
 static uint64_t earliest(const struct wheel *w, uint32_t slot);
 
-void wheel_init(struct wheel *w, struct wheel_node *nodes, uint32_t n_nodes,
-                uint64_t now)
+void wheel_init(struct wheel *w, struct wheel_node *nodes, uint32_t n_nodes, uint64_t now)
 {
     assert(n_nodes < HEAD);
     *w = (struct wheel){.nodes = nodes, .n_nodes = n_nodes};
@@ -99,10 +98,8 @@ int wheel_check(const struct wheel *w)
 
     for (uint32_t slot = 0; slot < WHEEL_LEVELS * WHEEL_SLOTS; slot++) {
         prev = HEAD | slot;
-        for (uint32_t id = w->slot[slot]; id != WHEEL_NONE;
-             prev = id, id = w->nodes[id].next)
-            if (w->nodes[id].prev != prev || !wheel_armed(w, id) ||
-                ++linked > w->n_nodes)
+        for (uint32_t id = w->slot[slot]; id != WHEEL_NONE; prev = id, id = w->nodes[id].next)
+            if (w->nodes[id].prev != prev || !wheel_armed(w, id) || ++linked > w->n_nodes)
                 return 1;
     }
     for (uint32_t id = 0; id < w->n_nodes; id++)
@@ -111,8 +108,7 @@ int wheel_check(const struct wheel *w)
         return 1;
     if (w->count != linked)
         return 2;
-    for (uint32_t id = w->slot[w->tick & SLOT_MASK]; id != WHEEL_NONE;
-         id = w->nodes[id].next) {
+    for (uint32_t id = w->slot[w->tick & SLOT_MASK]; id != WHEEL_NONE; id = w->nodes[id].next) {
         seen = seen || id == w->resume;
         if (!seen && w->nodes[id].deadline <= w->scanned)
             return 3;
@@ -164,8 +160,7 @@ static void unlink_node(struct wheel *w, uint32_t id)
     }
     w->slot[slot] = next;
     if (next == WHEEL_NONE)
-        w->used[slot / WHEEL_SLOTS][slot % WHEEL_SLOTS / 64] &=
-            ~(1ull << slot % 64);
+        w->used[slot / WHEEL_SLOTS][slot % WHEEL_SLOTS / 64] &= ~(1ull << slot % 64);
 }
 
 /* A timer of the wheel's own slot that is due, or WHEEL_NONE. Those that were
@@ -205,8 +200,7 @@ static void advance(struct wheel *w, uint64_t limit)
         return;
     id = w->slot[slot];
     w->slot[slot] = WHEEL_NONE;
-    w->used[slot / WHEEL_SLOTS][slot % WHEEL_SLOTS / 64] &=
-        ~(1ull << slot % 64);
+    w->used[slot / WHEEL_SLOTS][slot % WHEEL_SLOTS / 64] &= ~(1ull << slot % 64);
     for (; id != WHEEL_NONE; id = next) {
         next = w->nodes[id].next;
         file(w, id);
@@ -241,14 +235,12 @@ static int next_slot(const struct wheel *w, uint64_t *start)
         slot = used_from(w, level, (at & SLOT_MASK) + 1);
         if (slot < 0)
             continue;
-        *start = ((at & ~(uint64_t)SLOT_MASK) | (uint64_t)slot)
-              << (level * LEVEL_BITS);
+        *start = ((at & ~(uint64_t)SLOT_MASK) | (uint64_t)slot) << (level * LEVEL_BITS);
         return level * WHEEL_SLOTS + slot;
     }
     if (w->slot[LAST * WHEEL_SLOTS] == WHEEL_NONE)
         return -1;
-    *start = ((w->tick >> (WHEEL_LEVELS * LEVEL_BITS)) + 1)
-          << (WHEEL_LEVELS * LEVEL_BITS);
+    *start = ((w->tick >> (WHEEL_LEVELS * LEVEL_BITS)) + 1) << (WHEEL_LEVELS * LEVEL_BITS);
     return LAST * WHEEL_SLOTS;
 }
 

@@ -41,8 +41,7 @@ struct wheel {
 };
 
 /* nodes: n_nodes entries, kept by the caller. now starts the wheel's time. */
-void wheel_init(struct wheel *w, struct wheel_node *nodes, uint32_t n_nodes,
-                uint64_t now);
+void wheel_init(struct wheel *w, struct wheel_node *nodes, uint32_t n_nodes, uint64_t now);
 /* Arms timer id, or moves it; a deadline in the past is due at once. */
 void wheel_set(struct wheel *w, uint32_t id, uint64_t deadline);
 /* Disarms timer id; harmless if it is not armed. */

@@ -10,19 +10,16 @@ struct frame_meta {
     uint32_t rss_hash;
     uint16_t csum_start, csum_offset;
     uint16_t gso_size;
-    uint8_t flags;        /* enum mbuf_flag; MBUF_CSUM_PARTIAL or 0 */
-    uint8_t gso_type;     /* enum mbuf_gso */
+    uint8_t flags;    /* enum mbuf_flag; MBUF_CSUM_PARTIAL or 0 */
+    uint8_t gso_type; /* enum mbuf_gso */
 };
 
-static_assert(sizeof(struct frame_meta) == 2 * sizeof(uint64_t),
-              "metadata is two words");
+static_assert(sizeof(struct frame_meta) == 2 * sizeof(uint64_t), "metadata is two words");
 
-static void copy_in(const struct tx_lane *lane, const struct mbuf_pool *pool,
-                    const struct mbuf *m);
+static void copy_in(const struct tx_lane *lane, const struct mbuf_pool *pool, const struct mbuf *m);
 static struct mbuf *receive(const struct rx_lane *lane, struct mbuf_pool *pool,
                             const struct frame_meta *meta);
-static void set_offload(const struct rx_lane *lane, struct mbuf *m,
-                        const struct frame_meta *meta);
+static void set_offload(const struct rx_lane *lane, struct mbuf *m, const struct frame_meta *meta);
 static void store_meta(struct slot *slot, const struct frame_meta *meta);
 static struct frame_meta load_meta(struct slot *slot);
 
@@ -37,10 +34,8 @@ void lane_adopt_tx(struct tx_lane *lane, const struct segment *seg, uint32_t i)
         head = tail;
         atomic_store(&shared->head, head);
     }
-    lane->ring = (struct ring_producer){.shared = shared,
-                                        .size = size,
-                                        .head = head,
-                                        .tail_seen = tail};
+    lane->ring =
+        (struct ring_producer){.shared = shared, .size = size, .head = head, .tail_seen = tail};
     lane->slots = seg->slots + (size_t)i * size;
     lane->published = head;
 }
@@ -51,18 +46,16 @@ void lane_adopt_rx(struct rx_lane *lane, const struct segment *seg, uint32_t i)
     uint32_t size = seg->lane_slots;
     uint32_t head = atomic_load(&shared->head);
 
-    lane->ring = (struct ring_consumer){.shared = shared,
-                                        .size = size,
-                                        .tail = head,
-                                        .head_seen = head};
+    lane->ring =
+        (struct ring_consumer){.shared = shared, .size = size, .tail = head, .head_seen = head};
     lane->slots = seg->slots + (size_t)i * size;
     lane->max_frame = segment_max_frame(seg);
     lane->caps = seg->params.caps;
     ring_release(&lane->ring);
 }
 
-bool lane_put(struct tx_lane *lane, const struct mbuf_pool *pool,
-              const struct mbuf *m, uint32_t rss_hash)
+bool lane_put(struct tx_lane *lane, const struct mbuf_pool *pool, const struct mbuf *m,
+              uint32_t rss_hash)
 {
     struct ring_producer *p = &lane->ring;
     uint32_t need = slots_of(m->frame_len);
@@ -84,8 +77,8 @@ bool lane_put(struct tx_lane *lane, const struct mbuf_pool *pool,
     return true;
 }
 
-unsigned lane_take(struct rx_lane *lane, struct ust_port_stats *st,
-                   struct mbuf_pool *pool, struct mbuf **burst, unsigned max)
+unsigned lane_take(struct rx_lane *lane, struct ust_port_stats *st, struct mbuf_pool *pool,
+                   struct mbuf **burst, unsigned max)
 {
     struct ring_consumer *c = &lane->ring;
     uint32_t filled = ring_filled(c, max), before = c->tail, need;
@@ -97,8 +90,7 @@ unsigned lane_take(struct rx_lane *lane, struct ust_port_stats *st,
     for (; n < max && filled > 0; c->tail += need, filled -= need) {
         meta = load_meta(&lane->slots[c->tail & (c->size - 1)]);
         need = slots_of(meta.len);
-        if (meta.len < PORT_ETH_LEN || meta.len > lane->max_frame ||
-            need > filled) {
+        if (meta.len < PORT_ETH_LEN || meta.len > lane->max_frame || need > filled) {
             st->rx_bad++;
             need = filled; /* where the next frame starts, nobody knows */
             continue;
@@ -117,8 +109,7 @@ unsigned lane_take(struct rx_lane *lane, struct ust_port_stats *st,
     return n;
 }
 
-static void copy_in(const struct tx_lane *lane, const struct mbuf_pool *pool,
-                    const struct mbuf *m)
+static void copy_in(const struct tx_lane *lane, const struct mbuf_pool *pool, const struct mbuf *m)
 {
     uint32_t at = lane->ring.head, mask = lane->ring.size - 1;
     uint32_t room = SLOT_DATA, n;
@@ -159,8 +150,7 @@ static struct mbuf *receive(const struct rx_lane *lane, struct mbuf_pool *pool,
 
 /* Believes the metadata as far as the port's capabilities and the frame's
  * length go. */
-static void set_offload(const struct rx_lane *lane, struct mbuf *m,
-                        const struct frame_meta *meta)
+static void set_offload(const struct rx_lane *lane, struct mbuf *m, const struct frame_meta *meta)
 {
     m->flags = 0;
     m->csum_start = m->csum_offset = 0;

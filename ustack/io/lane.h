@@ -9,7 +9,7 @@
 struct tx_lane { /* to one rx queue of the other side; private */
     alignas(RING_LINE) struct ring_producer ring;
     struct slot *slots;
-    uint32_t published;   /* ring.head as the other side knows it */
+    uint32_t published; /* ring.head as the other side knows it */
 };
 
 struct rx_lane { /* from one tx queue of the other side; private */
@@ -27,8 +27,8 @@ void lane_adopt_rx(struct rx_lane *lane, const struct segment *seg, uint32_t i);
 
 /* Writes a frame behind what is there, not yet published; false when it does
  * not fit. */
-bool lane_put(struct tx_lane *lane, const struct mbuf_pool *pool,
-              const struct mbuf *m, uint32_t rss_hash);
+bool lane_put(struct tx_lane *lane, const struct mbuf_pool *pool, const struct mbuf *m,
+              uint32_t rss_hash);
 /* Receives up to max frames, and counts them. */
-unsigned lane_take(struct rx_lane *lane, struct ust_port_stats *st,
-                   struct mbuf_pool *pool, struct mbuf **burst, unsigned max);
+unsigned lane_take(struct rx_lane *lane, struct ust_port_stats *st, struct mbuf_pool *pool,
+                   struct mbuf **burst, unsigned max);

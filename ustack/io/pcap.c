@@ -24,10 +24,10 @@
 
 enum {
     BUFFER_SIZE = 1 << 18,
-    BLOCK_SHB = 0x0a0d0d0a,  /* section header */
-    BLOCK_IDB = 1,           /* interface description */
-    BLOCK_EPB = 6,           /* enhanced packet */
-    EPB_OVERHEAD = 32 + 12,  /* without the frame; options are 12 bytes */
+    BLOCK_SHB = 0x0a0d0d0a, /* section header */
+    BLOCK_IDB = 1,          /* interface description */
+    BLOCK_EPB = 6,          /* enhanced packet */
+    EPB_OVERHEAD = 32 + 12, /* without the frame; options are 12 bytes */
     RECORD_MAX = EPB_OVERHEAD + PORT_ETH_LEN + 65535 + 3,
     LINKTYPE_ETHERNET = 1,
     OPT_END = 0,
@@ -57,10 +57,10 @@ struct mark { /* where the buffer goes back to */
 static int start(struct pcap_port *p, const char *path);
 static int flush(struct pcap_port *p);
 static void end(struct pcap_port *p);
-static unsigned record_some(struct pcap_port *p, const struct mbuf_pool *pool,
-                            struct mbuf **burst, unsigned n, struct mark *mark);
-static void record(struct pcap_port *p, const struct mbuf_pool *pool,
-                   const struct mbuf *m, uint64_t now, uint32_t direction);
+static unsigned record_some(struct pcap_port *p, const struct mbuf_pool *pool, struct mbuf **burst,
+                            unsigned n, struct mark *mark);
+static void record(struct pcap_port *p, const struct mbuf_pool *pool, const struct mbuf *m,
+                   uint64_t now, uint32_t direction);
 static uint64_t wall_clock(void);
 static size_t begin_block(struct pcap_port *p, uint32_t type);
 static void end_block(struct pcap_port *p, size_t block);
@@ -69,12 +69,10 @@ static void put16(struct pcap_port *p, uint16_t first, uint16_t second);
 static void put(struct pcap_port *p, const void *data, size_t len);
 static void pad(struct pcap_port *p);
 
-static unsigned pcap_rx(struct ust_port *port, unsigned queue,
-                        struct mbuf_pool *pool, struct mbuf **burst,
-                        unsigned max);
-static unsigned pcap_tx(struct ust_port *port, unsigned queue,
-                        struct mbuf_pool *pool, struct mbuf **burst,
-                        unsigned n);
+static unsigned pcap_rx(struct ust_port *port, unsigned queue, struct mbuf_pool *pool,
+                        struct mbuf **burst, unsigned max);
+static unsigned pcap_tx(struct ust_port *port, unsigned queue, struct mbuf_pool *pool,
+                        struct mbuf **burst, unsigned n);
 static int pcap_fd(struct ust_port *port, unsigned queue);
 static int pcap_arm(struct ust_port *port, unsigned queue);
 static void pcap_disarm(struct ust_port *port, unsigned queue);
@@ -92,8 +90,8 @@ static const struct port_ops pcap_ops = {
     .close = pcap_close,
 };
 
-struct ust_port *ust_pcap_open(struct ust_port *inner, const char *path,
-                               uint64_t max_frames, uint32_t snaplen, int *err)
+struct ust_port *ust_pcap_open(struct ust_port *inner, const char *path, uint64_t max_frames,
+                               uint32_t snaplen, int *err)
 {
     struct pcap_port *p = calloc(1, sizeof *p);
 
@@ -116,9 +114,8 @@ struct ust_port *ust_pcap_open(struct ust_port *inner, const char *path,
     return &p->port;
 }
 
-static unsigned pcap_rx(struct ust_port *port, unsigned queue,
-                        struct mbuf_pool *pool, struct mbuf **burst,
-                        unsigned max)
+static unsigned pcap_rx(struct ust_port *port, unsigned queue, struct mbuf_pool *pool,
+                        struct mbuf **burst, unsigned max)
 {
     struct pcap_port *p = (struct pcap_port *)port;
     unsigned n = p->inner->ops->rx_burst(p->inner, queue, pool, burst, max), i;
@@ -139,8 +136,8 @@ static unsigned pcap_rx(struct ust_port *port, unsigned queue,
     return n;
 }
 
-static unsigned pcap_tx(struct ust_port *port, unsigned queue,
-                        struct mbuf_pool *pool, struct mbuf **burst, unsigned n)
+static unsigned pcap_tx(struct ust_port *port, unsigned queue, struct mbuf_pool *pool,
+                        struct mbuf **burst, unsigned n)
 {
     struct pcap_port *p = (struct pcap_port *)port;
     unsigned done = 0, part, sent;
@@ -150,8 +147,7 @@ static unsigned pcap_tx(struct ust_port *port, unsigned queue,
         struct mark mark[UST_MAX_BURST];
 
         part = record_some(p, pool, burst + done, n - done, mark);
-        sent = p->inner->ops->tx_burst(p->inner, queue, pool, burst + done,
-                                       part);
+        sent = p->inner->ops->tx_burst(p->inner, queue, pool, burst + done, part);
         if (sent < part && p->fd >= 0) {
             p->used = mark[sent].used;
             p->frames_left = mark[sent].frames_left;
@@ -212,8 +208,7 @@ static int start(struct pcap_port *p, const char *path)
     const int64_t section_len = -1; /* not known */
     size_t block;
 
-    p->fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC,
-                 0644);
+    p->fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0644);
     if (p->fd < 0)
         return -errno;
     block = begin_block(p, BLOCK_SHB);
@@ -266,8 +261,8 @@ static void end(struct pcap_port *p)
 
 /* Records outgoing frames, with a mark before each, as long as they fit the
  * buffer without writing it out; how many, at least one. */
-static unsigned record_some(struct pcap_port *p, const struct mbuf_pool *pool,
-                            struct mbuf **burst, unsigned n, struct mark *mark)
+static unsigned record_some(struct pcap_port *p, const struct mbuf_pool *pool, struct mbuf **burst,
+                            unsigned n, struct mark *mark)
 {
     uint64_t now = p->fd >= 0 ? wall_clock() : 0;
     unsigned i;
@@ -286,8 +281,8 @@ static unsigned record_some(struct pcap_port *p, const struct mbuf_pool *pool,
 }
 
 /* One enhanced packet block; the caller knows there is room. */
-static void record(struct pcap_port *p, const struct mbuf_pool *pool,
-                   const struct mbuf *m, uint64_t now, uint32_t direction)
+static void record(struct pcap_port *p, const struct mbuf_pool *pool, const struct mbuf *m,
+                   uint64_t now, uint32_t direction)
 {
     uint32_t len = m->frame_len;
     uint32_t kept = len < p->snaplen ? len : p->snaplen;

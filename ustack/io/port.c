@@ -10,10 +10,10 @@
 #include "port.h"
 
 enum {
-    RAW_SMALL = 8,   /* buffers of the raw pool */
+    RAW_SMALL = 8, /* buffers of the raw pool */
     RAW_LARGE = 2,
     PIECE_LEN = MBUF_SMALL_SIZE - MBUF_HEADROOM,
-    CHAIN_MAX = 8,   /* small buffers in place of a large one */
+    CHAIN_MAX = 8, /* small buffers in place of a large one */
 };
 
 static struct mbuf *alloc_chain(struct mbuf_pool *pool, uint32_t len);
@@ -21,8 +21,7 @@ static struct mbuf *alloc_chain(struct mbuf_pool *pool, uint32_t len);
 static struct mbuf_pool *raw_pool(struct ust_port *port);
 static size_t lines(size_t size);
 
-int port_init(struct ust_port *port, const struct port_ops *ops,
-              unsigned n_queues)
+int port_init(struct ust_port *port, const struct port_ops *ops, unsigned n_queues)
 {
     size_t size = n_queues * sizeof *port->stats;
 
@@ -76,8 +75,7 @@ void ust_port_stats(const struct ust_port *port, struct ust_port_stats *stats)
     }
 }
 
-int ust_port_send_raw(struct ust_port *port, unsigned queue,
-                      const uint8_t *frame, size_t len)
+int ust_port_send_raw(struct ust_port *port, unsigned queue, const uint8_t *frame, size_t len)
 {
     struct mbuf_pool *pool = raw_pool(port);
     struct mbuf *m;
@@ -97,8 +95,7 @@ int ust_port_send_raw(struct ust_port *port, unsigned queue,
     return -EAGAIN;
 }
 
-int64_t ust_port_recv_raw(struct ust_port *port, unsigned queue, uint8_t *buf,
-                          size_t size)
+int64_t ust_port_recv_raw(struct ust_port *port, unsigned queue, uint8_t *buf, size_t size)
 {
     struct mbuf_pool *pool = raw_pool(port);
     struct mbuf *m;
@@ -119,8 +116,8 @@ int64_t ust_port_recv_raw(struct ust_port *port, unsigned queue, uint8_t *buf,
     return len;
 }
 
-void port_finish_checksum(const struct mbuf_pool *pool, const struct mbuf *m,
-                          uint8_t *frame, size_t len)
+void port_finish_checksum(const struct mbuf_pool *pool, const struct mbuf *m, uint8_t *frame,
+                          size_t len)
 {
     size_t field = (size_t)m->csum_start + m->csum_offset;
     uint16_t sum;
@@ -128,8 +125,7 @@ void port_finish_checksum(const struct mbuf_pool *pool, const struct mbuf *m,
     if (!(m->flags & (MBUF_CSUM_PARTIAL | MBUF_CSUM_OK)) || field + 2 > len ||
         !port_csum_fits(m->csum_start, m->csum_offset, m->frame_len))
         return;
-    sum = checksum_finish(mbuf_checksum(pool, m, m->csum_start,
-                                        m->frame_len - m->csum_start, 0));
+    sum = checksum_finish(mbuf_checksum(pool, m, m->csum_start, m->frame_len - m->csum_start, 0));
     memcpy(frame + field, &sum, sizeof sum);
 }
 
@@ -151,8 +147,8 @@ struct mbuf *port_alloc_frame(struct mbuf_pool *pool, uint32_t len)
     return m;
 }
 
-void port_copy_in(const struct mbuf_pool *pool, struct mbuf *m, uint32_t off,
-                  const uint8_t *src, uint32_t len)
+void port_copy_in(const struct mbuf_pool *pool, struct mbuf *m, uint32_t off, const uint8_t *src,
+                  uint32_t len)
 {
     uint32_t n;
 
@@ -201,8 +197,8 @@ static struct mbuf_pool *raw_pool(struct ust_port *port)
     if (!raw)
         return NULL;
     memset(raw, 0, head + meta + data);
-    mbuf_pool_init(raw, (uint8_t *)raw + head, (uint8_t *)raw + head + meta,
-                   RAW_SMALL, RAW_LARGE, 0, NULL);
+    mbuf_pool_init(raw, (uint8_t *)raw + head, (uint8_t *)raw + head + meta, RAW_SMALL, RAW_LARGE,
+                   0, NULL);
     return port->raw = raw;
 }
 

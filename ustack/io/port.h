@@ -19,12 +19,10 @@
 
 struct port_ops {
     const char *name;
-    unsigned (*rx_burst)(struct ust_port *port, unsigned queue,
-                         struct mbuf_pool *pool, struct mbuf **burst,
-                         unsigned max);
-    unsigned (*tx_burst)(struct ust_port *port, unsigned queue,
-                         struct mbuf_pool *pool, struct mbuf **burst,
-                         unsigned n);
+    unsigned (*rx_burst)(struct ust_port *port, unsigned queue, struct mbuf_pool *pool,
+                         struct mbuf **burst, unsigned max);
+    unsigned (*tx_burst)(struct ust_port *port, unsigned queue, struct mbuf_pool *pool,
+                         struct mbuf **burst, unsigned n);
     int (*fd)(struct ust_port *port, unsigned queue);
     int (*arm)(struct ust_port *port, unsigned queue);
     void (*disarm)(struct ust_port *port, unsigned queue);
@@ -40,31 +38,30 @@ struct port_queue_stats {
 struct ust_port {
     const struct port_ops *ops;
     unsigned n_queues;
-    struct port_queue_stats *stats;   /* n_queues of them */
-    struct mbuf_pool *raw;            /* of send_raw and recv_raw, or NULL */
+    struct port_queue_stats *stats; /* n_queues of them */
+    struct mbuf_pool *raw;          /* of send_raw and recv_raw, or NULL */
 };
 
 enum { PORT_MAX_QUEUES = 16, PORT_ETH_LEN = 14 };
 
 /* Fills in the common part; 0 or -ENOMEM. port_free() undoes it and frees the
  * port itself, which must come from calloc or aligned_alloc. */
-int port_init(struct ust_port *port, const struct port_ops *ops,
-              unsigned n_queues);
+int port_init(struct ust_port *port, const struct port_ops *ops, unsigned n_queues);
 void port_free(struct ust_port *port);
 
 /* Writes the checksum that the sender of m left to the hardware into frame, a
  * copy of m's first len bytes. On receive such a frame is MBUF_CSUM_OK and
  * keeps its csum_start. */
-void port_finish_checksum(const struct mbuf_pool *pool, const struct mbuf *m,
-                          uint8_t *frame, size_t len);
+void port_finish_checksum(const struct mbuf_pool *pool, const struct mbuf *m, uint8_t *frame,
+                          size_t len);
 
 /* An mbuf or a chain for a received frame of len bytes, which is set, and the
  * bytes into it, from off on. Frames that are not small lie in several small
  * buffers as long as that is no waste, so that a large one is not spent on two
  * kilobytes; if one kind has run out, the other serves. NULL: neither does. */
 struct mbuf *port_alloc_frame(struct mbuf_pool *pool, uint32_t len);
-void port_copy_in(const struct mbuf_pool *pool, struct mbuf *m, uint32_t off,
-                  const uint8_t *src, uint32_t len);
+void port_copy_in(const struct mbuf_pool *pool, struct mbuf *m, uint32_t off, const uint8_t *src,
+                  uint32_t len);
 
 /* Is csum_start/csum_offset within a frame of len bytes? */
 static inline bool port_csum_fits(uint32_t start, uint32_t offset, uint32_t len)

@@ -24,7 +24,7 @@
 #include "steer.h"
 
 struct rx_queue {
-    alignas(RING_LINE) unsigned next;   /* lane to serve first */
+    alignas(RING_LINE) unsigned next; /* lane to serve first */
     bool armed;
 };
 
@@ -35,13 +35,12 @@ struct ring_port {
     uint32_t max_frame;
     uint32_t caps;
     uint8_t mac[6];
-    struct tx_lane *tx;   /* [n_queues][n_queues]: our tx queue, their rx */
-    struct rx_lane *rx;   /* [n_queues][n_queues]: our rx queue, their tx */
+    struct tx_lane *tx; /* [n_queues][n_queues]: our tx queue, their rx */
+    struct rx_lane *rx; /* [n_queues][n_queues]: our rx queue, their tx */
     struct rx_queue *queues;
 };
 
-static struct ust_port *port_new(struct segment *seg, int side,
-                                 const char *name);
+static struct ust_port *port_new(struct segment *seg, int side, const char *name);
 static void set_mac(struct ring_port *r, const char *name);
 static void adopt_lanes(struct ring_port *r);
 static struct tx_lane *tx_lane(struct ring_port *r, unsigned txq, unsigned rxq);
@@ -49,12 +48,10 @@ static struct rx_lane *rx_lane(struct ring_port *r, unsigned rxq, unsigned txq);
 static bool sendable(const struct ring_port *r, const struct mbuf *m);
 static void publish(struct ring_port *r, unsigned txq);
 static void ring_bell(struct ring_port *r, unsigned txq, unsigned rxq);
-static unsigned ring_rx(struct ust_port *port, unsigned queue,
-                        struct mbuf_pool *pool, struct mbuf **burst,
-                        unsigned max);
-static unsigned ring_tx(struct ust_port *port, unsigned queue,
-                        struct mbuf_pool *pool, struct mbuf **burst,
-                        unsigned n);
+static unsigned ring_rx(struct ust_port *port, unsigned queue, struct mbuf_pool *pool,
+                        struct mbuf **burst, unsigned max);
+static unsigned ring_tx(struct ust_port *port, unsigned queue, struct mbuf_pool *pool,
+                        struct mbuf **burst, unsigned n);
 static int ring_fd(struct ust_port *port, unsigned queue);
 static int ring_arm(struct ust_port *port, unsigned queue);
 static void ring_disarm(struct ust_port *port, unsigned queue);
@@ -72,9 +69,8 @@ static const struct port_ops ring_ops = {
     .close = ring_close,
 };
 
-struct ust_port *ust_ring_open(const char *name, int side, unsigned n_queues,
-                               unsigned mtu, unsigned n_slots, unsigned caps,
-                               int *err)
+struct ust_port *ust_ring_open(const char *name, int side, unsigned n_queues, unsigned mtu,
+                               unsigned n_slots, unsigned caps, int *err)
 {
     struct segment_params params = {n_queues, mtu, n_slots, caps};
     struct ust_port *port;
@@ -92,8 +88,8 @@ struct ust_port *ust_ring_open(const char *name, int side, unsigned n_queues,
     return port;
 }
 
-int ust_ring_pair(struct ust_port *ends[2], unsigned n_queues, unsigned mtu,
-                  unsigned n_slots, unsigned caps)
+int ust_ring_pair(struct ust_port *ends[2], unsigned n_queues, unsigned mtu, unsigned n_slots,
+                  unsigned caps)
 {
     struct segment_params params = {n_queues, mtu, n_slots, caps};
     int err = segment_check_params(&params);
@@ -113,19 +109,18 @@ int ust_ring_pair(struct ust_port *ends[2], unsigned n_queues, unsigned mtu,
     return -ENOMEM;
 }
 
-int ust_ring_rss(struct ust_port *port, const uint8_t key[40],
-                 const uint16_t *reta, unsigned n_reta)
+int ust_ring_rss(struct ust_port *port, const uint8_t key[40], const uint16_t *reta,
+                 unsigned n_reta)
 {
     struct ring_port *r = (struct ring_port *)port;
 
     if (port->ops != &ring_ops)
         return -EOPNOTSUPP;
-    return steer_set(&r->seg->header->side[r->side].rss, port->n_queues, key,
-                     reta, n_reta);
+    return steer_set(&r->seg->header->side[r->side].rss, port->n_queues, key, reta, n_reta);
 }
 
-static unsigned ring_tx(struct ust_port *port, unsigned queue,
-                        struct mbuf_pool *pool, struct mbuf **burst, unsigned n)
+static unsigned ring_tx(struct ust_port *port, unsigned queue, struct mbuf_pool *pool,
+                        struct mbuf **burst, unsigned n)
 {
     struct ring_port *r = (struct ring_port *)port;
     struct ust_port_stats *st = &port->stats[queue].s;
@@ -154,9 +149,8 @@ static unsigned ring_tx(struct ust_port *port, unsigned queue,
     return i;
 }
 
-static unsigned ring_rx(struct ust_port *port, unsigned queue,
-                        struct mbuf_pool *pool, struct mbuf **burst,
-                        unsigned max)
+static unsigned ring_rx(struct ust_port *port, unsigned queue, struct mbuf_pool *pool,
+                        struct mbuf **burst, unsigned max)
 {
     struct ring_port *r = (struct ring_port *)port;
     struct ust_port_stats *st = &port->stats[queue].s;
@@ -233,8 +227,7 @@ static void ring_close(struct ust_port *port)
 }
 
 /* Takes the side over; leaves it if there is no memory. */
-static struct ust_port *port_new(struct segment *seg, int side,
-                                 const char *name)
+static struct ust_port *port_new(struct segment *seg, int side, const char *name)
 {
     unsigned n = seg->params.n_queues;
     struct ring_port *r = calloc(1, sizeof *r);
@@ -339,8 +332,7 @@ static void ring_bell(struct ring_port *r, unsigned txq, unsigned rxq)
     _Atomic uint32_t *flag = &r->seg->header->side[!r->side].armed[rxq].flag;
     const uint64_t one = 1;
 
-    if (atomic_load_explicit(flag, memory_order_relaxed) == 0 ||
-        atomic_exchange(flag, 0) == 0)
+    if (atomic_load_explicit(flag, memory_order_relaxed) == 0 || atomic_exchange(flag, 0) == 0)
         return;
     r->port.stats[txq].s.wakes++;
     if (write(r->seg->bells[!r->side][rxq], &one, sizeof one) < 0)

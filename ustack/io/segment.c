@@ -35,8 +35,7 @@ static int create(struct segment *seg);
 static int attach(struct segment *seg);
 static int map(struct segment *seg, int flags);
 static void init_header(struct segment *seg);
-static void bell_path(const struct segment *seg, int side, int queue,
-                      char *path);
+static void bell_path(const struct segment *seg, int side, int queue, char *path);
 static int make_bells(struct segment *seg);
 static int open_bells(struct segment *seg);
 static void remove_files(const struct segment *seg);
@@ -50,16 +49,15 @@ int segment_check_params(struct segment_params *params)
         params->caps |= UST_CAP_TX_CSUM | UST_CAP_LRO;
     if (params->caps & UST_CAP_TX_CSUM) /* what is not filled in is good */
         params->caps |= UST_CAP_RX_CSUM;
-    if (params->n_queues < 1 || params->n_queues > PORT_MAX_QUEUES ||
-        params->mtu < 68 || params->mtu > 65535 || params->n_slots < 2 ||
-        params->n_slots > SEGMENT_SLOTS_MAX ||
+    if (params->n_queues < 1 || params->n_queues > PORT_MAX_QUEUES || params->mtu < 68 ||
+        params->mtu > 65535 || params->n_slots < 2 || params->n_slots > SEGMENT_SLOTS_MAX ||
         (params->n_slots & (params->n_slots - 1)))
         return -EINVAL;
     return 0;
 }
 
-struct segment *segment_join(const char *name, int *side,
-                             const struct segment_params *params, int *err)
+struct segment *segment_join(const char *name, int *side, const struct segment_params *params,
+                             int *err)
 {
     struct segment *seg = segment_new(params);
 
@@ -169,8 +167,7 @@ static int join(struct segment *seg, int *side)
 
     if (err)
         return err;
-    first = !locked_by_other(seg->fd, LOCK_SIDE) &&
-            !locked_by_other(seg->fd, LOCK_SIDE + 1);
+    first = !locked_by_other(seg->fd, LOCK_SIDE) && !locked_by_other(seg->fd, LOCK_SIDE + 1);
     err = first ? create(seg) : attach(seg);
     if (err == 0)
         err = take_side(seg, side);
@@ -191,8 +188,7 @@ static int open_locked(struct segment *seg)
     int err;
 
     for (;;) {
-        seg->fd = open(seg->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
-                       0600);
+        seg->fd = open(seg->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
         if (seg->fd < 0)
             return -errno;
         err = check_file(seg->fd, S_IFREG);
@@ -211,8 +207,7 @@ static int check_file(int fd, mode_t type)
 
     if (fstat(fd, &st) != 0)
         return -errno;
-    if ((st.st_mode & S_IFMT) != type || st.st_uid != geteuid() ||
-        (st.st_mode & 077) != 0)
+    if ((st.st_mode & S_IFMT) != type || st.st_uid != geteuid() || (st.st_mode & 077) != 0)
         return -EACCES;
     return 0;
 }
@@ -227,16 +222,14 @@ static bool still_there(const struct segment *seg)
 
 static int set_lock(int fd, int cmd, short type, int byte)
 {
-    struct flock lock = {
-        .l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
 
     return fcntl(fd, cmd, &lock) == 0 ? 0 : -errno;
 }
 
 static bool locked_by_other(int fd, int byte)
 {
-    struct flock lock = {
-        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
 
     return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
@@ -293,16 +286,14 @@ static int attach(struct segment *seg)
 
 static int map(struct segment *seg, int flags)
 {
-    void *base = mmap(NULL, seg->size, PROT_READ | PROT_WRITE,
-                      MAP_SHARED | flags, seg->fd, 0);
+    void *base = mmap(NULL, seg->size, PROT_READ | PROT_WRITE, MAP_SHARED | flags, seg->fd, 0);
     size_t n_lanes = 2 * (size_t)seg->params.n_queues * seg->params.n_queues;
 
     if (base == MAP_FAILED)
         return -errno;
     seg->header = base;
     seg->lanes = (struct ring_index *)(seg->header + 1);
-    seg->slots = (struct slot *)((uint8_t *)base + seg->size) -
-                 n_lanes * seg->lane_slots;
+    seg->slots = (struct slot *)((uint8_t *)base + seg->size) - n_lanes * seg->lane_slots;
     return 0;
 }
 
@@ -317,8 +308,7 @@ static void init_header(struct segment *seg)
     atomic_store(&seg->header->magic, MAGIC);
 }
 
-static void bell_path(const struct segment *seg, int side, int queue,
-                      char *path)
+static void bell_path(const struct segment *seg, int side, int queue, char *path)
 {
     snprintf(path, SEGMENT_PATH_SIZE + 16, "%s:%d.%d", seg->path, side, queue);
 }
@@ -349,8 +339,7 @@ static int open_bells(struct segment *seg)
     for (s = 0; s < 2; s++)
         for (q = 0; q < seg->params.n_queues; q++) {
             bell_path(seg, s, (int)q, path);
-            seg->bells[s][q] =
-                open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+            seg->bells[s][q] = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
             if (seg->bells[s][q] < 0)
                 return -errno;
             err = check_file(seg->bells[s][q], S_IFIFO);

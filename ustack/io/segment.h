@@ -35,12 +35,12 @@ enum {
     SEGMENT_SLOTS_DEFAULT = 1024,
     SEGMENT_SLOTS_MAX = 65536,
     SEGMENT_PATH_SIZE = 128,
-    SLOT_SIZE = 2048 + 64,       /* an odd number of lines: all cache sets */
+    SLOT_SIZE = 2048 + 64, /* an odd number of lines: all cache sets */
     SLOT_DATA = SLOT_SIZE - 16,
 };
 
 struct slot {
-    _Atomic uint64_t meta[2];    /* of the frame, in its first slot */
+    _Atomic uint64_t meta[2]; /* of the frame, in its first slot */
     uint8_t data[SLOT_DATA];
 };
 
@@ -64,7 +64,7 @@ struct segment_side {
 struct segment_params { /* both sides must agree on them */
     uint32_t n_queues;
     uint32_t mtu;
-    uint32_t n_slots;     /* of a receive queue, over all lanes that feed it */
+    uint32_t n_slots; /* of a receive queue, over all lanes that feed it */
     uint32_t caps;
 };
 
@@ -83,8 +83,8 @@ struct segment {
     struct ring_index *lanes;
     struct slot *slots;
     int bells[2][PORT_MAX_QUEUES];
-    int fd;               /* the locked file, -1 for an unnamed segment */
-    pid_t pid;            /* who joined: a forked child does not remove it */
+    int fd;                       /* the locked file, -1 for an unnamed segment */
+    pid_t pid;                    /* who joined: a forked child does not remove it */
     _Atomic unsigned n_users;     /* ends in this process */
     char path[SEGMENT_PATH_SIZE]; /* "" for an unnamed segment */
 };
@@ -95,8 +95,8 @@ int segment_check_params(struct segment_params *params);
 
 /* Joins the named segment on a side (-1: whichever is free; then stored), or
  * creates it. NULL with *err set. */
-struct segment *segment_join(const char *name, int *side,
-                             const struct segment_params *params, int *err);
+struct segment *segment_join(const char *name, int *side, const struct segment_params *params,
+                             int *err);
 /* An unnamed segment, both sides of which are here and must be left. */
 struct segment *segment_unnamed(const struct segment_params *params, int *err);
 /* Leaves a side; the last to leave removes the segment. */
@@ -105,8 +105,7 @@ void segment_leave(struct segment *seg, int side);
 bool segment_peer_present(const struct segment *seg, int side);
 
 /* The number of the lane from tx queue txq of a side to the other's rxq. */
-static inline uint32_t segment_lane(const struct segment *seg, int side,
-                                    unsigned txq, unsigned rxq)
+static inline uint32_t segment_lane(const struct segment *seg, int side, unsigned txq, unsigned rxq)
 {
     uint32_t n = seg->params.n_queues;
 
@@ -116,8 +115,7 @@ static inline uint32_t segment_lane(const struct segment *seg, int side,
 /* The longest frame a segment carries. */
 static inline uint32_t segment_max_frame(const struct segment *seg)
 {
-    return PORT_ETH_LEN +
-           (seg->params.caps & UST_CAP_TSO ? 65535 : seg->params.mtu);
+    return PORT_ETH_LEN + (seg->params.caps & UST_CAP_TSO ? 65535 : seg->params.mtu);
 }
 
 static inline uint32_t slots_of(uint32_t frame_len)

@@ -34,8 +34,8 @@ void steer_init(struct segment_rss *rss, unsigned n_queues)
     steer_set(rss, n_queues, rss_default_key, reta, RETA_DEFAULT);
 }
 
-int steer_set(struct segment_rss *rss, unsigned n_queues, const uint8_t *key,
-              const uint16_t *reta, unsigned n_reta)
+int steer_set(struct segment_rss *rss, unsigned n_queues, const uint8_t *key, const uint16_t *reta,
+              unsigned n_reta)
 {
     uint32_t word;
     unsigned i;
@@ -52,14 +52,12 @@ int steer_set(struct segment_rss *rss, unsigned n_queues, const uint8_t *key,
     if (!reta)
         return 0;
     for (i = 0; i < SEGMENT_RETA_MAX; i++)
-        atomic_store_explicit(&rss->reta[i], reta[i & (n_reta - 1)],
-                              memory_order_relaxed);
+        atomic_store_explicit(&rss->reta[i], reta[i & (n_reta - 1)], memory_order_relaxed);
     atomic_store_explicit(&rss->n_reta, n_reta, memory_order_relaxed);
     return 0;
 }
 
-void steer_load(struct steer *s, const struct segment_rss *rss,
-                unsigned n_queues)
+void steer_load(struct steer *s, const struct segment_rss *rss, unsigned n_queues)
 {
     uint32_t word;
     unsigned i;
@@ -75,8 +73,8 @@ void steer_load(struct steer *s, const struct segment_rss *rss,
         s->n_reta = 1;
 }
 
-unsigned steer_queue(const struct steer *s, const struct mbuf_pool *pool,
-                     const struct mbuf *m, uint32_t *hash)
+unsigned steer_queue(const struct steer *s, const struct mbuf_pool *pool, const struct mbuf *m,
+                     uint32_t *hash)
 {
     uint8_t copy[HEAD_LEN], tuple[TUPLE_MAX];
     const uint8_t *head = mbuf_data(pool, m);
@@ -93,8 +91,7 @@ unsigned steer_queue(const struct steer *s, const struct mbuf_pool *pool,
     if (tuple_len == 0)
         return 0;
     *hash = toeplitz(s->key, sizeof s->key, tuple, tuple_len);
-    queue = atomic_load_explicit(&s->rss->reta[*hash & (s->n_reta - 1)],
-                                 memory_order_relaxed);
+    queue = atomic_load_explicit(&s->rss->reta[*hash & (s->n_reta - 1)], memory_order_relaxed);
     return queue < s->n_queues ? queue : 0;
 }
 
@@ -109,9 +106,9 @@ static size_t flow_tuple(const uint8_t *head, size_t len, uint8_t *tuple)
     type = (uint32_t)head[12] << 8 | head[13];
     head += PORT_ETH_LEN;
     len -= PORT_ETH_LEN;
-    return type == ETHERTYPE_IPV4   ? tuple_ipv4(head, len, tuple)
-           : type == ETHERTYPE_IPV6 ? tuple_ipv6(head, len, tuple)
-                                    : 0;
+    return type == ETHERTYPE_IPV4 ? tuple_ipv4(head, len, tuple)
+         : type == ETHERTYPE_IPV6 ? tuple_ipv6(head, len, tuple)
+                                  : 0;
 }
 
 static size_t tuple_ipv4(const uint8_t *ip, size_t len, uint8_t *tuple)
@@ -122,8 +119,8 @@ static size_t tuple_ipv4(const uint8_t *ip, size_t len, uint8_t *tuple)
         return 0;
     memcpy(tuple, ip + 12, 8);
     ip_len = (size_t)(ip[0] & 15) * 4;
-    if ((ip[9] != PROTO_TCP && ip[9] != PROTO_UDP) || len < ip_len + 4 ||
-        ip_len < 20 || (ip[6] & 0x3f) != 0 || ip[7] != 0) /* a fragment */
+    if ((ip[9] != PROTO_TCP && ip[9] != PROTO_UDP) || len < ip_len + 4 || ip_len < 20 ||
+        (ip[6] & 0x3f) != 0 || ip[7] != 0) /* a fragment */
         return 8;
     memcpy(tuple + 8, ip + ip_len, 4);
     return 12;

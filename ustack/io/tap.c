@@ -27,14 +27,14 @@ enum {
     VNET_HDR_MAX = 12,
     FRAME_MAX = PORT_ETH_LEN + 65535,
     TCP_LEN = 20,
-    GATHER_MAX = 8192,   /* bytes that are copied faster than listed */
-    COPY_MAX = 8192,     /* bytes worth a copy to spare a large mbuf */
+    GATHER_MAX = 8192, /* bytes that are copied faster than listed */
+    COPY_MAX = 8192,   /* bytes worth a copy to spare a large mbuf */
     PIECES_MAX = 64,
 };
 
 struct vnet_hdr { /* struct virtio_net_hdr, in native byte order */
     uint8_t flags;
-    uint8_t gso_type;    /* 0, 1 and 4 are the numbers of enum mbuf_gso */
+    uint8_t gso_type; /* 0, 1 and 4 are the numbers of enum mbuf_gso */
     uint16_t hdr_len;
     uint16_t gso_size;
     uint16_t csum_start, csum_offset;
@@ -45,7 +45,7 @@ static_assert(sizeof(struct vnet_hdr) == VNET_HDR_MAX, "as the kernel's");
 
 struct tap_queue {
     int fd;
-    uint8_t *scratch;    /* VNET_HDR_MAX + FRAME_MAX bytes */
+    uint8_t *scratch; /* VNET_HDR_MAX + FRAME_MAX bytes */
 };
 
 struct tap_port {
@@ -56,23 +56,19 @@ struct tap_port {
     struct tap_queue queues[PORT_MAX_QUEUES];
 };
 
-static ssize_t read_frame(struct tap_port *t, unsigned queue, uint8_t *frame,
-                          struct vnet_hdr *hdr);
-static struct mbuf *receive(struct mbuf_pool *pool, struct mbuf **stage,
-                            const uint8_t *frame, uint32_t len);
+static ssize_t read_frame(struct tap_port *t, unsigned queue, uint8_t *frame, struct vnet_hdr *hdr);
+static struct mbuf *receive(struct mbuf_pool *pool, struct mbuf **stage, const uint8_t *frame,
+                            uint32_t len);
 static void set_offload(struct mbuf *m, const struct vnet_hdr *hdr);
-static int send_frame(struct tap_port *t, unsigned queue,
-                      struct mbuf_pool *pool, struct mbuf *m);
+static int send_frame(struct tap_port *t, unsigned queue, struct mbuf_pool *pool, struct mbuf *m);
 static void fill_header(struct vnet_hdr *hdr, const struct mbuf *m);
-static ssize_t write_pieces(struct tap_port *t, unsigned queue,
-                            const struct mbuf_pool *pool, const struct mbuf *m,
-                            struct vnet_hdr *hdr);
+static ssize_t write_pieces(struct tap_port *t, unsigned queue, const struct mbuf_pool *pool,
+                            const struct mbuf *m, struct vnet_hdr *hdr);
 
-static unsigned tap_rx(struct ust_port *port, unsigned queue,
-                       struct mbuf_pool *pool, struct mbuf **burst,
-                       unsigned max);
-static unsigned tap_tx(struct ust_port *port, unsigned queue,
-                       struct mbuf_pool *pool, struct mbuf **burst, unsigned n);
+static unsigned tap_rx(struct ust_port *port, unsigned queue, struct mbuf_pool *pool,
+                       struct mbuf **burst, unsigned max);
+static unsigned tap_tx(struct ust_port *port, unsigned queue, struct mbuf_pool *pool,
+                       struct mbuf **burst, unsigned n);
 static int tap_fd(struct ust_port *port, unsigned queue);
 static int tap_arm(struct ust_port *port, unsigned queue);
 static void tap_disarm(struct ust_port *port, unsigned queue);
@@ -90,17 +86,15 @@ static const struct port_ops tap_ops = {
     .close = tap_close,
 };
 
-struct ust_port *ust_tap_open(const int *fds, unsigned n_queues,
-                              unsigned vnet_hdr_len, unsigned mtu,
-                              unsigned caps, const uint8_t mac[6], int *err)
+struct ust_port *ust_tap_open(const int *fds, unsigned n_queues, unsigned vnet_hdr_len,
+                              unsigned mtu, unsigned caps, const uint8_t mac[6], int *err)
 {
     struct tap_port *t;
     unsigned q;
 
     *err = -EINVAL;
-    if (n_queues < 1 || n_queues > PORT_MAX_QUEUES || mtu < 68 ||
-        mtu > 65521 || (vnet_hdr_len != 0 && vnet_hdr_len != 10 &&
-                        vnet_hdr_len != VNET_HDR_MAX))
+    if (n_queues < 1 || n_queues > PORT_MAX_QUEUES || mtu < 68 || mtu > 65521 ||
+        (vnet_hdr_len != 0 && vnet_hdr_len != 10 && vnet_hdr_len != VNET_HDR_MAX))
         return NULL;
     *err = -ENOMEM;
     t = calloc(1, sizeof *t);
@@ -126,9 +120,8 @@ struct ust_port *ust_tap_open(const int *fds, unsigned n_queues,
     return &t->port;
 }
 
-static unsigned tap_rx(struct ust_port *port, unsigned queue,
-                       struct mbuf_pool *pool, struct mbuf **burst,
-                       unsigned max)
+static unsigned tap_rx(struct ust_port *port, unsigned queue, struct mbuf_pool *pool,
+                       struct mbuf **burst, unsigned max)
 {
     struct tap_port *t = (struct tap_port *)port;
     struct ust_port_stats *st = &port->stats[queue].s;
@@ -166,8 +159,8 @@ static unsigned tap_rx(struct ust_port *port, unsigned queue,
     return n;
 }
 
-static unsigned tap_tx(struct ust_port *port, unsigned queue,
-                       struct mbuf_pool *pool, struct mbuf **burst, unsigned n)
+static unsigned tap_tx(struct ust_port *port, unsigned queue, struct mbuf_pool *pool,
+                       struct mbuf **burst, unsigned n)
 {
     struct tap_port *t = (struct tap_port *)port;
     struct ust_port_stats *st = &port->stats[queue].s;
@@ -236,8 +229,7 @@ static void tap_close(struct ust_port *port)
 
 /* Reads a frame to where hdr_len bytes may be written before it; its length,
  * 0 for something shorter than a header, or -1 when there is none. */
-static ssize_t read_frame(struct tap_port *t, unsigned queue, uint8_t *frame,
-                          struct vnet_hdr *hdr)
+static ssize_t read_frame(struct tap_port *t, unsigned queue, uint8_t *frame, struct vnet_hdr *hdr)
 {
     uint8_t *start = frame - t->hdr_len;
     ssize_t len = read(t->queues[queue].fd, start, t->hdr_len + FRAME_MAX);
@@ -253,8 +245,8 @@ static ssize_t read_frame(struct tap_port *t, unsigned queue, uint8_t *frame,
 
 /* The frame as an mbuf: the staging mbuf itself, which is then used up, if the
  * frame fills a good part of it; else a copy. NULL when the pool is empty. */
-static struct mbuf *receive(struct mbuf_pool *pool, struct mbuf **stage,
-                            const uint8_t *frame, uint32_t len)
+static struct mbuf *receive(struct mbuf_pool *pool, struct mbuf **stage, const uint8_t *frame,
+                            uint32_t len)
 {
     struct mbuf *m = NULL;
 
@@ -296,8 +288,7 @@ static void set_offload(struct mbuf *m, const struct vnet_hdr *hdr)
 }
 
 /* 0, -EAGAIN when the device takes no more, or the error of the write. */
-static int send_frame(struct tap_port *t, unsigned queue,
-                      struct mbuf_pool *pool, struct mbuf *m)
+static int send_frame(struct tap_port *t, unsigned queue, struct mbuf_pool *pool, struct mbuf *m)
 {
     struct tap_queue *tq = &t->queues[queue];
     uint8_t *frame = tq->scratch + VNET_HDR_MAX;
@@ -308,8 +299,7 @@ static int send_frame(struct tap_port *t, unsigned queue,
         return -EMSGSIZE;
     fill_header(&hdr, m);
     t->port.stats[queue].s.syscalls++;
-    if (m->next == MBUF_NONE && m->cls != MBUF_REF && m->refs == 1 &&
-        m->off >= t->hdr_len)
+    if (m->next == MBUF_NONE && m->cls != MBUF_REF && m->refs == 1 && m->off >= t->hdr_len)
         frame = mbuf_data(pool, m); /* nobody else looks at the headroom */
     else if (m->frame_len <= GATHER_MAX)
         mbuf_copy_out(pool, m, 0, frame, m->frame_len);
@@ -340,9 +330,8 @@ static void fill_header(struct vnet_hdr *hdr, const struct mbuf *m)
 }
 
 /* writev of header and chain; a chain of too many pieces is gathered. */
-static ssize_t write_pieces(struct tap_port *t, unsigned queue,
-                            const struct mbuf_pool *pool, const struct mbuf *m,
-                            struct vnet_hdr *hdr)
+static ssize_t write_pieces(struct tap_port *t, unsigned queue, const struct mbuf_pool *pool,
+                            const struct mbuf *m, struct vnet_hdr *hdr)
 {
     struct iovec iov[PIECES_MAX] = {{hdr, t->hdr_len}};
     uint8_t *frame = t->queues[queue].scratch;

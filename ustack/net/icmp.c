@@ -21,8 +21,8 @@ enum {
 static void icmp_output(struct net *net, struct mbuf *m, const struct ust_addr *src,
                         const struct ust_addr *dst, uint8_t tos)
 {
-    struct ip_out o = {.src = src, .dst = dst, .proto = IPPROTO_ICMP_, .tos = tos,
-                       .may_fragment = true};
+    struct ip_out o = {
+        .src = src, .dst = dst, .proto = IPPROTO_ICMP_, .tos = tos, .may_fragment = true};
     uint8_t *p = mbuf_data(&net->core.pool, m);
     uint16_t sum;
 
@@ -87,14 +87,11 @@ void icmp_input(struct net *net, struct mbuf *m, const struct packet *p)
     if (checksum_finish(mbuf_checksum(&core->pool, m, p->l4_off, p->l4_len, 0)) != 0)
         return net_drop(net, m, C_ICMP_DROP_CHECKSUM);
     switch (mbuf_data(&core->pool, m)[p->l4_off]) {
-    case ECHO_REQUEST:
-        return echo_input(net, m, p);
+    case ECHO_REQUEST: return echo_input(net, m, p);
     case UNREACH:
     case TIME_EXCEEDED:
-    case PARAM_PROBLEM:
-        return error_input(net, m, p);
-    default:
-        return net_drop(net, m, C_ICMP_DROP_TYPE);
+    case PARAM_PROBLEM: return error_input(net, m, p);
+    default: return net_drop(net, m, C_ICMP_DROP_TYPE);
     }
 }
 

@@ -79,10 +79,8 @@ static enum counter validate(const struct mbuf *m, const uint8_t *ip)
 static void deliver(struct net *net, struct mbuf *m, const struct packet *p)
 {
     switch (p->proto) {
-    case IPPROTO_TCP_:
-        return net->up->tcp_input(net, m, p);
-    case IPPROTO_ICMP_:
-        return icmp_input(net, m, p);
+    case IPPROTO_TCP_: return net->up->tcp_input(net, m, p);
+    case IPPROTO_ICMP_: return icmp_input(net, m, p);
     case IPPROTO_UDP_:
         if (p->l4_len < UDP_LEN)
             return net_drop(net, m, C_UDP_DROP_MALFORMED);

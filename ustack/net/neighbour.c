@@ -134,8 +134,8 @@ struct neigh *neigh_get(struct net *net, int iface, const struct ust_addr *addr)
     n = &net->neighs[i];
     net->neigh_free = n->next;
     net->neighs_used++;
-    *n = (struct neigh){.addr = *addr, .iface = (uint8_t)iface, .state = NEIGH_INCOMPLETE,
-                        .used = net->core.now};
+    *n = (struct neigh){
+        .addr = *addr, .iface = (uint8_t)iface, .state = NEIGH_INCOMPLETE, .used = net->core.now};
     mbuf_queue_init(&n->pending);
     lru_append(net, n);
     flowtable_insert(&net->neigh_table, neigh_hash(net, iface, addr), i);
@@ -210,10 +210,8 @@ void neigh_output(struct net *net, struct neigh *n, struct mbuf *m)
 
     touch(net, n);
     switch (n->state) {
-    case NEIGH_INCOMPLETE:
-        return park(net, n, m);
-    case NEIGH_FAILED:
-        return net_drop(net, m, C_NEIGH_DROP_FAILED);
+    case NEIGH_INCOMPLETE: return park(net, n, m);
+    case NEIGH_FAILED: return net_drop(net, m, C_NEIGH_DROP_FAILED);
     case NEIGH_REACHABLE:
         if (core->now - n->confirmed < ms(core->set.arp_reachable_ms))
             break;

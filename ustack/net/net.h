@@ -21,38 +21,38 @@ struct net;
 struct iface {
     uint8_t mac[6];
     uint32_t mtu;
-    uint32_t caps;        /* enum ust_cap */
+    uint32_t caps; /* enum ust_cap */
 };
 
 struct ifaddr {
     struct ust_addr addr;
-    uint8_t prefix_len;   /* 0..128 */
+    uint8_t prefix_len; /* 0..128 */
     uint8_t iface;
-    ust_time defended;    /* last gratuitous ARP for a conflict; 0: never */
+    ust_time defended; /* last gratuitous ARP for a conflict; 0: never */
 };
 
 struct route {
     struct ust_addr dst, gateway;
-    uint8_t prefix_len;   /* 0..128 */
+    uint8_t prefix_len; /* 0..128 */
     uint8_t iface;
 };
 
 enum neigh_state {
     NEIGH_FREE,
-    NEIGH_INCOMPLETE,     /* asked, no answer yet; packets wait */
-    NEIGH_REACHABLE,      /* until confirmed + arp.reachable_ms, then stale */
-    NEIGH_PROBE,          /* was stale, used, asked again by unicast */
-    NEIGH_FAILED,         /* no answer; refuses packets for a moment */
+    NEIGH_INCOMPLETE, /* asked, no answer yet; packets wait */
+    NEIGH_REACHABLE,  /* until confirmed + arp.reachable_ms, then stale */
+    NEIGH_PROBE,      /* was stale, used, asked again by unicast */
+    NEIGH_FAILED,     /* no answer; refuses packets for a moment */
     NEIGH_PERMANENT,
 };
 
 struct neigh {
     struct ust_addr addr;
     uint8_t mac[6];
-    uint8_t state;        /* enum neigh_state */
+    uint8_t state; /* enum neigh_state */
     uint8_t iface;
-    uint8_t probes;       /* requests sent since the last answer */
-    uint32_t prev, next;  /* least recently used first; next: free list, too */
+    uint8_t probes;      /* requests sent since the last answer */
+    uint32_t prev, next; /* least recently used first; next: free list, too */
     ust_time confirmed, used;
     struct mbuf_queue pending;
 };
@@ -68,8 +68,8 @@ struct ip_dst {
 struct packet {
     struct ust_addr src, dst;
     uint8_t proto, tos, ttl;
-    bool group;           /* sent to a broadcast or multicast address */
-    uint16_t l4_off;      /* of the transport header, from the frame's start */
+    bool group;      /* sent to a broadcast or multicast address */
+    uint16_t l4_off; /* of the transport header, from the frame's start */
     uint32_t l4_len;
 };
 
@@ -90,15 +90,15 @@ struct net {
     struct ifaddr addrs[UST_MAX_ADDRS];
     struct route routes[UST_MAX_ROUTES];
     uint32_t n_ifaces, n_addrs, n_routes;
-    uint32_t caps;                   /* what every interface can do */
-    uint32_t epoch;                  /* changes when an ip_dst may be stale */
+    uint32_t caps;  /* what every interface can do */
+    uint32_t epoch; /* changes when an ip_dst may be stale */
     struct neigh *neighs;
     uint32_t n_neighs, neighs_used;
     uint32_t neigh_free;
     uint32_t neigh_lru, neigh_mru;
-    uint32_t neigh_timers;           /* timer number of neighs[0] */
+    uint32_t neigh_timers; /* timer number of neighs[0] */
     struct flowtable neigh_table;
-    struct mbuf_queue outq;          /* finished frames */
+    struct mbuf_queue outq; /* finished frames */
     struct tokens icmp_errors, icmp_echoes;
     uint16_t ip_id;
 };
@@ -152,7 +152,7 @@ void ipv4_input(struct net *net, struct mbuf *m);
 struct ip_out {
     const struct ust_addr *src, *dst;
     uint8_t proto, tos;
-    uint8_t ttl;          /* 0: the default */
+    uint8_t ttl; /* 0: the default */
     bool may_fragment;
     struct ip_dst *cache; /* or NULL */
 };

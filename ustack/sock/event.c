@@ -73,8 +73,10 @@ unsigned ust_engine_events(struct ust_engine *eng, struct ust_event *ev, unsigne
         struct tcb *tcb = &tcp->tcbs[tcp->event_head];
 
         sock_gone(tcp, tcb);
-        ev[n] = (struct ust_event){.handle = sock_handle(tcp, tcb), .user = tcb->user,
-                                   .events = sock_ready(tcp, tcb), .error = tcb->error};
+        ev[n] = (struct ust_event){.handle = sock_handle(tcp, tcb),
+                                   .user = tcb->user,
+                                   .events = sock_ready(tcp, tcb),
+                                   .error = tcb->error};
     }
     return n;
 }

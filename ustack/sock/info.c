@@ -73,11 +73,16 @@ static void fill_times(const struct tcp *tcp, const struct tcb *tcb, struct ust_
 
 static void fill_tcb(const struct tcp *tcp, const struct tcb *tcb, struct ust_tcp_info *info)
 {
-    *info = (struct ust_tcp_info){
-        .state = tcb->state, .ca_state = tcb->ca_state, .retransmits = tcb->retransmits,
-        .probes = tcb->probes, .backoff = tcb->backoff, .ts_ok = tcb->ts_ok,
-        .sack_ok = tcb->sack_ok, .wscale_ok = tcb->wscale_ok, .nodelay = tcb->nodelay,
-        .ts_recent = tcb->ts_recent};
+    *info = (struct ust_tcp_info){.state = tcb->state,
+                                  .ca_state = tcb->ca_state,
+                                  .retransmits = tcb->retransmits,
+                                  .probes = tcb->probes,
+                                  .backoff = tcb->backoff,
+                                  .ts_ok = tcb->ts_ok,
+                                  .sack_ok = tcb->sack_ok,
+                                  .wscale_ok = tcb->wscale_ok,
+                                  .nodelay = tcb->nodelay,
+                                  .ts_recent = tcb->ts_recent};
     fill_sender(tcb, info);
     fill_receiver(tcp, tcb, info);
     fill_times(tcp, tcb, info);
@@ -96,11 +101,20 @@ int ust_tcp_info(const struct ust_engine *eng, ust_handle h, struct ust_tcp_info
 
 static void fill_request(const struct request *req, struct ust_tcp_info *info)
 {
-    *info = (struct ust_tcp_info){
-        .state = UST_SYN_RECEIVED, .retransmits = req->retries, .ts_ok = req->ts_ok,
-        .sack_ok = req->sack_ok, .wscale_ok = req->wscale_ok, .syn_sent = 1, .iss = req->iss,
-        .irs = req->irs, .snd_una = req->iss, .snd_nxt = req->iss + 1, .snd_max = req->iss + 1,
-        .snd_wnd = req->wnd, .rcv_nxt = req->irs + 1, .ts_recent = req->ts_recent};
+    *info = (struct ust_tcp_info){.state = UST_SYN_RECEIVED,
+                                  .retransmits = req->retries,
+                                  .ts_ok = req->ts_ok,
+                                  .sack_ok = req->sack_ok,
+                                  .wscale_ok = req->wscale_ok,
+                                  .syn_sent = 1,
+                                  .iss = req->iss,
+                                  .irs = req->irs,
+                                  .snd_una = req->iss,
+                                  .snd_nxt = req->iss + 1,
+                                  .snd_max = req->iss + 1,
+                                  .snd_wnd = req->wnd,
+                                  .rcv_nxt = req->irs + 1,
+                                  .ts_recent = req->ts_recent};
 }
 
 static void fill_timewait(const struct tcp *tcp, const struct timewait *tw,
@@ -108,32 +122,32 @@ static void fill_timewait(const struct tcp *tcp, const struct timewait *tw,
 {
     uint32_t id = tcp->timewait_timers + (uint32_t)(tw - tcp->timewaits);
 
-    *info = (struct ust_tcp_info){
-        .state = UST_TIME_WAIT, .ts_ok = tw->ts_ok, .syn_sent = 1, .fin_sent = 1,
-        .fin_received = 1, .snd_una = tw->snd_nxt, .snd_nxt = tw->snd_nxt, .snd_max = tw->snd_nxt,
-        .rcv_nxt = tw->rcv_nxt, .ts_recent = tw->ts_recent,
-        .timewait = tcp->net.core.wheel.nodes[id].deadline};
+    *info = (struct ust_tcp_info){.state = UST_TIME_WAIT,
+                                  .ts_ok = tw->ts_ok,
+                                  .syn_sent = 1,
+                                  .fin_sent = 1,
+                                  .fin_received = 1,
+                                  .snd_una = tw->snd_nxt,
+                                  .snd_nxt = tw->snd_nxt,
+                                  .snd_max = tw->snd_nxt,
+                                  .rcv_nxt = tw->rcv_nxt,
+                                  .ts_recent = tw->ts_recent,
+                                  .timewait = tcp->net.core.wheel.nodes[id].deadline};
 }
 
 int ust_flow_info(const struct ust_engine *eng, const struct ust_addr *local, uint16_t local_port,
                   const struct ust_addr *remote, uint16_t remote_port, struct ust_tcp_info *info)
 {
     const struct tcp *tcp = sock_tcp_const(eng);
-    struct flow_key key = {.local = *local, .remote = *remote, .lport = local_port,
-                           .rport = remote_port};
+    struct flow_key key = {
+        .local = *local, .remote = *remote, .lport = local_port, .rport = remote_port};
     uint32_t value = flow_find(tcp, &key), i = value & FLOW_INDEX_MASK;
 
     if (value == TCP_NONE)
         return -ENOENT;
     switch (value >> FLOW_KIND_SHIFT) {
-    case FLOW_REQUEST:
-        fill_request(&tcp->requests[i], info);
-        return 0;
-    case FLOW_TIMEWAIT:
-        fill_timewait(tcp, &tcp->timewaits[i], info);
-        return 0;
-    default:
-        fill_tcb(tcp, &tcp->tcbs[i], info);
-        return 0;
+    case FLOW_REQUEST: fill_request(&tcp->requests[i], info); return 0;
+    case FLOW_TIMEWAIT: fill_timewait(tcp, &tcp->timewaits[i], info); return 0;
+    default: fill_tcb(tcp, &tcp->tcbs[i], info); return 0;
     }
 }

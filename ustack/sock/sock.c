@@ -135,12 +135,9 @@ int ust_connect(struct ust_engine *eng, ust_handle h, const struct ust_addr *add
             return tcb->error ? -tcb->error : -EISCONN;
         return tcp_connect(tcp, tcb, addr, port);
     case UST_SYN_SENT:
-    case UST_SYN_RECEIVED:
-        return -EALREADY;
-    case UST_LISTEN:
-        return -EINVAL;
-    default:
-        return -EISCONN;
+    case UST_SYN_RECEIVED: return -EALREADY;
+    case UST_LISTEN: return -EINVAL;
+    default: return -EISCONN;
     }
 }
 
@@ -266,8 +263,7 @@ static void orphan(struct tcp *tcp, struct tcb *tcb)
  * SO_LINGER of zero. */
 static bool close_resets(const struct tcb *tcb)
 {
-    return (tcb->rcvbuf.len > 0 || tcb->linger == 0) &&
-           !(tcb->fin_queued && tcb->fin_received);
+    return (tcb->rcvbuf.len > 0 || tcb->linger == 0) && !(tcb->fin_queued && tcb->fin_received);
 }
 
 int ust_close(struct ust_engine *eng, ust_handle h)

@@ -84,39 +84,23 @@ int ust_setopt(struct ust_engine *eng, ust_handle h, int opt, int64_t value)
         tcb->cork = value != 0;
         tcp_ready(tcp, tcb);
         return 0;
-    case UST_OPT_QUICKACK:
-        return set_quickack(tcp, tcb, value);
-    case UST_OPT_KEEPALIVE:
-        return set_keepalive(tcp, tcb, value);
-    case UST_OPT_KEEPIDLE:
-        return set_timer_option(tcp, tcb, &tcb->keepidle, value);
-    case UST_OPT_KEEPINTVL:
-        return set_timer_option(tcp, tcb, &tcb->keepintvl, value);
-    case UST_OPT_KEEPCNT:
-        return set_u8(&tcb->keepcnt, value, 1, 127);
-    case UST_OPT_SNDBUF:
-        return set_buffer(&tcb->sndbuf.limit, value, set->tcp_wmem_max);
-    case UST_OPT_RCVBUF:
-        return set_buffer(&tcb->rcvbuf.limit, value, set->tcp_rmem_max);
-    case UST_OPT_MAXSEG:
-        return set_maxseg(tcb, value);
+    case UST_OPT_QUICKACK: return set_quickack(tcp, tcb, value);
+    case UST_OPT_KEEPALIVE: return set_keepalive(tcp, tcb, value);
+    case UST_OPT_KEEPIDLE: return set_timer_option(tcp, tcb, &tcb->keepidle, value);
+    case UST_OPT_KEEPINTVL: return set_timer_option(tcp, tcb, &tcb->keepintvl, value);
+    case UST_OPT_KEEPCNT: return set_u8(&tcb->keepcnt, value, 1, 127);
+    case UST_OPT_SNDBUF: return set_buffer(&tcb->sndbuf.limit, value, set->tcp_wmem_max);
+    case UST_OPT_RCVBUF: return set_buffer(&tcb->rcvbuf.limit, value, set->tcp_rmem_max);
+    case UST_OPT_MAXSEG: return set_maxseg(tcb, value);
     case UST_OPT_LINGER:
         tcb->linger = value < 0 ? -1 : value > 32767 ? 32767 : (int32_t)value;
         return 0;
-    case UST_OPT_USER_TIMEOUT:
-        return set_bounded(&tcb->user_timeout_ms, value, 0, INT32_MAX);
-    case UST_OPT_SYNCNT:
-        return set_u8(&tcb->syncnt, value, 1, 127);
-    case UST_OPT_REUSEADDR:
-        tcb->reuseaddr = value != 0;
-        return 0;
-    case UST_OPT_TOS:
-        tcb->tos = (uint8_t)value;
-        return 0;
-    case UST_OPT_TTL:
-        return set_u8(&tcb->ttl, value, 1, 255);
-    default:
-        return -ENOPROTOOPT;
+    case UST_OPT_USER_TIMEOUT: return set_bounded(&tcb->user_timeout_ms, value, 0, INT32_MAX);
+    case UST_OPT_SYNCNT: return set_u8(&tcb->syncnt, value, 1, 127);
+    case UST_OPT_REUSEADDR: tcb->reuseaddr = value != 0; return 0;
+    case UST_OPT_TOS: tcb->tos = (uint8_t)value; return 0;
+    case UST_OPT_TTL: return set_u8(&tcb->ttl, value, 1, 255);
+    default: return -ENOPROTOOPT;
     }
 }
 
@@ -133,71 +117,32 @@ int ust_getopt(const struct ust_engine *eng, ust_handle h, int opt, int64_t *val
     if (!tcb)
         return -EBADF;
     switch (opt) {
-    case UST_OPT_NODELAY:
-        *value = tcb->nodelay;
-        return 0;
-    case UST_OPT_CORK:
-        *value = tcb->cork;
-        return 0;
-    case UST_OPT_QUICKACK:
-        *value = !tcb->pingpong;
-        return 0;
-    case UST_OPT_KEEPALIVE:
-        *value = tcb->keepalive;
-        return 0;
-    case UST_OPT_KEEPIDLE:
-        *value = tcb->keepidle;
-        return 0;
-    case UST_OPT_KEEPINTVL:
-        *value = tcb->keepintvl;
-        return 0;
-    case UST_OPT_KEEPCNT:
-        *value = tcb->keepcnt;
-        return 0;
-    case UST_OPT_SNDBUF:
-        *value = tcb->sndbuf.limit;
-        return 0;
-    case UST_OPT_RCVBUF:
-        *value = tcb->rcvbuf.limit;
-        return 0;
+    case UST_OPT_NODELAY: *value = tcb->nodelay; return 0;
+    case UST_OPT_CORK: *value = tcb->cork; return 0;
+    case UST_OPT_QUICKACK: *value = !tcb->pingpong; return 0;
+    case UST_OPT_KEEPALIVE: *value = tcb->keepalive; return 0;
+    case UST_OPT_KEEPIDLE: *value = tcb->keepidle; return 0;
+    case UST_OPT_KEEPINTVL: *value = tcb->keepintvl; return 0;
+    case UST_OPT_KEEPCNT: *value = tcb->keepcnt; return 0;
+    case UST_OPT_SNDBUF: *value = tcb->sndbuf.limit; return 0;
+    case UST_OPT_RCVBUF: *value = tcb->rcvbuf.limit; return 0;
     case UST_OPT_MAXSEG:
         *value = tcb_synchronized(tcb) ? tcb->snd_mss : tcb->user_mss ? tcb->user_mss : 536;
         return 0;
-    case UST_OPT_LINGER:
-        *value = tcb->linger;
-        return 0;
-    case UST_OPT_USER_TIMEOUT:
-        *value = tcb->user_timeout_ms;
-        return 0;
-    case UST_OPT_SYNCNT:
-        *value = tcb->syncnt;
-        return 0;
-    case UST_OPT_REUSEADDR:
-        *value = tcb->reuseaddr;
-        return 0;
-    case UST_OPT_TOS:
-        *value = tcb->tos;
-        return 0;
-    case UST_OPT_TTL:
-        *value = tcb->ttl ? tcb->ttl : tcp->net.core.set.ip_ttl;
-        return 0;
+    case UST_OPT_LINGER: *value = tcb->linger; return 0;
+    case UST_OPT_USER_TIMEOUT: *value = tcb->user_timeout_ms; return 0;
+    case UST_OPT_SYNCNT: *value = tcb->syncnt; return 0;
+    case UST_OPT_REUSEADDR: *value = tcb->reuseaddr; return 0;
+    case UST_OPT_TOS: *value = tcb->tos; return 0;
+    case UST_OPT_TTL: *value = tcb->ttl ? tcb->ttl : tcp->net.core.set.ip_ttl; return 0;
     case UST_OPT_ERROR:
         *value = tcb->error ? tcb->error : tcb->soft_error;
         tcb->error = tcb->soft_error = 0;
         return 0;
-    case UST_OPT_ACCEPTCONN:
-        *value = tcb->state == UST_LISTEN;
-        return 0;
-    case UST_OPT_INQ:
-        *value = tcb->rcvbuf.len;
-        return 0;
-    case UST_OPT_OUTQ:
-        *value = outq(tcb);
-        return 0;
-    case UST_OPT_SNDROOM:
-        *value = sndbuf_room(&tcb->sndbuf);
-        return 0;
-    default:
-        return -ENOPROTOOPT;
+    case UST_OPT_ACCEPTCONN: *value = tcb->state == UST_LISTEN; return 0;
+    case UST_OPT_INQ: *value = tcb->rcvbuf.len; return 0;
+    case UST_OPT_OUTQ: *value = outq(tcb); return 0;
+    case UST_OPT_SNDROOM: *value = sndbuf_room(&tcb->sndbuf); return 0;
+    default: return -ENOPROTOOPT;
     }
 }

@@ -93,8 +93,9 @@ static void new_ack(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
 static enum verdict syn_received(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
 {
     if (!seq_lt(tcb->snd_una, seg->ack) || seq_gt(seg->ack, tcb->snd_max)) {
-        tcp_send_bare(tcp, &(struct tcp_header){.key = &tcb->key, .seq = seg->ack,
-                                                .flags = TH_RST, .dst = &tcb->dst});
+        tcp_send_bare(tcp,
+                      &(struct tcp_header){
+                          .key = &tcb->key, .seq = seg->ack, .flags = TH_RST, .dst = &tcb->dst});
         count(tcp_core(tcp), C_TCP_RESETS_OUT);
         count(tcp_core(tcp), C_TCP_DROP_ACK);
         return DROP;
@@ -126,12 +127,8 @@ static bool after_fin(struct tcp *tcp, struct tcb *tcb)
             tcp_arm(tcp, tcb, TIMER_FINWAIT,
                     tcp_now(tcp) + ms(tcp->net.core.set.tcp_fin_timeout_ms));
         return true;
-    case UST_CLOSING:
-        tcp_enter_timewait(tcp, tcb);
-        return false;
-    case UST_LAST_ACK:
-        tcp_done(tcp, tcb, 0);
-        return false;
+    case UST_CLOSING: tcp_enter_timewait(tcp, tcb); return false;
+    case UST_LAST_ACK: tcp_done(tcp, tcb, 0); return false;
     }
     return true;
 }

@@ -95,8 +95,12 @@ void tcp_send_header(struct tcp *tcp, struct mbuf *m, const struct tcp_header *h
 {
     unsigned len = TCP_LEN + tcp_options_len(h);
     uint8_t *p = mbuf_push(&tcp->net.core.pool, m, len);
-    struct ip_out out = {.src = &h->key->local, .dst = &h->key->remote, .proto = IPPROTO_TCP_,
-                         .tos = h->tos, .ttl = h->ttl, .cache = h->dst};
+    struct ip_out out = {.src = &h->key->local,
+                         .dst = &h->key->remote,
+                         .proto = IPPROTO_TCP_,
+                         .tos = h->tos,
+                         .ttl = h->ttl,
+                         .cache = h->dst};
 
     put16(p + SPORT, h->key->lport);
     put16(p + DPORT, h->key->rport);
@@ -110,8 +114,9 @@ void tcp_send_header(struct tcp *tcp, struct mbuf *m, const struct tcp_header *h
     m->flags = 0;
     m->l4_off = 0;
     m->gso_size = (uint16_t)h->gso_mss;
-    m->gso_type = !h->gso_mss ? MBUF_GSO_NONE
-                : addr_is_v4(&h->key->remote) ? MBUF_GSO_TCP4 : MBUF_GSO_TCP6;
+    m->gso_type = !h->gso_mss                 ? MBUF_GSO_NONE
+                : addr_is_v4(&h->key->remote) ? MBUF_GSO_TCP4
+                                              : MBUF_GSO_TCP6;
     checksum(tcp, m, h);
     count(tcp_core(tcp), C_TCP_OUT);
     ip_output(&tcp->net, m, &out);

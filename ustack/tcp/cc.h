@@ -12,25 +12,25 @@
 enum { CC_SSTHRESH_NONE = 0xffffffff };
 
 struct cc {
-    uint32_t cwnd;       /* bytes */
-    uint32_t ssthresh;   /* bytes; CC_SSTHRESH_NONE: not set yet */
+    uint32_t cwnd;     /* bytes */
+    uint32_t ssthresh; /* bytes; CC_SSTHRESH_NONE: not set yet */
     uint32_t mss;
-    uint32_t acked;      /* bytes acknowledged since cwnd last grew (ABC) */
+    uint32_t acked; /* bytes acknowledged since cwnd last grew (ABC) */
 };
 
 struct cc_ack {
     ust_time now;
-    uint32_t acked;      /* bytes newly acknowledged */
-    uint32_t in_flight;  /* bytes, before this ACK */
+    uint32_t acked;     /* bytes newly acknowledged */
+    uint32_t in_flight; /* bytes, before this ACK */
     uint32_t srtt_us;
-    int cwnd_limited;    /* cwnd was what held sending back */
+    int cwnd_limited; /* cwnd was what held sending back */
 };
 
 struct cc_ops {
     const char *name;
     void (*init)(struct cc *cc, uint32_t mss, uint32_t initial_window);
     void (*on_ack)(struct cc *cc, const struct cc_ack *ack);
-    void (*on_loss)(struct cc *cc, uint32_t in_flight);  /* entering recovery */
+    void (*on_loss)(struct cc *cc, uint32_t in_flight); /* entering recovery */
     void (*on_rto)(struct cc *cc, uint32_t in_flight, int first);
     void (*on_recovered)(struct cc *cc, uint32_t in_flight);
     void (*on_idle)(struct cc *cc, uint32_t initial_window); /* idle for an RTO */

@@ -69,8 +69,7 @@ static void closed_input(struct tcp *tcp, struct segment *seg, const struct pack
     seg_drop(tcp, seg, C_TCP_DROP_NOTCB);
 }
 
-static void tcb_input(struct tcp *tcp, struct tcb *tcb, struct segment *seg,
-                      const struct packet *p)
+static void tcb_input(struct tcp *tcp, struct tcb *tcb, struct segment *seg, const struct packet *p)
 {
     tcb->segs_in++;
     tcb->data_segs_in += seg->text_len > 0;
@@ -93,12 +92,9 @@ static void dispatch(struct tcp *tcp, const struct flow_key *key, struct segment
         return closed_input(tcp, seg, p);
     }
     switch (value >> FLOW_KIND_SHIFT) {
-    case FLOW_TCB:
-        return tcb_input(tcp, &tcp->tcbs[i], seg, p);
-    case FLOW_REQUEST:
-        return tcp_request_input(tcp, &tcp->requests[i], seg, p);
-    default:
-        return tcp_timewait_input(tcp, &tcp->timewaits[i], seg, p);
+    case FLOW_TCB: return tcb_input(tcp, &tcp->tcbs[i], seg, p);
+    case FLOW_REQUEST: return tcp_request_input(tcp, &tcp->requests[i], seg, p);
+    default: return tcp_timewait_input(tcp, &tcp->timewaits[i], seg, p);
     }
 }
 
@@ -188,8 +184,7 @@ static void strip_repeated_syn(const struct tcb *tcb, struct segment *seg)
 static bool timestamp_old(const struct tcp *tcp, const struct tcb *tcb, const struct segment *seg)
 {
     return tcb->ts_ok && seg->opt.ts_ok && !(seg->flags & TH_RST) &&
-           seq_lt(seg->opt.ts_val, tcb->ts_recent) &&
-           tcp_now(tcp) - tcb->ts_recent_age < paws_idle;
+           seq_lt(seg->opt.ts_val, tcb->ts_recent) && tcp_now(tcp) - tcb->ts_recent_age < paws_idle;
 }
 
 /* First: is it in the window, and not from the past (RFC 7323 5.3)? */
@@ -219,15 +214,11 @@ static enum verdict check_seq(struct tcp *tcp, struct tcb *tcb, struct segment *
 static int reset_error(const struct tcb *tcb)
 {
     switch (tcb->state) {
-    case UST_SYN_RECEIVED:
-        return ECONNREFUSED;
-    case UST_CLOSE_WAIT:
-        return EPIPE; /* as Linux: the peer had finished already */
+    case UST_SYN_RECEIVED: return ECONNREFUSED;
+    case UST_CLOSE_WAIT: return EPIPE; /* as Linux: the peer had finished already */
     case UST_CLOSING:
-    case UST_LAST_ACK:
-        return 0;
-    default:
-        return ECONNRESET;
+    case UST_LAST_ACK: return 0;
+    default: return ECONNRESET;
     }
 }
 
@@ -262,8 +253,7 @@ static void update_ts_recent(struct tcp *tcp, struct tcb *tcb, const struct segm
 {
     if (!tcb->ts_ok || !seg->opt.ts_ok || seq_gt(seg->seq, tcb->rcv_acked))
         return;
-    if (seq_lt(seg->opt.ts_val, tcb->ts_recent) &&
-        tcp_now(tcp) - tcb->ts_recent_age < paws_idle)
+    if (seq_lt(seg->opt.ts_val, tcb->ts_recent) && tcp_now(tcp) - tcb->ts_recent_age < paws_idle)
         return;
     tcb->ts_recent = seg->opt.ts_val;
     tcb->ts_recent_age = tcp_now(tcp);
@@ -351,8 +341,7 @@ static void take_out_of_order(struct tcp *tcp, struct tcb *tcb, struct segment *
  * (RFC 9293 3.6.1, as Linux). */
 static bool nobody_reads(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
 {
-    if (!tcb->orphan || seg->text_len == 0 ||
-        !seq_gt(seg->seq + seg->text_len, tcb->rcv_nxt))
+    if (!tcb->orphan || seg->text_len == 0 || !seq_gt(seg->seq + seg->text_len, tcb->rcv_nxt))
         return false;
     count(tcp_core(tcp), C_TCP_DROP_CLOSED_RCV);
     tcp_abort(tcp, tcb, 0);
@@ -412,15 +401,11 @@ static void process_fin(struct tcp *tcp, struct tcb *tcb, const struct segment *
         return;
     fin_received(tcp, tcb);
     switch (tcb->state) {
-    case UST_ESTABLISHED:
-        tcb->state = UST_CLOSE_WAIT;
-        break;
+    case UST_ESTABLISHED: tcb->state = UST_CLOSE_WAIT; break;
     case UST_FIN_WAIT_1: /* ours is not acknowledged, or we would be in 2 */
         tcb->state = UST_CLOSING;
         break;
-    case UST_FIN_WAIT_2:
-        tcp_enter_timewait(tcp, tcb);
-        break;
+    case UST_FIN_WAIT_2: tcp_enter_timewait(tcp, tcb); break;
     }
 }
 
@@ -428,9 +413,9 @@ static enum verdict check_synchronized(struct tcp *tcp, struct tcb *tcb, struct 
 {
     enum verdict v;
 
-    if ((v = check_seq(tcp, tcb, seg)) != PASS ||  /* first; PAWS: RFC 7323 5.3 */
-        (v = check_rst(tcp, tcb, seg)) != PASS ||  /* second; RFC 5961 3.2 */
-        (v = check_syn(tcp, tcb, seg)) != PASS ||  /* fourth; RFC 5961 4.2 */
+    if ((v = check_seq(tcp, tcb, seg)) != PASS ||   /* first; PAWS: RFC 7323 5.3 */
+        (v = check_rst(tcp, tcb, seg)) != PASS ||   /* second; RFC 5961 3.2 */
+        (v = check_syn(tcp, tcb, seg)) != PASS ||   /* fourth; RFC 5961 4.2 */
         (v = tcp_check_ack(tcp, tcb, seg)) != PASS) /* fifth; RFC 5961 5.2 */
         return v;
     update_ts_recent(tcp, tcb, seg);
@@ -462,8 +447,8 @@ bool tcp_error_input(struct net *net, const struct ust_addr *src, const struct u
                      const uint8_t *quoted, int type, int code, uint32_t mtu)
 {
     struct tcp *tcp = (struct tcp *)net;
-    struct flow_key key = {.local = *src, .remote = *dst, .lport = get16(quoted),
-                           .rport = get16(quoted + 2)};
+    struct flow_key key = {
+        .local = *src, .remote = *dst, .lport = get16(quoted), .rport = get16(quoted + 2)};
     uint32_t value = flow_find(tcp, &key), seq = get32(quoted + 4);
     struct tcb *tcb;
 

@@ -40,7 +40,8 @@ uint16_t tcp_pick_port(struct tcp *tcp, const struct flow_key *key)
     const struct settings *set = &tcp->net.core.set;
     uint32_t lo = (uint32_t)set->tcp_port_min;
     uint32_t n = set->tcp_port_max >= set->tcp_port_min
-               ? (uint32_t)(set->tcp_port_max - set->tcp_port_min) + 1 : 1;
+                   ? (uint32_t)(set->tcp_port_max - set->tcp_port_min) + 1
+                   : 1;
     struct flow_key k = *key;
     uint32_t offset;
 

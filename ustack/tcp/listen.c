@@ -31,8 +31,11 @@ int tcp_listen(struct tcp *tcp, struct tcb *tcb, int backlog)
     l = listener_of(tcp, tcb);
     tcp->listener_free = l->next;
     tcp->listeners_used++;
-    *l = (struct listener){.tcb = tcb_index(tcp, tcb), .backlog = backlog > 0 ? (uint32_t)backlog : 0,
-                           .accept_head = TCP_NONE, .accept_tail = TCP_NONE, .next = TCP_NONE};
+    *l = (struct listener){.tcb = tcb_index(tcp, tcb),
+                           .backlog = backlog > 0 ? (uint32_t)backlog : 0,
+                           .accept_head = TCP_NONE,
+                           .accept_tail = TCP_NONE,
+                           .next = TCP_NONE};
     tcb->state = UST_LISTEN;
     return 0;
 }
@@ -54,7 +57,8 @@ static void request_free(struct tcp *tcp, struct request *req)
 
 static void request_arm(struct tcp *tcp, struct request *req)
 {
-    ust_time wait = ms(tcp->net.core.set.tcp_rto_init_ms) << (req->retries < 16 ? req->retries : 16);
+    ust_time wait = ms(tcp->net.core.set.tcp_rto_init_ms)
+                 << (req->retries < 16 ? req->retries : 16);
     ust_time most = ms(tcp->net.core.set.tcp_rto_max_ms);
 
     wheel_set(&tcp->net.core.wheel, tcp->request_timers + (uint32_t)(req - tcp->requests),
@@ -113,8 +117,8 @@ static void take_syn(struct tcp *tcp, struct tcb *listening, struct segment *seg
                      const struct packet *p, uint32_t min_iss)
 {
     const uint8_t *th = mbuf_data(&tcp->net.core.pool, seg->m) + p->l4_off;
-    struct flow_key key = {.local = p->dst, .remote = p->src, .lport = get16(th + 2),
-                           .rport = get16(th)};
+    struct flow_key key = {
+        .local = p->dst, .remote = p->src, .lport = get16(th + 2), .rport = get16(th)};
     struct listener *l = listener_of(tcp, listening);
     struct request *req;
 
@@ -170,9 +174,12 @@ static void inherit(struct tcb *tcb, const struct tcb *l)
 
 static void from_request(struct tcp *tcp, struct tcb *tcb, const struct request *req)
 {
-    struct tcp_options opt = {.mss = req->peer_mss, .wscale = req->snd_wscale,
-                              .wscale_ok = req->wscale_ok, .sack_ok = req->sack_ok,
-                              .ts_ok = req->ts_ok, .ts_val = req->ts_recent};
+    struct tcp_options opt = {.mss = req->peer_mss,
+                              .wscale = req->snd_wscale,
+                              .wscale_ok = req->wscale_ok,
+                              .sack_ok = req->sack_ok,
+                              .ts_ok = req->ts_ok,
+                              .ts_val = req->ts_recent};
 
     tcb->key = req->key;
     tcb->ts_offset = req->ts_offset;
@@ -249,10 +256,14 @@ static bool in_window(const struct tcp *tcp, const struct request *req, const st
 
 static void request_ack(struct tcp *tcp, struct request *req, enum counter why)
 {
-    if (tcp_send_bare(tcp, &(struct tcp_header){
-            .key = &req->key, .seq = req->iss + 1, .ack = req->irs + 1, .flags = TH_ACK,
-            .wnd = 65535, .ts = req->ts_ok, .ts_val = tcp_ts_now(tcp, req->ts_offset),
-            .ts_ecr = req->ts_recent}))
+    if (tcp_send_bare(tcp, &(struct tcp_header){.key = &req->key,
+                                                .seq = req->iss + 1,
+                                                .ack = req->irs + 1,
+                                                .flags = TH_ACK,
+                                                .wnd = 65535,
+                                                .ts = req->ts_ok,
+                                                .ts_val = tcp_ts_now(tcp, req->ts_offset),
+                                                .ts_ecr = req->ts_recent}))
         count(tcp_core(tcp), why);
 }
 

@@ -155,8 +155,7 @@ static void take_syn(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
     tcp_negotiate(tcp, tcb, &seg->opt);
     tcb->irs = seg->seq;
     tcb->rcv_nxt = tcb->rcv_acked = seg->seq + 1;
-    tcb->rcv_adv = tcb->rcv_nxt +
-                   (tcb->rcvbuf.limit < 65535 ? tcb->rcvbuf.limit : 65535);
+    tcb->rcv_adv = tcb->rcv_nxt + (tcb->rcvbuf.limit < 65535 ? tcb->rcvbuf.limit : 65535);
     tcb->snd_wnd = tcb->max_wnd = seg->wnd; /* never scaled on a SYN */
     tcb->snd_wl1 = seg->seq;
     tcb->snd_wl2 = seg->ack;

@@ -41,9 +41,7 @@ static void parse_one(const uint8_t *p, unsigned len, bool syn, struct tcp_optio
         if (syn && len == 2)
             opt->sack_ok = true;
         break;
-    case OPT_SACK:
-        parse_sacks(p, len, opt);
-        break;
+    case OPT_SACK: parse_sacks(p, len, opt); break;
     case OPT_TS:
         if (len == 10) {
             opt->ts_ok = true;

@@ -53,11 +53,17 @@ static struct tcp_header header(const struct tcp *tcp, struct tcb *tcb, uint32_t
 {
     uint32_t wnd = tcp_window_to_offer(tcb);
 
-    return (struct tcp_header){
-        .key = &tcb->key, .seq = seq, .ack = tcb->rcv_nxt, .flags = flags,
-        .wnd = (uint16_t)(wnd >> tcb->rcv_wscale), .tos = tcb->tos, .ttl = tcb->ttl,
-        .dst = &tcb->dst, .ts = tcb->ts_ok, .ts_val = tcp_ts_now(tcp, tcb->ts_offset),
-        .ts_ecr = tcb->ts_recent};
+    return (struct tcp_header){.key = &tcb->key,
+                               .seq = seq,
+                               .ack = tcb->rcv_nxt,
+                               .flags = flags,
+                               .wnd = (uint16_t)(wnd >> tcb->rcv_wscale),
+                               .tos = tcb->tos,
+                               .ttl = tcb->ttl,
+                               .dst = &tcb->dst,
+                               .ts = tcb->ts_ok,
+                               .ts_val = tcp_ts_now(tcp, tcb->ts_offset),
+                               .ts_ecr = tcb->ts_recent};
 }
 
 static unsigned sack_blocks(const struct tcp *tcp, const struct tcb *tcb, struct range out[4])
@@ -159,17 +165,22 @@ static enum progress send_syn(struct tcp *tcp, struct tcb *tcb)
     const struct settings *set = &tcp->net.core.set;
     bool answer = tcb->state == UST_SYN_RECEIVED;
     uint32_t limit = tcb->rcvbuf.limit;
-    struct tcp_header h = {
-        .key = &tcb->key, .seq = tcb->iss, .ack = tcb->rcv_nxt,
-        .flags = answer ? TH_SYN | TH_ACK : TH_SYN,
-        .wnd = (uint16_t)(limit < 65535 ? limit : 65535), .tos = tcb->tos, .ttl = tcb->ttl,
-        .dst = &tcb->dst, .mss = tcb->user_mss && tcb->user_mss < tcb->advmss ? tcb->user_mss
-                                                                              : tcb->advmss,
-        .ts = answer ? tcb->ts_ok : set->tcp_timestamps,
-        .sack_permitted = answer ? tcb->sack_ok : set->tcp_sack,
-        .with_wscale = answer ? tcb->wscale_ok : set->tcp_window_scaling,
-        .wscale = tcp_wscale_for(tcp), .ts_val = tcp_ts_now(tcp, tcb->ts_offset),
-        .ts_ecr = answer ? tcb->ts_recent : 0};
+    struct tcp_header h = {.key = &tcb->key,
+                           .seq = tcb->iss,
+                           .ack = tcb->rcv_nxt,
+                           .flags = answer ? TH_SYN | TH_ACK : TH_SYN,
+                           .wnd = (uint16_t)(limit < 65535 ? limit : 65535),
+                           .tos = tcb->tos,
+                           .ttl = tcb->ttl,
+                           .dst = &tcb->dst,
+                           .mss = tcb->user_mss && tcb->user_mss < tcb->advmss ? tcb->user_mss
+                                                                               : tcb->advmss,
+                           .ts = answer ? tcb->ts_ok : set->tcp_timestamps,
+                           .sack_permitted = answer ? tcb->sack_ok : set->tcp_sack,
+                           .with_wscale = answer ? tcb->wscale_ok : set->tcp_window_scaling,
+                           .wscale = tcp_wscale_for(tcp),
+                           .ts_val = tcp_ts_now(tcp, tcb->ts_offset),
+                           .ts_ecr = answer ? tcb->ts_recent : 0};
 
     if (!tcp_send_bare(tcp, &h))
         return NO_MBUF;

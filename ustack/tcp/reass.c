@@ -87,8 +87,8 @@ static bool open_range(const struct tcp *tcp, struct reass *r, uint32_t i)
 }
 
 /* Puts m into range i, which its text [lo, hi) touches at either end. */
-static void extend(struct mbuf_pool *pool, struct reass *r, uint32_t i, struct mbuf *m,
-                   uint32_t lo, uint32_t hi)
+static void extend(struct mbuf_pool *pool, struct reass *r, uint32_t i, struct mbuf *m, uint32_t lo,
+                   uint32_t hi)
 {
     struct mbuf_queue *q = &r->frames[i];
 

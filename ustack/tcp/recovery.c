@@ -67,8 +67,8 @@ static void partial_ack(struct tcp *tcp, struct tcb *tcb, uint32_t acked)
 
 void recovery_acked(struct tcp *tcp, struct tcb *tcb, uint32_t acked, uint32_t flight)
 {
-    struct cc_ack ack = {.now = tcp_now(tcp), .acked = acked, .in_flight = flight,
-                         .srtt_us = tcb->srtt / 8};
+    struct cc_ack ack = {
+        .now = tcp_now(tcp), .acked = acked, .in_flight = flight, .srtt_us = tcb->srtt / 8};
 
     tcb->dupacks = 0;
     if (tcb->ca_state == UST_CA_RECOVERY) {

@@ -7,8 +7,8 @@
 void tcp_respond_rst(struct tcp *tcp, const struct segment *seg, const struct packet *p)
 {
     const uint8_t *th = mbuf_data(&tcp->net.core.pool, seg->m) + p->l4_off;
-    struct flow_key key = {.local = p->dst, .remote = p->src, .lport = get16(th + 2),
-                           .rport = get16(th)};
+    struct flow_key key = {
+        .local = p->dst, .remote = p->src, .lport = get16(th + 2), .rport = get16(th)};
     struct tcp_header h = {.key = &key, .flags = TH_RST};
 
     if (seg->flags & TH_RST) /* a RST is never answered */
@@ -33,25 +33,42 @@ void tcp_respond_synack(struct tcp *tcp, struct request *req)
 
     if (listening->user_mss && listening->user_mss < mss)
         mss = listening->user_mss;
-    tcp_send_bare(tcp, &(struct tcp_header){
-        .key = &req->key, .seq = req->iss, .ack = req->irs + 1, .flags = TH_SYN | TH_ACK,
-        .wnd = (uint16_t)(limit < 65535 ? limit : 65535), .tos = listening->tos,
-        .ttl = listening->ttl, .mss = mss, .ts = req->ts_ok, .sack_permitted = req->sack_ok,
-        .with_wscale = req->wscale_ok, .wscale = tcp_wscale_for(tcp),
-        .ts_val = tcp_ts_now(tcp, req->ts_offset), .ts_ecr = req->ts_recent});
+    tcp_send_bare(tcp, &(struct tcp_header){.key = &req->key,
+                                            .seq = req->iss,
+                                            .ack = req->irs + 1,
+                                            .flags = TH_SYN | TH_ACK,
+                                            .wnd = (uint16_t)(limit < 65535 ? limit : 65535),
+                                            .tos = listening->tos,
+                                            .ttl = listening->ttl,
+                                            .mss = mss,
+                                            .ts = req->ts_ok,
+                                            .sack_permitted = req->sack_ok,
+                                            .with_wscale = req->wscale_ok,
+                                            .wscale = tcp_wscale_for(tcp),
+                                            .ts_val = tcp_ts_now(tcp, req->ts_offset),
+                                            .ts_ecr = req->ts_recent});
 }
 
 void tcp_respond_timewait(struct tcp *tcp, struct timewait *tw)
 {
-    tcp_send_bare(tcp, &(struct tcp_header){
-        .key = &tw->key, .seq = tw->snd_nxt, .ack = tw->rcv_nxt, .flags = TH_ACK, .wnd = tw->wnd,
-        .ts = tw->ts_ok, .ts_val = tcp_ts_now(tcp, tw->ts_offset), .ts_ecr = tw->ts_recent});
+    tcp_send_bare(tcp, &(struct tcp_header){.key = &tw->key,
+                                            .seq = tw->snd_nxt,
+                                            .ack = tw->rcv_nxt,
+                                            .flags = TH_ACK,
+                                            .wnd = tw->wnd,
+                                            .ts = tw->ts_ok,
+                                            .ts_val = tcp_ts_now(tcp, tw->ts_offset),
+                                            .ts_ecr = tw->ts_recent});
 }
 
 void tcp_send_rst(struct tcp *tcp, struct tcb *tcb)
 {
-    if (tcp_send_bare(tcp, &(struct tcp_header){
-            .key = &tcb->key, .seq = tcb->snd_max, .ack = tcb->rcv_nxt, .flags = TH_RST | TH_ACK,
-            .tos = tcb->tos, .ttl = tcb->ttl, .dst = &tcb->dst}))
+    if (tcp_send_bare(tcp, &(struct tcp_header){.key = &tcb->key,
+                                                .seq = tcb->snd_max,
+                                                .ack = tcb->rcv_nxt,
+                                                .flags = TH_RST | TH_ACK,
+                                                .tos = tcb->tos,
+                                                .ttl = tcb->ttl,
+                                                .dst = &tcb->dst}))
         count(tcp_core(tcp), C_TCP_RESETS_OUT);
 }

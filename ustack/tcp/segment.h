@@ -21,8 +21,8 @@ enum tcp_flag {
 enum { TCP_MAX_SACKS = 4, TCP_MAX_WSCALE = 14 };
 
 struct tcp_options {
-    uint16_t mss;          /* 0: absent */
-    uint8_t wscale;        /* at most 14 (RFC 7323 2.3) */
+    uint16_t mss;   /* 0: absent */
+    uint8_t wscale; /* at most 14 (RFC 7323 2.3) */
     bool wscale_ok, sack_ok, ts_ok;
     uint32_t ts_val, ts_ecr;
     uint8_t n_sacks;
@@ -30,21 +30,21 @@ struct tcp_options {
 };
 
 struct segment {
-    struct mbuf *m;        /* the frame; NULL once its text has been taken */
+    struct mbuf *m; /* the frame; NULL once its text has been taken */
     uint32_t seq, ack;
     uint32_t len, text_len;
-    uint16_t wnd;          /* as in the header */
-    uint8_t flags;         /* enum tcp_flag */
-    uint16_t text_off;     /* of the text, from the frame's start */
+    uint16_t wnd;      /* as in the header */
+    uint8_t flags;     /* enum tcp_flag */
+    uint16_t text_off; /* of the text, from the frame's start */
     struct tcp_options opt;
 };
 
 /* What a step of segment arrival decides. */
 enum verdict {
     PASS,
-    DROP,                  /* silently; already counted */
-    DROP_ACK,              /* and owe an ACK */
-    DROP_RST,              /* and answer with a RST */
+    DROP,     /* silently; already counted */
+    DROP_ACK, /* and owe an ACK */
+    DROP_RST, /* and answer with a RST */
 };
 
 /* Reads options of len bytes; SYN-only options count only when syn. Malformed

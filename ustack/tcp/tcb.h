@@ -35,16 +35,16 @@ enum { TCP_NONE = 0xffffffff, TCP_MAX_RANGES = 64, TCB_GEN_MAX = 0x7fffffff };
 struct flow_key {
     struct ust_addr local, remote;
     uint16_t lport, rport;
-    uint32_t zero;        /* keeps the key free of padding */
+    uint32_t zero; /* keeps the key free of padding */
 };
 
 enum tcp_timer {
-    TIMER_REXMT,          /* data, SYN or FIN unacknowledged */
-    TIMER_PERSIST,        /* data to send, window closed (MUST-36) */
+    TIMER_REXMT,   /* data, SYN or FIN unacknowledged */
+    TIMER_PERSIST, /* data to send, window closed (MUST-36) */
     TIMER_DELACK,
     TIMER_KEEPALIVE,
-    TIMER_FINWAIT,        /* orphan in FIN-WAIT-2 */
-    TIMER_RETRY,          /* mbufs had run out; try output again */
+    TIMER_FINWAIT, /* orphan in FIN-WAIT-2 */
+    TIMER_RETRY,   /* mbufs had run out; try output again */
     TCP_TIMERS
 };
 
@@ -53,38 +53,38 @@ struct reass {
     struct range range[TCP_MAX_RANGES];
     struct mbuf_queue frames[TCP_MAX_RANGES]; /* sorted by seq */
     uint32_t n;
-    uint32_t bytes;        /* payload held */
-    uint32_t charged;      /* buffer memory held */
-    uint32_t recent[4];    /* first bytes of the ranges that last grew, newest first */
-    uint32_t next;         /* free list */
+    uint32_t bytes;     /* payload held */
+    uint32_t charged;   /* buffer memory held */
+    uint32_t recent[4]; /* first bytes of the ranges that last grew, newest first */
+    uint32_t next;      /* free list */
 };
 
 struct tcb {
     struct flow_key key;
-    uint8_t state;         /* enum ust_tcp_state */
-    uint8_t ca_state;      /* enum ust_ca_state */
+    uint8_t state;    /* enum ust_tcp_state */
+    uint8_t ca_state; /* enum ust_ca_state */
     uint8_t snd_wscale, rcv_wscale;
-    uint32_t gen;          /* of the handle, 1..TCB_GEN_MAX; changes when freed */
+    uint32_t gen; /* of the handle, 1..TCB_GEN_MAX; changes when freed */
 
     bool in_table : 1;
-    bool bound : 1;        /* holds a bind entry for (local, lport) */
-    bool orphan : 1;       /* the application has closed it */
-    bool embryo : 1;       /* waits in an accept queue */
-    bool ready : 1;        /* in the output list */
+    bool bound : 1;  /* holds a bind entry for (local, lport) */
+    bool orphan : 1; /* the application has closed it */
+    bool embryo : 1; /* waits in an accept queue */
+    bool ready : 1;  /* in the output list */
     bool event_queued : 1;
     bool ts_ok : 1, sack_ok : 1, wscale_ok : 1;
-    bool syn_due : 1;      /* (re)send SYN or SYN-ACK */
+    bool syn_due : 1; /* (re)send SYN or SYN-ACK */
     bool ack_now : 1;
-    bool rexmt_due : 1;    /* resend one segment from snd_una */
+    bool rexmt_due : 1; /* resend one segment from snd_una */
     bool probe_due : 1, keepalive_due : 1;
-    bool fin_queued : 1;   /* the application has finished sending */
-    bool fin_sent : 1;     /* at least once */
+    bool fin_queued : 1; /* the application has finished sending */
+    bool fin_sent : 1;   /* at least once */
     bool fin_received : 1;
-    bool fin_pending : 1;  /* came out of order: expected at fin_seq */
-    bool rcv_shut : 1;     /* the application reads no more */
-    bool want_write : 1;   /* send was refused: tell when there is room */
+    bool fin_pending : 1; /* came out of order: expected at fin_seq */
+    bool rcv_shut : 1;    /* the application reads no more */
+    bool want_write : 1;  /* send was refused: tell when there is room */
     bool nodelay : 1, cork : 1, keepalive : 1, reuseaddr : 1;
-    bool pingpong : 1;     /* answers come quickly: delay ACKs */
+    bool pingpong : 1; /* answers come quickly: delay ACKs */
     bool cwnd_limited : 1;
     bool rtt_timing : 1;   /* rtt_seq is being timed */
     bool forced : 1;       /* persist timer: send less than SWS asks for */
@@ -93,27 +93,27 @@ struct tcb {
     /* sending */
     uint32_t snd_una, snd_nxt, snd_max, snd_wnd;
     uint32_t snd_wl1, snd_wl2, iss;
-    uint32_t snd_mss;      /* payload bytes of a full segment, options deducted */
-    uint32_t snd_sml;      /* end of the last small segment (Minshall's Nagle) */
-    uint32_t max_wnd;      /* largest window the peer ever offered */
+    uint32_t snd_mss; /* payload bytes of a full segment, options deducted */
+    uint32_t snd_sml; /* end of the last small segment (Minshall's Nagle) */
+    uint32_t max_wnd; /* largest window the peer ever offered */
     struct cc cc;
-    uint32_t inflate;      /* bytes that fast recovery adds to cwnd */
-    uint32_t recover;      /* RFC 6582 */
+    uint32_t inflate; /* bytes that fast recovery adds to cwnd */
+    uint32_t recover; /* RFC 6582 */
     uint32_t dupacks;
-    uint8_t retransmits;   /* RTOs in a row */
+    uint8_t retransmits; /* RTOs in a row */
     uint8_t backoff;
     uint8_t probes, keepalives;
     struct sndbuf sndbuf;
 
     /* receiving */
     uint32_t rcv_nxt, rcv_adv, irs;
-    uint32_t rcv_acked;    /* rcv_nxt of the last ACK sent */
-    uint32_t rcv_mss;      /* largest payload seen, about the peer's MSS */
-    uint32_t fin_seq;      /* of the FIN that is pending */
-    uint32_t quickack;     /* ACKs still to send at once */
+    uint32_t rcv_acked;                   /* rcv_nxt of the last ACK sent */
+    uint32_t rcv_mss;                     /* largest payload seen, about the peer's MSS */
+    uint32_t fin_seq;                     /* of the FIN that is pending */
+    uint32_t quickack;                    /* ACKs still to send at once */
     uint32_t dupacks_due, challenges_due; /* each is sent */
     struct rcvbuf rcvbuf;
-    uint32_t reass;        /* index, or TCP_NONE */
+    uint32_t reass; /* index, or TCP_NONE */
 
     /* options */
     uint16_t peer_mss, user_mss;
@@ -129,20 +129,20 @@ struct tcb {
     uint32_t rtt_seq;
     ust_time rtt_start;
     ust_time deadline[TCP_TIMERS]; /* UINT64_MAX: not armed */
-    ust_time stalled;      /* since when nothing is acknowledged; 0: not */
+    ust_time stalled;              /* since when nothing is acknowledged; 0: not */
     ust_time last_rcvd, last_text, last_sent;
-    ust_time oow_acked;    /* last ACK for an unacceptable segment; 0: never */
+    ust_time oow_acked; /* last ACK for an unacceptable segment; 0: never */
     struct tokens challenges;
 
     /* settings of this socket */
     uint32_t keepidle, keepintvl, user_timeout_ms;
     uint8_t keepcnt, syncnt;
-    int32_t linger;        /* seconds; -1 off */
+    int32_t linger; /* seconds; -1 off */
 
     /* links */
-    uint32_t listener;     /* index of struct listener, or TCP_NONE */
-    uint32_t parent;       /* listener's TCB of an embryo */
-    uint32_t next;         /* free list or accept queue */
+    uint32_t listener; /* index of struct listener, or TCP_NONE */
+    uint32_t parent;   /* listener's TCB of an embryo */
+    uint32_t next;     /* free list or accept queue */
     uint32_t ready_prev, ready_next, event_prev, event_next;
     struct ip_dst dst;
     uint64_t user;
@@ -159,7 +159,7 @@ struct listener {
     uint32_t backlog;
     uint32_t accept_head, accept_tail, n_accept;
     uint32_t n_requests;
-    uint32_t next;         /* free list */
+    uint32_t next; /* free list */
 };
 
 /* A half-open passive connection (SYN-RECEIVED, RFC 9293 3.10.7.2). */
@@ -167,13 +167,13 @@ struct request {
     struct flow_key key;
     uint32_t listener;
     uint32_t iss, irs;
-    uint32_t wnd;          /* peer's window, unscaled */
+    uint32_t wnd; /* peer's window, unscaled */
     uint32_t ts_recent, ts_offset;
     uint16_t peer_mss;
     uint8_t snd_wscale;
     bool ts_ok : 1, sack_ok : 1, wscale_ok : 1;
     uint8_t retries;
-    ust_time sent;         /* first SYN-ACK, for the RTT */
+    ust_time sent; /* first SYN-ACK, for the RTT */
     uint32_t next;
 };
 
@@ -181,9 +181,9 @@ struct timewait {
     struct flow_key key;
     uint32_t snd_nxt, rcv_nxt;
     uint32_t ts_recent, ts_offset;
-    uint16_t wnd;          /* as it goes into the header */
+    uint16_t wnd; /* as it goes into the header */
     bool ts_ok;
     ust_time ts_recent_age;
     ust_time oow_acked;
-    uint32_t prev, next;   /* oldest first; next: free list, too */
+    uint32_t prev, next; /* oldest first; next: free list, too */
 };

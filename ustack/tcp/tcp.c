@@ -55,12 +55,9 @@ static const struct flow_key *value_key(const struct tcp *tcp, uint32_t value)
     uint32_t i = value & FLOW_INDEX_MASK;
 
     switch (value >> FLOW_KIND_SHIFT) {
-    case FLOW_REQUEST:
-        return &tcp->requests[i].key;
-    case FLOW_TIMEWAIT:
-        return &tcp->timewaits[i].key;
-    default:
-        return &tcp->tcbs[i].key;
+    case FLOW_REQUEST: return &tcp->requests[i].key;
+    case FLOW_TIMEWAIT: return &tcp->timewaits[i].key;
+    default: return &tcp->tcbs[i].key;
     }
 }
 
@@ -81,8 +78,8 @@ uint32_t flow_find(const struct tcp *tcp, const struct flow_key *key)
 
 int flow_insert(struct tcp *tcp, const struct flow_key *key, enum flow_kind kind, uint32_t i)
 {
-    int err = flowtable_insert(&tcp->flows, flow_hash(tcp, key),
-                               (uint32_t)kind << FLOW_KIND_SHIFT | i);
+    int err =
+        flowtable_insert(&tcp->flows, flow_hash(tcp, key), (uint32_t)kind << FLOW_KIND_SHIFT | i);
 
     if (err == 0)
         tcp->port_users[key->lport]++;
@@ -91,8 +88,8 @@ int flow_insert(struct tcp *tcp, const struct flow_key *key, enum flow_kind kind
 
 void flow_remove(struct tcp *tcp, const struct flow_key *key, enum flow_kind kind, uint32_t i)
 {
-    if (flowtable_remove(&tcp->flows, flow_hash(tcp, key),
-                         (uint32_t)kind << FLOW_KIND_SHIFT | i) == 0)
+    if (flowtable_remove(&tcp->flows, flow_hash(tcp, key), (uint32_t)kind << FLOW_KIND_SHIFT | i) ==
+        0)
         tcp->port_users[key->lport]--;
 }
 

@@ -34,7 +34,7 @@ struct tcp {
     struct request *requests;
     struct timewait *timewaits;
     struct reass *reasses;
-    uint32_t *port_users;       /* connections and binds of each local port */
+    uint32_t *port_users; /* connections and binds of each local port */
     uint32_t n_tcbs, n_listeners, n_requests, n_timewaits, n_reasses;
     uint32_t tcbs_used, listeners_used, requests_used, timewaits_used, reasses_used;
     uint32_t tcb_free, listener_free, request_free, timewait_free, reass_free;
@@ -43,7 +43,7 @@ struct tcp {
     uint32_t ready_head, ready_tail, n_ready;
     uint32_t event_head, event_tail;
     struct tokens rsts;
-    uint32_t port_counter;      /* RFC 6056 3.3.3 */
+    uint32_t port_counter; /* RFC 6056 3.3.3 */
 };
 
 /* tcp.c: tables and life cycle */
@@ -128,13 +128,13 @@ struct tcp_header {
     uint16_t wnd;
     uint8_t flags, tos, ttl;
     struct ip_dst *dst;
-    uint32_t ts_val, ts_ecr;  /* used when ts */
+    uint32_t ts_val, ts_ecr; /* used when ts */
     bool ts, sack_permitted, with_wscale;
-    uint16_t mss;             /* 0: no option */
+    uint16_t mss; /* 0: no option */
     uint8_t wscale;
     const struct range *sacks;
     unsigned n_sacks;
-    uint32_t gso_mss;         /* 0, or the payload bytes of a segment */
+    uint32_t gso_mss; /* 0, or the payload bytes of a segment */
 };
 unsigned tcp_options_len(const struct tcp_header *h);
 /* Puts a header in front of m's payload and sends it. Owns m. */
@@ -178,8 +178,7 @@ void reass_add(struct tcp *tcp, struct tcb *tcb, struct segment *seg);
 void reass_drain(struct tcp *tcp, struct tcb *tcb);
 void reass_free(struct tcp *tcp, struct tcb *tcb);
 /* SACK blocks, most recent first (RFC 2018 4). How many. */
-unsigned reass_sacks(const struct tcp *tcp, const struct tcb *tcb, struct range *out,
-                     unsigned max);
+unsigned reass_sacks(const struct tcp *tcp, const struct tcb *tcb, struct range *out, unsigned max);
 
 static inline struct core *tcp_core(struct tcp *tcp)
 {

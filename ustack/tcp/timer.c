@@ -155,20 +155,13 @@ static void on_keepalive(struct tcp *tcp, struct tcb *tcb)
 static void fire(struct tcp *tcp, struct tcb *tcb, enum tcp_timer t)
 {
     switch (t) {
-    case TIMER_REXMT:
-        return on_rexmt(tcp, tcb);
-    case TIMER_PERSIST:
-        return on_persist(tcp, tcb);
-    case TIMER_DELACK:
-        return on_delack(tcp, tcb);
-    case TIMER_KEEPALIVE:
-        return on_keepalive(tcp, tcb);
-    case TIMER_FINWAIT:
-        return tcp_done(tcp, tcb, 0);
-    case TIMER_RETRY:
-        return tcp_ready(tcp, tcb);
-    case TCP_TIMERS:
-        return;
+    case TIMER_REXMT: return on_rexmt(tcp, tcb);
+    case TIMER_PERSIST: return on_persist(tcp, tcb);
+    case TIMER_DELACK: return on_delack(tcp, tcb);
+    case TIMER_KEEPALIVE: return on_keepalive(tcp, tcb);
+    case TIMER_FINWAIT: return tcp_done(tcp, tcb, 0);
+    case TIMER_RETRY: return tcp_ready(tcp, tcb);
+    case TCP_TIMERS: return;
     }
 }
 

@@ -72,11 +72,14 @@ void tcp_enter_timewait(struct tcp *tcp, struct tcb *tcb)
 {
     struct timewait *tw = tw_new(tcp);
 
-    *tw = (struct timewait){
-        .key = tcb->key, .snd_nxt = tcb->snd_max, .rcv_nxt = tcb->rcv_nxt,
-        .ts_recent = tcb->ts_recent, .ts_offset = tcb->ts_offset, .ts_ok = tcb->ts_ok,
-        .ts_recent_age = tcp_now(tcp),
-        .wnd = (uint16_t)(tcp_window_to_offer(tcb) >> tcb->rcv_wscale)};
+    *tw = (struct timewait){.key = tcb->key,
+                            .snd_nxt = tcb->snd_max,
+                            .rcv_nxt = tcb->rcv_nxt,
+                            .ts_recent = tcb->ts_recent,
+                            .ts_offset = tcb->ts_offset,
+                            .ts_ok = tcb->ts_ok,
+                            .ts_recent_age = tcp_now(tcp),
+                            .wnd = (uint16_t)(tcp_window_to_offer(tcb) >> tcb->rcv_wscale)};
     tw_append(tcp, tw);
     flow_remove(tcp, &tcb->key, FLOW_TCB, tcb_index(tcp, tcb));
     tcb->in_table = false;
@@ -108,8 +111,7 @@ static bool in_window(const struct timewait *tw, const struct segment *seg)
     uint32_t wnd = tw->wnd ? tw->wnd : 1;
 
     return seq_between(tw->rcv_nxt, seg->seq, tw->rcv_nxt + wnd) ||
-           (seg->len > 0 &&
-            seq_between(tw->rcv_nxt, seg->seq + seg->len - 1, tw->rcv_nxt + wnd));
+           (seg->len > 0 && seq_between(tw->rcv_nxt, seg->seq + seg->len - 1, tw->rcv_nxt + wnd));
 }
 
 /* At most one in tcp.invalid_ratelimit_ms, so that two hosts cannot keep each
@@ -133,8 +135,7 @@ void tcp_timewait_input(struct tcp *tcp, struct timewait *tw, struct segment *se
     bool fin_again = (seg->flags & TH_FIN) && seg->seq + seg->len == tw->rcv_nxt;
     struct tcb *listening;
 
-    if (may_reopen(tw, seg) &&
-        (listening = tcp_listener(tcp, &tw->key.local, tw->key.lport))) {
+    if (may_reopen(tw, seg) && (listening = tcp_listener(tcp, &tw->key.local, tw->key.lport))) {
         uint32_t min_iss = tw->snd_nxt + 65535 + 2;
 
         count(tcp_core(tcp), C_TCP_TIMEWAIT_REUSED);
