@@ -48,7 +48,8 @@ class EventLoop(asyncio.SelectorEventLoop):
         if stack in self._stacks:
             raise ValueError(f"{stack!r} is attached already")
         worker, engine = (int(ffi.cast("uintptr_t", p)) for p in (stack._worker, stack._engine))
-        dispatcher = Dispatcher(worker, engine, self, stack)
+        owner = (stack, stack._worker, stack._engine)  # good even if the stack is closed first
+        dispatcher = Dispatcher(worker, engine, self, owner)
         self._polls.add(dispatcher)
         self._stacks[stack] = dispatcher
 
