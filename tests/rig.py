@@ -25,7 +25,7 @@ SMALL = {
     "mbuf.small": 2048,
     "mbuf.large": 4,
     "mbuf.refs": 2048,
-    "arp.entries": 32,
+    "neigh.entries": 32,
     "tcp.max_tcbs": 64,
     "tcp.max_listeners": 8,
     "tcp.max_syn_backlog": 64,

@@ -38,7 +38,7 @@ LAYERS = {
 }
 PURE = ("base", "net", "udp", "tcp", "sock", "engine")
 # Files directly in ustack/ that are not named as their layer is.
-FILES = {"config": "engine", "check": "engine", "wait": "worker", "calls": "worker"}
+FILES = {"config": "engine", "check": "engine", "control": "engine", "wait": "worker", "calls": "worker"}
 
 # What the engine may need from outside. clang turns memcmp() == 0 into bcmp().
 ALLOWED = {"memcpy", "memmove", "memset", "memcmp", "memchr", "bcmp"}

@@ -31,6 +31,12 @@ void ust_engine_usage(const struct ust_engine *eng, struct ust_usage *u)
                             .neighs_max = tcp->net.n_neighs,
                             .reass = tcp->reasses_used,
                             .reass_max = tcp->n_reasses,
+                            .udp_socks = eng->udp.socks_used,
+                            .udp_socks_max = eng->udp.n_socks,
+                            .frags = tcp->net.frags_used,
+                            .frags_max = tcp->net.n_frags,
+                            .pmtus = tcp->net.pmtus_used,
+                            .pmtus_max = tcp->net.n_pmtus,
                             .timers = tcp->net.core.wheel.count,
                             .flows = tcp->flows.count,
                             .ready = tcp->n_ready,
@@ -180,7 +186,9 @@ static int check_base(const struct ust_engine *eng, const char **why)
     if (wheel_check(&tcp->net.core.wheel))
         return 21;
     *why = "the flow table (flowtable.h, F1 and F2)";
-    if (flowtable_check(&tcp->flows) || flowtable_check(&tcp->net.neigh_table))
+    if (flowtable_check(&tcp->flows) || flowtable_check(&tcp->net.neigh_table) ||
+        flowtable_check(&tcp->net.pmtu_table) || flowtable_check(&tcp->net.frag_table) ||
+        flowtable_check(&eng->udp.table))
         return 22;
     *why = NULL;
     return 0;

@@ -15,7 +15,9 @@
 
 static const struct net_upcalls net_up = {
     .tcp_input = tcp_input,
+    .udp_input = udp_input,
     .tcp_error = tcp_error_input,
+    .udp_error = udp_error,
 };
 
 static const struct tcp_upcalls tcp_up = {
@@ -48,12 +50,23 @@ static size_t bind_memory(struct ust_engine *eng, const struct settings *set, ch
     struct core *core = &net->core;
     struct carver c = {block, 0};
     uint32_t flows = flowtable_slots(2 * tcp->n_tcbs + tcp->n_requests + tcp->n_timewaits);
-    uint32_t n_timers = net->n_neighs + tcp->n_tcbs + tcp->n_requests + tcp->n_timewaits;
+    uint32_t n_timers = tcp->timewait_timers + tcp->n_timewaits;
 
     carve(&c, 1, sizeof *eng);
+    net->pmtus = carve(&c, net->n_pmtus, sizeof *net->pmtus);
+    net->pmtu_table.slots =
+        carve(&c, flowtable_slots(net->n_pmtus), sizeof *net->pmtu_table.slots);
+    net->frags = carve(&c, net->n_frags, sizeof *net->frags);
+    net->frag_table.slots =
+        carve(&c, flowtable_slots(net->n_frags), sizeof *net->frag_table.slots);
     net->neighs = carve(&c, net->n_neighs, sizeof *net->neighs);
     net->neigh_table.slots =
         carve(&c, flowtable_slots(net->n_neighs), sizeof *net->neigh_table.slots);
+    eng->udp.socks = carve(&c, eng->udp.n_socks, sizeof *eng->udp.socks);
+    eng->udp.table.slots =
+        carve(&c, flowtable_slots(eng->udp.n_socks), sizeof *eng->udp.table.slots);
+    net->udp = &eng->udp;
+    eng->udp.net = net;
     tcp->tcbs = carve(&c, tcp->n_tcbs, sizeof *tcp->tcbs);
     tcp->listeners = carve(&c, tcp->n_listeners, sizeof *tcp->listeners);
     tcp->requests = carve(&c, tcp->n_requests, sizeof *tcp->requests);
@@ -76,13 +89,22 @@ static void take_sizes(struct ust_engine *eng, const struct settings *set)
 {
     struct tcp *tcp = &eng->tcp;
 
-    tcp->net.n_neighs = (uint32_t)set->arp_entries;
+    struct net *net = &tcp->net;
+
+    net->n_neighs = (uint32_t)set->neigh_entries;
+    net->n_pmtus = (uint32_t)set->ip_pmtu_entries;
+    net->n_frags = (uint32_t)set->frag_queues;
+    net->pmtu_timers = net->n_neighs;
+    net->frag_timers = net->pmtu_timers + net->n_pmtus;
+    net->addr_timers = net->frag_timers + net->n_frags;
+    net->iface_timers = net->addr_timers + UST_MAX_ADDRS;
+    eng->udp.n_socks = (uint32_t)set->udp_max_socks;
     tcp->n_tcbs = (uint32_t)set->tcp_max_tcbs;
     tcp->n_listeners = (uint32_t)set->tcp_max_listeners;
     tcp->n_requests = (uint32_t)set->tcp_max_syn_backlog;
     tcp->n_timewaits = (uint32_t)set->tcp_max_tw_buckets;
     tcp->n_reasses = (uint32_t)set->tcp_max_reass;
-    tcp->tcb_timers = tcp->net.n_neighs;
+    tcp->tcb_timers = net->iface_timers + UST_MAX_IFACES;
     tcp->request_timers = tcp->tcb_timers + tcp->n_tcbs;
     tcp->timewait_timers = tcp->request_timers + tcp->n_requests;
 }
@@ -104,6 +126,11 @@ static void init_keys(struct core *core, const struct ust_config *cfg)
     core->rng.state = cfg->seed;
 }
 
+static void init_table(struct flowtable *ft, uint32_t n)
+{
+    flowtable_init(ft, ft->slots, flowtable_slots(n));
+}
+
 static void init_layers(struct ust_engine *eng, const struct ust_config *cfg)
 {
     struct tcp *tcp = &eng->tcp;
@@ -114,12 +141,13 @@ static void init_layers(struct ust_engine *eng, const struct ust_config *cfg)
     mbuf_pool_init(&core->pool, core->pool.meta, core->pool.base, (uint32_t)cfg->set.mbuf_small,
                    (uint32_t)cfg->set.mbuf_large, (uint32_t)cfg->set.mbuf_refs, &core->faults);
     wheel_init(&core->wheel, core->wheel.nodes, tcp->timewait_timers + tcp->n_timewaits, 0);
-    tcp->net.neigh_timers = 0;
-    flowtable_init(&tcp->net.neigh_table, tcp->net.neigh_table.slots,
-                   flowtable_slots(tcp->net.n_neighs));
-    flowtable_init(&tcp->flows, tcp->flows.slots,
-                   flowtable_slots(2 * tcp->n_tcbs + tcp->n_requests + tcp->n_timewaits));
+    init_table(&tcp->net.neigh_table, tcp->net.n_neighs);
+    init_table(&tcp->net.pmtu_table, tcp->net.n_pmtus);
+    init_table(&tcp->net.frag_table, tcp->net.n_frags);
+    init_table(&eng->udp.table, eng->udp.n_socks);
+    init_table(&tcp->flows, 2 * tcp->n_tcbs + tcp->n_requests + tcp->n_timewaits);
     net_init(&tcp->net, &net_up);
+    udp_init(&eng->udp, &tcp->net);
     tcp_init(tcp, &tcp_up);
 }
 
@@ -190,36 +218,6 @@ int ust_engine_get(const struct ust_engine *eng, const char *name, int64_t *valu
     return settings_get(&eng->tcp.net.core.set, name, value);
 }
 
-/* ------------------------------------------------------- control plane */
-
-int ust_engine_add_iface(struct ust_engine *eng, const uint8_t mac[6], uint32_t mtu, uint32_t caps)
-{
-    return net_add_iface(&eng->tcp.net, mac, mtu, caps);
-}
-
-int ust_engine_add_addr(struct ust_engine *eng, int iface, const struct ust_addr *addr,
-                        unsigned prefix_len)
-{
-    return net_add_addr(&eng->tcp.net, iface, addr, prefix_len);
-}
-
-int ust_engine_add_route(struct ust_engine *eng, int iface, const struct ust_addr *dst,
-                         unsigned prefix_len, const struct ust_addr *gateway)
-{
-    return net_add_route(&eng->tcp.net, iface, dst, prefix_len, gateway);
-}
-
-int ust_engine_add_neigh(struct ust_engine *eng, int iface, const struct ust_addr *addr,
-                         const uint8_t mac[6])
-{
-    return neigh_add_permanent(&eng->tcp.net, iface, addr, mac);
-}
-
-int ust_engine_owns(const struct ust_engine *eng, const struct ust_addr *addr)
-{
-    return net_own((struct net *)&eng->tcp.net, addr) != NULL;
-}
-
 struct mbuf_pool *ust_engine_pool(struct ust_engine *eng)
 {
     return &engine_core(eng)->pool;
@@ -269,7 +267,7 @@ void ust_engine_input(struct ust_engine *eng, ust_time now, struct mbuf **burst,
 static void fire(struct tcp *tcp, uint32_t id)
 {
     if (id < tcp->tcb_timers)
-        neigh_timer(&tcp->net, id);
+        net_timer(&tcp->net, id);
     else if (id < tcp->request_timers)
         tcp_timer(tcp, &tcp->tcbs[id - tcp->tcb_timers]);
     else if (id < tcp->timewait_timers)

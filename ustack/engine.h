@@ -4,9 +4,11 @@
  * link by index, so a clone is a copy of the block and a new base.          */
 #pragma once
 #include "tcp/tcp.h"
+#include "udp/udp.h"
 
 struct ust_engine {
     struct tcp tcp;   /* begins with net, which begins with core */
+    struct udp udp;
     void *allocation; /* what to free: the block begins at the next line */
     size_t size;      /* of the block */
     uint64_t trace_hash;

@@ -156,6 +156,41 @@ int ust_engine_add_route(struct ust_engine *eng, int iface, const struct ust_add
                          unsigned prefix_len, const struct ust_addr *gateway);
 int ust_engine_add_neigh(struct ust_engine *eng, int iface, const struct ust_addr *addr,
                          const uint8_t mac[6]);
+/* Taking back: -EADDRNOTAVAIL, -ESRCH, -ENOENT when there is none. */
+int ust_engine_del_addr(struct ust_engine *eng, const struct ust_addr *addr);
+int ust_engine_del_route(struct ust_engine *eng, const struct ust_addr *dst, unsigned prefix_len,
+                         const struct ust_addr *gateway);
+int ust_engine_del_neigh(struct ust_engine *eng, int iface, const struct ust_addr *addr);
+/* Takes part in IPv6: a link-local address, and with ip6.accept_ra what routers
+ * advertise. */
+int ust_engine_enable_ipv6(struct ust_engine *eng, int iface);
+/* What there is, by number from 0; -ENOENT past the last. */
+enum ust_addr_flag {
+    UST_ADDR_TENTATIVE = 1, /* duplicate address detection is going on */
+    UST_ADDR_AUTO = 2,      /* has a lifetime: from a router's advertisement */
+};
+struct ust_addr_row {
+    struct ust_addr addr;
+    uint8_t prefix_len, iface; /* as given: an IPv4 /24 says 24 */
+    uint32_t flags;            /* enum ust_addr_flag */
+    ust_time valid_until;      /* UINT64_MAX: for ever */
+};
+struct ust_route_row {
+    struct ust_addr dst, gateway;
+    uint8_t prefix_len, iface;
+    ust_time valid_until;
+};
+struct ust_neigh_row {
+    struct ust_addr addr;
+    uint8_t mac[6], state, iface; /* state: RFC 4861's, see ust_neigh_state_name() */
+    uint32_t pending;             /* packets that wait */
+};
+int ust_engine_addr(const struct ust_engine *eng, unsigned i, struct ust_addr_row *row);
+int ust_engine_route(const struct ust_engine *eng, unsigned i, struct ust_route_row *row);
+int ust_engine_neigh(const struct ust_engine *eng, unsigned i, struct ust_neigh_row *row);
+const char *ust_neigh_state_name(unsigned state);
+/* Bytes of an IP packet that the path to dst is known to carry; 0: no route. */
+uint32_t ust_engine_path_mtu(const struct ust_engine *eng, const struct ust_addr *dst);
 int ust_engine_owns(const struct ust_engine *eng, const struct ust_addr *addr);
 
 /* The data path. A burst is at most UST_MAX_BURST mbufs of the engine's own
@@ -201,6 +236,22 @@ struct ust_event {
 unsigned ust_engine_events(struct ust_engine *eng, struct ust_event *ev, unsigned max);
 
 ust_handle ust_socket(struct ust_engine *eng);
+/* UDP has handles of its own; the calls on handles take both kinds, but for
+ * listen and accept: -EOPNOTSUPP. */
+ust_handle ust_udp_socket(struct ust_engine *eng);
+struct ust_datagram {
+    struct ust_addr src, dst;
+    uint16_t port;    /* the sender's */
+    uint8_t tos, ttl; /* of its IP header */
+    uint32_t len;     /* of the whole, however much was copied */
+};
+/* addr NULL: to the connected peer. Bytes, or -EMSGSIZE, -EDESTADDRREQ, -EACCES
+ * (a broadcast without leave), -ENETUNREACH, a pending error … */
+int64_t ust_sendto(struct ust_engine *eng, ust_handle h, const void *data, size_t len,
+                   const struct ust_addr *addr, uint16_t port);
+/* One datagram: bytes copied (what does not fit is lost), -EAGAIN … */
+int64_t ust_recvfrom(struct ust_engine *eng, ust_handle h, void *buf, size_t size, int flags,
+                     struct ust_datagram *info);
 int ust_bind(struct ust_engine *eng, ust_handle h, const struct ust_addr *addr, uint16_t port);
 int ust_listen(struct ust_engine *eng, ust_handle h, int backlog);
 ust_handle ust_accept(struct ust_engine *eng, ust_handle h);
@@ -244,6 +295,10 @@ enum ust_opt {
     UST_OPT_ACCEPTCONN, /* read only */
     UST_OPT_INQ,        /* read only: bytes that recv would give */
     UST_OPT_OUTQ,       /* read only: bytes not yet acknowledged */
+    UST_OPT_BROADCAST,    /* UDP, 0/1 */
+    UST_OPT_MTU_DISCOVER, /* UDP: IP_MTU_DISCOVER's numbers, 0..3 */
+    UST_OPT_MTU,          /* read only: of the path to the connected peer */
+    UST_OPT_GSO_SIZE,     /* UDP_SEGMENT: bytes of a datagram, 0: whole */
     UST_OPT_SNDROOM,    /* read only: bytes that send would take now */
 };
 int ust_setopt(struct ust_engine *eng, ust_handle h, int opt, int64_t value);
@@ -319,6 +374,9 @@ struct ust_usage { /* resources in use; the configured limit behind it */
     uint32_t timewaits, timewaits_max;
     uint32_t neighs, neighs_max;
     uint32_t reass, reass_max; /* connections with out-of-order data */
+    uint32_t udp_socks, udp_socks_max;
+    uint32_t frags, frags_max; /* datagrams waiting for fragments */
+    uint32_t pmtus, pmtus_max; /* path MTUs remembered */
     uint32_t timers;           /* armed, of whatever kind */
     uint32_t flows;            /* entries of the flow table */
     uint32_t ready;            /* connections waiting for output */

@@ -138,7 +138,7 @@ def test_an_unused_neighbour_is_forgotten(lan: Lan) -> None:
 
 def test_a_thousand_unknown_hosts_leave_memory_bounded() -> None:
     """FEATURES M3."""
-    lan = Lan({"arp.entries": 32, "tcp.max_tcbs": 4096, "mbuf.small": 256})
+    lan = Lan({"neigh.entries": 32, "tcp.max_tcbs": 4096, "mbuf.small": 256})
     for i in range(1000):
         lan.engine.connect(f"10.0.0.{3 + i % 250}", 1000 + i)
         lan.wait(0)
@@ -150,7 +150,7 @@ def test_a_thousand_unknown_hosts_leave_memory_bounded() -> None:
 
 def test_requests_of_many_hosts_do_not_grow_the_table() -> None:
     """ROBUSTNESS S34: a flood of distinct senders."""
-    lan = Lan({"arp.entries": 16})
+    lan = Lan({"neigh.entries": 16})
     for i in range(500):
         sender = bytes([2, 0, 0, 1, i >> 8, i & 255])
         assert len(lan.arp(ARP_REQUEST, f"10.0.0.{3 + i % 250}", sender_mac=sender)) == 1

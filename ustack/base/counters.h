@@ -21,9 +21,9 @@
     X(ARP_DROP_TARGET,        "arp.drop.target",          "ARP for an address that is not ours") \
     X(ARP_DROP_UNASKED,       "arp.drop.unasked",         "ARP reply to a question we did not ask") \
     X(ARP_CONFLICT,           "arp.conflict",             "another host claims one of our addresses (RFC 5227)") \
-    X(ARP_EVICTED,            "arp.evicted",              "neighbour entries reclaimed because the table was full") \
-    X(ARP_FULL,               "arp.full",                 "neighbour entry refused: the table is full of entries in use") \
-    X(ARP_FAILED,             "arp.failed",               "neighbours that never answered") \
+    X(NEIGH_EVICTED,            "neigh.evicted",              "neighbour entries reclaimed because the table was full") \
+    X(NEIGH_FULL,               "neigh.full",                 "neighbour entry refused: the table is full of entries in use") \
+    X(NEIGH_FAILED,             "neigh.failed",               "neighbours that never answered") \
     X(NEIGH_DROP_PENDING,     "neigh.drop.pending",       "packet dropped because its neighbour's pending queue was full") \
     X(NEIGH_DROP_FAILED,      "neigh.drop.failed",        "packet dropped because its neighbour did not answer") \
     X(IP_IN,                  "ip.in",                    "IP packets received") \
@@ -36,10 +36,43 @@
     X(IP_DROP_MARTIAN,        "ip.drop.martian",          "source or destination address that must not appear on a wire") \
     X(IP_DROP_DST,            "ip.drop.dst",              "destination is not ours") \
     X(IP_DROP_OPTIONS,        "ip.drop.options",          "malformed or source-routing IP options") \
-    X(IP_DROP_FRAGMENT,       "ip.drop.fragment",         "fragment (reassembly is not built yet)") \
+    X(IP_DROP_FRAGMENT,       "ip.drop.fragment",         "malformed fragment") \
     X(IP_DROP_PROTO,          "ip.drop.proto",            "protocol that nobody here speaks") \
     X(IP_DROP_NOROUTE,        "ip.drop.noroute",          "outgoing packet without a route") \
     X(IP_DROP_NOMBUF,         "ip.drop.nombuf",           "reply not sent: no mbuf") \
+    X(IP_OUT_FRAGMENTS,       "ip.out.fragments",         "fragments sent") \
+    X(IP_DROP_TOOBIG,         "ip.drop.toobig",           "outgoing packet larger than the path and not to be fragmented") \
+    X(IP6_DROP_SHORT,         "ip6.drop.short",           "packet shorter than an IPv6 header") \
+    X(IP6_DROP_VERSION,       "ip6.drop.version",         "version field is not 6") \
+    X(IP6_DROP_LENGTH,        "ip6.drop.length",          "payload length past the frame, or a jumbogram") \
+    X(IP6_DROP_MARTIAN,       "ip6.drop.martian",         "address that must not appear on a wire") \
+    X(IP6_DROP_DST,           "ip6.drop.dst",             "destination is not ours") \
+    X(IP6_DROP_EXTHDR,        "ip6.drop.exthdr",          "malformed, misplaced or too many extension headers") \
+    X(IP6_DROP_OPTION,        "ip6.drop.option",          "extension header option that demands the packet be dropped") \
+    X(IP6_DROP_ROUTING,       "ip6.drop.routing",         "routing header with segments left (RFC 5095)") \
+    X(IP6_DROP_PROTO,         "ip6.drop.proto",           "next header that nobody here speaks") \
+    X(FRAG_IN,                "frag.in",                  "fragments received") \
+    X(FRAG_OK,                "frag.ok",                  "datagrams put together") \
+    X(FRAG_DUPLICATE,         "frag.duplicate",           "fragments ignored: exact duplicates") \
+    X(FRAG_TIMEOUT,           "frag.timeout",             "datagrams given up: fragments missing") \
+    X(FRAG_DROP_OVERLAP,      "frag.drop.overlap",        "datagrams dropped because fragments overlap (RFC 5722)") \
+    X(FRAG_DROP_BAD,          "frag.drop.bad",            "fragments with impossible offset or length") \
+    X(FRAG_DROP_TINY,         "frag.drop.tiny",           "first fragments without the whole headers (RFC 7112)") \
+    X(FRAG_DROP_FULL,         "frag.drop.full",           "fragments refused: too many datagrams are waiting") \
+    X(FRAG_DROP_SOURCE,       "frag.drop.source",         "fragments refused: too many datagrams of this source are waiting") \
+    X(FRAG_DROP_NOMBUF,       "frag.drop.nombuf",         "fragments refused: no large mbuf") \
+    X(ND_IN_NS,               "nd.in.ns",                 "neighbour solicitations for one of our addresses") \
+    X(ND_IN_NA,               "nd.in.na",                 "neighbour advertisements that told us something") \
+    X(ND_IN_RA,               "nd.in.ra",                 "router advertisements taken") \
+    X(ND_OUT_NS,              "nd.out.ns",                "neighbour solicitations sent") \
+    X(ND_OUT_NA,              "nd.out.na",                "neighbour advertisements sent") \
+    X(ND_OUT_RS,              "nd.out.rs",                "router solicitations sent") \
+    X(ND_DAD_FAILED,          "nd.dad.failed",            "addresses given up: somebody else has them") \
+    X(ND_DROP_HOPLIMIT,       "nd.drop.hoplimit",         "ND message that has crossed a router") \
+    X(ND_DROP_MALFORMED,      "nd.drop.malformed",        "ND message too short, or with a bad option or address") \
+    X(ND_DROP_TARGET,         "nd.drop.target",           "ND message about an address that is not ours") \
+    X(ND_DROP_UNASKED,        "nd.drop.unasked",          "neighbour advertisement about nobody we know") \
+    X(ND_DROP_RA,             "nd.drop.ra",               "router advertisement not from a link-local address, or not accepted here") \
     X(ICMP_IN_ECHO,           "icmp.in.echo",             "echo requests") \
     X(ICMP_OUT_ECHO,          "icmp.out.echo",            "echo replies") \
     X(ICMP_IN_ERROR,          "icmp.in.error",            "ICMP errors received for a flow of ours") \
@@ -50,6 +83,14 @@
     X(ICMP_DROP_TYPE,         "icmp.drop.type",           "ICMP type that we do not answer") \
     X(ICMP_DROP_GROUP,        "icmp.drop.group",          "echo request to a group or broadcast address") \
     X(ICMP_DROP_QUOTE,        "icmp.drop.quote",          "ICMP error whose quoted packet matches no flow or lies outside its window") \
+    X(ICMP_OUT_ERROR,         "icmp.out.error",           "ICMP errors other than unreachable sent") \
+    X(PMTU_LOWERED,           "pmtu.lowered",             "path MTUs learnt or lowered") \
+    X(PMTU_EXPIRED,           "pmtu.expired",             "path MTUs forgotten by age") \
+    X(UDP_IN,                 "udp.in",                   "UDP datagrams delivered to a socket") \
+    X(UDP_OUT,                "udp.out",                  "UDP datagrams sent") \
+    X(UDP_DROP_CHECKSUM,      "udp.drop.checksum",        "UDP checksum is wrong, or absent over IPv6") \
+    X(UDP_DROP_FULL,          "udp.drop.full",            "UDP datagram dropped: the socket's receive buffer is full") \
+    X(UDP_DROP_NOMBUF,        "udp.drop.nombuf",          "UDP datagram dropped: mbufs are nearly used up") \
     X(UDP_DROP_NOPORT,        "udp.drop.noport",          "UDP datagram to a port that nobody holds") \
     X(UDP_DROP_MALFORMED,     "udp.drop.malformed",       "UDP datagram too short, or its length is wrong") \
     X(TCP_IN,                 "tcp.in",                   "TCP segments received") \

@@ -15,15 +15,29 @@ enum { SETUP = 0, LIVE = UST_CONFIG_LIVE };
     X(mbuf_large,         "mbuf.large",              512, 512, 0, 1 << 16, SETUP, "64 KiB buffers, for super-segments and bulk writes") \
     X(mbuf_refs,          "mbuf.refs",               16384, 16384, 16, 1 << 24, SETUP, "references to parts of buffers") \
     X(mbuf_reserve,       "mbuf.reserve",            64, 64, 0, 1 << 20, LIVE, "small buffers that data may not use, kept for control segments") \
-    X(arp_entries,        "arp.entries",             512, 512, 4, 1 << 16, SETUP, "neighbour table entries") \
-    X(arp_reachable_ms,   "arp.reachable_ms",        30000, 30000, 10, 86400000, LIVE, "how long a confirmed neighbour is trusted") \
-    X(arp_retrans_ms,     "arp.retrans_ms",          1000, 1000, 10, 60000, LIVE, "time between requests for one neighbour") \
-    X(arp_probes,         "arp.probes",              3, 3, 1, 20, LIVE, "requests before a neighbour counts as gone") \
-    X(arp_pending,        "arp.pending",             3, 3, 1, 64, LIVE, "packets that may wait for one neighbour") \
-    X(arp_stale_ms,       "arp.stale_ms",            60000, 60000, 10, 86400000, LIVE, "an unused neighbour is forgotten after this") \
+    X(neigh_entries,        "neigh.entries",             512, 512, 4, 1 << 16, SETUP, "neighbour table entries") \
+    X(neigh_reachable_ms,   "neigh.reachable_ms",        30000, 30000, 10, 86400000, LIVE, "how long a confirmed neighbour is trusted") \
+    X(neigh_retrans_ms,     "neigh.retrans_ms",          1000, 1000, 10, 60000, LIVE, "time between requests for one neighbour") \
+    X(neigh_probes,         "neigh.probes",              3, 3, 1, 20, LIVE, "requests before a neighbour counts as gone") \
+    X(neigh_pending,        "neigh.pending",           64, 64, 1, 1024, LIVE, "packets that may wait for one neighbour") \
+    X(neigh_pending_all,  "neigh.pending_all",       1024, 1024, 1, 1 << 20, LIVE, "packets that may wait for all neighbours together") \
+    X(neigh_stale_ms,       "neigh.stale_ms",            60000, 60000, 10, 86400000, LIVE, "an unused neighbour is forgotten after this") \
+    X(neigh_delay_ms,     "neigh.delay_ms",          5000, 5000, 0, 60000, LIVE, "a stale neighbour in use is asked again after this (RFC 4861 7.3.3)") \
     X(arp_defend_ms,      "arp.defend_ms",           10000, 10000, 100, 3600000, LIVE, "least time between defences of an address (RFC 5227 2.4)") \
     X(arp_announce,       "arp.announce",            1, 1, 0, 1, LIVE, "1: announce a new address with a gratuitous ARP") \
     X(ip_ttl,             "ip.default_ttl",          64, 64, 1, 255, LIVE, "TTL of packets we send (MUST-49)") \
+    X(ip_pmtu_expires_ms, "ip.mtu_expires_ms",       600000, 600000, 1000, 86400000, LIVE, "a learnt path MTU is tried larger again after this (RFC 1191 6.3)") \
+    X(ip_pmtu_entries,    "ip.mtu_entries",          256, 256, 1, 65536, SETUP, "path MTUs remembered") \
+    X(ip_min_pmtu,        "ip.min_pmtu",             552, 552, 68, 1500, LIVE, "an IPv4 path MTU is never taken to be less") \
+    X(frag_queues,        "ip.frag_queues",          64, 64, 1, 4096, SETUP, "datagrams that may wait for fragments, each in one large mbuf") \
+    X(frag_per_source,    "ip.frag_per_source",      16, 16, 1, 4096, LIVE, "the same, of one source") \
+    X(frag_timeout_ms,    "ip.frag_timeout_ms",      30000, 60000, 100, 120000, LIVE, "time for an IPv4 datagram's fragments to arrive") \
+    X(frag6_timeout_ms,   "ip6.frag_timeout_ms",     60000, 60000, 100, 120000, LIVE, "the same for IPv6 (RFC 8200 4.5)") \
+    X(ip6_hop_limit,      "ip6.hop_limit",           64, 64, 1, 255, LIVE, "hop limit of packets we send") \
+    X(ip6_accept_ra,      "ip6.accept_ra",           0, 0, 0, 1, LIVE, "1: solicit routers and configure by their advertisements") \
+    X(ip6_dad,            "ip6.dad_transmits",       1, 1, 0, 10, LIVE, "probes before an address counts as ours (RFC 4862 5.1)") \
+    X(udp_max_socks,      "udp.max_socks",           1024, 1024, 1, 1 << 20, SETUP, "UDP sockets") \
+    X(udp_rmem,           "udp.rmem",                212992, 212992, 2048, 1 << 30, LIVE, "receive buffer of a new UDP socket, bytes of buffer memory") \
     X(icmp_ratelimit,     "icmp.ratelimit",          1000, 1000, 0, 1000000, LIVE, "ICMP errors a second, at most") \
     X(icmp_echo_limit,    "icmp.echo_limit",         100000, 100000, 0, 10000000, LIVE, "echo replies a second, at most") \
     X(tcp_max_tcbs,       "tcp.max_tcbs",            16384, 16384, 1, 1 << 24, SETUP, "connections, listeners and unconnected sockets together") \

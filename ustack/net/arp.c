@@ -83,7 +83,7 @@ static void request_input(struct net *net, int iface, const uint8_t *p, struct i
     if (!n && !addr_is_any(spa)) /* a probe (RFC 5227 1.1) has no sender address */
         n = neigh_get(net, iface, spa);
     if (n)
-        neigh_confirm(net, n, p + SHA);
+        neigh_learn(net, n, p + SHA);
     count(&net->core, C_ARP_OUT_REPLY);
     arp_output(net, iface, ARP_REPLY, &ours->addr, spa, p + SHA, p + SHA);
 }
@@ -101,22 +101,25 @@ void arp_input(struct net *net, struct mbuf *m)
     tpa = addr_v4(p + TPA);
     if ((p[SHA] & 1) || net_is_group(net, &spa) || p[SPA] == 127)
         return net_drop(net, m, C_ARP_DROP_SENDER);
-    ours = net_own(net, &spa);
+    ours = net_find_addr(net, &spa);
     if (ours) {
         if (memcmp(p + SHA, net->ifaces[m->iface].mac, 6) != 0)
             defend(net, ours);
         return net_drop(net, m, C_ARP_DROP_SENDER);
     }
     n = addr_is_any(&spa) ? NULL : neigh_find(net, m->iface, &spa);
-    ours = net_own(net, &tpa);
+    ours = net_find_addr(net, &tpa);
     if (get16(p + 6) == ARP_REQUEST && ours) {
         request_input(net, m->iface, p, ours, &spa, n);
         return mbuf_free(&net->core.pool, m);
     }
     if (!n)
         return net_drop(net, m, ours ? C_ARP_DROP_UNASKED : C_ARP_DROP_TARGET);
-    if (ours)
+    if (ours && get16(p + 6) == ARP_REPLY) {
         count(&net->core, C_ARP_IN_REPLY);
-    neigh_confirm(net, n, p + SHA);
+        neigh_confirm(net, n, p + SHA);
+    } else {
+        neigh_learn(net, n, p + SHA);
+    }
     mbuf_free(&net->core.pool, m);
 }

@@ -20,6 +20,7 @@ void eth_input(struct net *net, struct mbuf *m)
     m->l3_off = ETH_LEN;
     switch (get16(p + ETH_TYPE)) {
     case ETHERTYPE_IPV4: return ipv4_input(net, m);
+    case ETHERTYPE_IPV6: return ipv6_input(net, m);
     case ETHERTYPE_ARP: return arp_input(net, m);
     default: return net_drop(net, m, C_ETH_DROP_TYPE);
     }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* IPv4 (RFC 791, 1122 3.2): validation in, header and route out.
+/* IPv4 (RFC 791, 1122 3.2): validation in, header out.
  *
  * Input checks in this order: size, version, header length, total length,
- * checksum, addresses, options, fragment, protocol; each has its own counter.
- * A frame longer than the packet (Ethernet padding) is cut to it.
+ * checksum, options, addresses; each has its own counter. A frame longer than
+ * the packet (Ethernet padding) is cut to it.
  *
- * Not here: fragments (dropped and counted), forwarding (never).            */
+ * Not here: forwarding (never).                                             */
 #include "../base/checksum.h"
 #include "net.h"
 
@@ -19,7 +19,8 @@ enum {
     SRC = 12,
     DST = 16,
     DONT_FRAGMENT = 0x4000,
-    MORE_OR_OFFSET = 0x3fff,
+    MORE_FRAGMENTS = 0x2000,
+    OFFSET_MASK = 0x1fff,
     OPT_END = 0,
     OPT_NOP = 1,
     OPT_LSRR = 131,
@@ -52,7 +53,7 @@ static bool source_is_martian(const struct net *net, const struct ust_addr *src)
     const uint8_t *p = v4_bytes(src);
 
     return p[0] == 0 || p[0] == 127 || p[0] >= 0xe0 || net_is_group(net, src) ||
-           net_own((struct net *)net, src);
+           net_own(net, src);
 }
 
 static enum counter validate(const struct mbuf *m, const uint8_t *ip)
@@ -76,20 +77,17 @@ static enum counter validate(const struct mbuf *m, const uint8_t *ip)
     return N_COUNTERS;
 }
 
-static void deliver(struct net *net, struct mbuf *m, const struct packet *p)
+static void parse(struct packet *p, const struct mbuf *m, const uint8_t *ip, bool group)
 {
-    switch (p->proto) {
-    case IPPROTO_TCP_: return net->up->tcp_input(net, m, p);
-    case IPPROTO_ICMP_: return icmp_input(net, m, p);
-    case IPPROTO_UDP_:
-        if (p->l4_len < UDP_LEN)
-            return net_drop(net, m, C_UDP_DROP_MALFORMED);
-        icmp_unreachable(net, m, p, ICMP_UNREACH_PORT);
-        return net_drop(net, m, C_UDP_DROP_NOPORT);
-    default:
-        icmp_unreachable(net, m, p, ICMP_UNREACH_PROTO);
-        return net_drop(net, m, C_IP_DROP_PROTO);
-    }
+    unsigned ihl = (ip[0] & 15) * 4u;
+
+    p->group = group || (m->flags & MBUF_LINK_MCAST);
+    p->reassembled = false;
+    p->proto = ip[PROTO];
+    p->tos = ip[1];
+    p->ttl = ip[TTL];
+    p->l4_off = (uint16_t)(ETH_LEN + ihl);
+    p->l4_len = get16(ip + TOTAL_LEN) - ihl;
 }
 
 void ipv4_input(struct net *net, struct mbuf *m)
@@ -97,6 +95,8 @@ void ipv4_input(struct net *net, struct mbuf *m)
     const uint8_t *ip = mbuf_data(&net->core.pool, m) + ETH_LEN;
     enum counter bad = validate(m, ip);
     struct packet p;
+    uint16_t frag;
+    bool group;
 
     count(&net->core, C_IP_IN);
     if (bad != N_COUNTERS)
@@ -105,77 +105,44 @@ void ipv4_input(struct net *net, struct mbuf *m)
     p.dst = addr_v4(ip + DST);
     if (source_is_martian(net, &p.src) || ip[DST] == 127 || ip[DST] == 0)
         return net_drop(net, m, C_IP_DROP_MARTIAN);
-    p.group = net_is_group(net, &p.dst);
-    if (!p.group && !net_own(net, &p.dst))
+    group = net_is_group(net, &p.dst);
+    if (!group && !net_own(net, &p.dst))
         return net_drop(net, m, C_IP_DROP_DST);
-    if (get16(ip + FRAG) & MORE_OR_OFFSET)
-        return net_drop(net, m, C_IP_DROP_FRAGMENT);
-    p.group = p.group || (m->flags & MBUF_LINK_MCAST);
-    p.proto = ip[PROTO];
-    p.tos = ip[1];
-    p.ttl = ip[TTL];
-    p.l4_off = (uint16_t)(ETH_LEN + (ip[0] & 15) * 4);
-    p.l4_len = get16(ip + TOTAL_LEN) - (ip[0] & 15) * 4u;
+    parse(&p, m, ip, group);
     m->l4_off = p.l4_off;
     if (m->frame_len > p.l4_off + p.l4_len)
         mbuf_trim_to(&net->core.pool, m, p.l4_off + p.l4_len);
-    deliver(net, m, &p);
+    frag = get16(ip + FRAG);
+    if (!(frag & (MORE_FRAGMENTS | OFFSET_MASK)))
+        return ip_deliver(net, m, &p);
+    fragment_input(net, m, &p,
+                   &(struct fragment){.id = get16(ip + ID),
+                                      .offset = (frag & OFFSET_MASK) * 8u,
+                                      .len = p.l4_len,
+                                      .more = frag & MORE_FRAGMENTS});
 }
 
-/* The neighbour to send dst's packets through, from the cache when it is still
- * good; NULL without a route or without room for the neighbour. */
-static struct neigh *resolve(struct net *net, const struct ip_out *o, enum counter *why)
+void ipv4_header(struct net *net, struct mbuf *m, const struct ip_out *o)
 {
-    struct ust_addr next_hop;
-    struct neigh *n;
-    int iface;
+    uint8_t *ip = mbuf_push(&net->core.pool, m, IPV4_LEN);
+    uint16_t sum;
 
-    if (o->cache && o->cache->epoch == net->epoch)
-        return &net->neighs[o->cache->neigh];
-    if (!net_route(net, o->dst, &iface, &next_hop))
-        return NULL;
-    *why = C_NEIGH_DROP_PENDING;
-    n = neigh_get(net, iface, &next_hop);
-    if (n && o->cache)
-        *o->cache = (struct ip_dst){net->epoch, (uint32_t)(n - net->neighs)};
-    return n;
-}
-
-bool ip_output(struct net *net, struct mbuf *m, const struct ip_out *o)
-{
-    enum counter why = C_IP_DROP_NOROUTE;
-    struct neigh *n = resolve(net, o, &why);
-    uint8_t *ip;
-
-    if (!n) {
-        net_drop(net, m, why);
-        return false;
-    }
-    ip = mbuf_push(&net->core.pool, m, IPV4_LEN);
     ip[0] = 0x45;
     ip[1] = o->tos;
     put16(ip + TOTAL_LEN, m->frame_len);
-    put16(ip + ID, o->may_fragment ? net->ip_id++ : 0); /* RFC 6864 4.1: atomic datagrams */
-    put16(ip + FRAG, o->may_fragment ? 0 : DONT_FRAGMENT);
+    if (o->frag) {
+        put16(ip + ID, o->frag->id);
+        put16(ip + FRAG, o->frag->offset / 8 | (o->frag->more ? MORE_FRAGMENTS : 0));
+    } else { /* RFC 6864 4.1: an atomic datagram needs no identification */
+        put16(ip + ID, o->may_fragment ? ip_next_id(net, o->src, o->dst) : 0);
+        put16(ip + FRAG, o->may_fragment ? 0 : DONT_FRAGMENT);
+    }
     ip[TTL] = o->ttl ? o->ttl : (uint8_t)net->core.set.ip_ttl;
     ip[PROTO] = o->proto;
     memset(ip + CHECKSUM, 0, 2);
     memcpy(ip + SRC, v4_bytes(o->src), 4);
     memcpy(ip + DST, v4_bytes(o->dst), 4);
-    memcpy(ip + CHECKSUM, &(uint16_t){checksum_finish(checksum_add(ip, IPV4_LEN, 0))}, 2);
+    sum = checksum_finish(checksum_add(ip, IPV4_LEN, 0));
+    memcpy(ip + CHECKSUM, &sum, 2);
     m->l4_off = IPV4_LEN;
-    count(&net->core, C_IP_OUT);
-    neigh_output(net, n, m);
-    return true;
-}
-
-uint64_t ip_pseudo_sum(const struct ust_addr *src, const struct ust_addr *dst, uint8_t proto,
-                       uint32_t len)
-{
-    uint8_t tail[8] = {0, 0, (uint8_t)(len >> 8), (uint8_t)len, 0, 0, 0, proto};
-    uint64_t sum = checksum_add(tail, sizeof tail, 0);
-    unsigned skip = addr_is_v4(src) ? 12 : 0;
-
-    sum = checksum_add(src->b + skip, 16 - skip, sum);
-    return checksum_add(dst->b + skip, 16 - skip, sum);
 }

@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The neighbour table: who has which MAC, and who is waiting to know.
+/* The neighbour table of ARP and ND: who has which MAC, and who is waiting to
+ * know. States and names are RFC 4861's (7.3.2), for both protocols.
  *
- *   (none) -- packet --> INCOMPLETE -- answer --> REACHABLE
- *                            |                     |    ^
- *                       no answer           old, used   | answer
- *                            v                     v    |
- *                         FAILED <-- no answer --  PROBE
+ *   (none) -- packet --> INCOMPLETE -- answer --> REACHABLE <------- answer
+ *                            |                        |  (old)          |
+ *                        no answer                  STALE -- use --> DELAY
+ *                            v                                          | neigh.delay_ms
+ *                         FAILED <------------ no answer ------------ PROBE
  *
- * REACHABLE turns stale by the clock alone: an entry older than
- * arp.reachable_ms is used once more and asked again by unicast. An entry not
- * used for arp.stale_ms is forgotten.
+ * REACHABLE turns stale by the clock alone. While a stale entry is in use its
+ * MAC is used on; upper layers may confirm it (neigh_progress()), else it is
+ * asked by unicast. An entry not used for neigh.stale_ms is forgotten.
  *
  *  N1  an entry is free, or in the hash and in the LRU list
- *  N2  only an INCOMPLETE entry has packets pending, at most arp.pending
- *  N3  requests for one neighbour are at least arp.retrans_ms apart
+ *  N2  only an INCOMPLETE entry has packets pending: at most neigh.pending, and
+ *      neigh.pending_all in the whole table
+ *  N3  requests for one neighbour are at least neigh.retrans_ms apart
  *
  * When the table is full the least recently used entry goes, unless it is
  * permanent.                                                                */
@@ -69,11 +71,19 @@ static void lru_append(struct net *net, struct neigh *n)
     net->neigh_mru = neigh_index(net, n);
 }
 
+static struct mbuf *take_pending(struct net *net, struct neigh *n)
+{
+    struct mbuf *m = mbuf_dequeue(&net->core.pool, &n->pending);
+
+    net->neigh_pending -= m != NULL;
+    return m;
+}
+
 static void drop_pending(struct net *net, struct neigh *n)
 {
     struct mbuf *m;
 
-    while ((m = mbuf_dequeue(&net->core.pool, &n->pending)))
+    while ((m = take_pending(net, n)))
         net_drop(net, m, C_NEIGH_DROP_FAILED);
 }
 
@@ -113,11 +123,11 @@ static bool evict(struct net *net)
     for (uint32_t i = net->neigh_lru; i != NONE; i = net->neighs[i].next) {
         if (net->neighs[i].state == NEIGH_PERMANENT)
             continue;
-        count(&net->core, C_ARP_EVICTED);
+        count(&net->core, C_NEIGH_EVICTED);
         neigh_forget(net, &net->neighs[i]);
         return true;
     }
-    count(&net->core, C_ARP_FULL);
+    count(&net->core, C_NEIGH_FULL);
     return false;
 }
 
@@ -147,20 +157,53 @@ static void set_timer(struct net *net, struct neigh *n, ust_time deadline)
     wheel_set(&net->core.wheel, net->neigh_timers + neigh_index(net, n), deadline);
 }
 
-void neigh_confirm(struct net *net, struct neigh *n, const uint8_t mac[6])
+static void send_to(struct net *net, struct neigh *n, struct mbuf *m)
 {
-    struct core *core = &net->core;
+    eth_output(net, m, n->iface, n->mac,
+               addr_is_v4(&n->addr) ? ETHERTYPE_IPV4 : ETHERTYPE_IPV6);
+}
+
+/* The MAC is known now: those who wait may go. */
+static void resolved(struct net *net, struct neigh *n, const uint8_t mac[6], enum neigh_state to)
+{
     struct mbuf *m;
 
+    memcpy(n->mac, mac, 6);
+    n->state = (uint8_t)to;
+    n->probes = 0;
+    n->used = net->core.now;
+    set_timer(net, n, net->core.now + ms(net->core.set.neigh_reachable_ms));
+    while ((m = take_pending(net, n)))
+        send_to(net, n, m);
+}
+
+void neigh_confirm(struct net *net, struct neigh *n, const uint8_t mac[6])
+{
     if (n->state == NEIGH_PERMANENT)
         return;
-    memcpy(n->mac, mac, 6);
+    n->confirmed = net->core.now;
+    resolved(net, n, mac, NEIGH_REACHABLE);
+}
+
+void neigh_learn(struct net *net, struct neigh *n, const uint8_t mac[6])
+{
+    bool news = n->state == NEIGH_INCOMPLETE || n->state == NEIGH_FAILED ||
+                memcmp(n->mac, mac, 6) != 0;
+
+    if (n->state != NEIGH_PERMANENT && news)
+        resolved(net, n, mac, NEIGH_STALE);
+}
+
+void neigh_progress(struct net *net, const struct ip_dst *dst)
+{
+    struct neigh *n = &net->neighs[dst->neigh];
+
+    if (dst->epoch != net->epoch || n->state == NEIGH_PERMANENT ||
+        n->state == NEIGH_INCOMPLETE || n->state == NEIGH_FAILED)
+        return;
     n->state = NEIGH_REACHABLE;
-    n->confirmed = n->used = core->now;
+    n->confirmed = net->core.now;
     n->probes = 0;
-    set_timer(net, n, core->now + ms(core->set.arp_reachable_ms));
-    while ((m = mbuf_dequeue(&core->pool, &n->pending)))
-        eth_output(net, m, n->iface, n->mac, ETHERTYPE_IPV4);
 }
 
 int neigh_add_permanent(struct net *net, int iface, const struct ust_addr *addr,
@@ -179,18 +222,40 @@ int neigh_add_permanent(struct net *net, int iface, const struct ust_addr *addr,
     return 0;
 }
 
+int neigh_del(struct net *net, int iface, const struct ust_addr *addr)
+{
+    struct neigh *n = neigh_find(net, iface, addr);
+
+    if (!n)
+        return -ENOENT;
+    neigh_forget(net, n);
+    return 0;
+}
+
 static void ask(struct net *net, struct neigh *n)
 {
+    const uint8_t *mac = n->state == NEIGH_PROBE ? n->mac : NULL;
+
     n->probes++;
-    arp_request(net, n->iface, &n->addr, n->state == NEIGH_PROBE ? n->mac : NULL);
-    set_timer(net, n, net->core.now + ms(net->core.set.arp_retrans_ms));
+    if (addr_is_v4(&n->addr))
+        arp_request(net, n->iface, &n->addr, mac);
+    else
+        nd_solicit(net, n->iface, &n->addr, mac);
+    set_timer(net, n, net->core.now + ms(net->core.set.neigh_retrans_ms));
 }
 
 static void park(struct net *net, struct neigh *n, struct mbuf *m)
 {
-    if (n->pending.count >= (uint64_t)net->core.set.arp_pending)
-        net_drop(net, mbuf_dequeue(&net->core.pool, &n->pending), C_NEIGH_DROP_PENDING);
-    mbuf_enqueue(&net->core.pool, &n->pending, m);
+    const struct settings *set = &net->core.set;
+
+    if (n->pending.count >= (uint64_t)set->neigh_pending)
+        net_drop(net, take_pending(net, n), C_NEIGH_DROP_PENDING);
+    if (net->neigh_pending >= (uint64_t)set->neigh_pending_all) {
+        net_drop(net, m, C_NEIGH_DROP_PENDING);
+    } else {
+        mbuf_enqueue(&net->core.pool, &n->pending, m);
+        net->neigh_pending++;
+    }
     if (n->probes == 0)
         ask(net, n);
 }
@@ -204,22 +269,27 @@ static void touch(struct net *net, struct neigh *n)
     lru_append(net, n);
 }
 
+static bool confirmed_lately(const struct net *net, const struct neigh *n)
+{
+    return net->core.now - n->confirmed < ms(net->core.set.neigh_reachable_ms);
+}
+
 void neigh_output(struct net *net, struct neigh *n, struct mbuf *m)
 {
-    struct core *core = &net->core;
-
     touch(net, n);
     switch (n->state) {
     case NEIGH_INCOMPLETE: return park(net, n, m);
     case NEIGH_FAILED: return net_drop(net, m, C_NEIGH_DROP_FAILED);
     case NEIGH_REACHABLE:
-        if (core->now - n->confirmed < ms(core->set.arp_reachable_ms))
+        if (confirmed_lately(net, n))
             break;
-        n->state = NEIGH_PROBE;
-        ask(net, n);
+        /* fall through */
+    case NEIGH_STALE:
+        n->state = NEIGH_DELAY;
+        set_timer(net, n, net->core.now + ms(net->core.set.neigh_delay_ms));
         break;
     }
-    eth_output(net, m, n->iface, n->mac, ETHERTYPE_IPV4);
+    send_to(net, n, m);
 }
 
 /* An asked neighbour has not answered for arp.retrans_ms. */
@@ -227,24 +297,28 @@ static void no_answer(struct net *net, struct neigh *n)
 {
     struct core *core = &net->core;
 
-    if (n->probes < core->set.arp_probes) {
+    if (n->probes < core->set.neigh_probes) {
         ask(net, n);
         return;
     }
-    count(core, C_ARP_FAILED);
+    count(core, C_NEIGH_FAILED);
     drop_pending(net, n);
     n->state = NEIGH_FAILED;
-    set_timer(net, n, core->now + ms(core->set.arp_retrans_ms));
+    set_timer(net, n, core->now + ms(core->set.neigh_retrans_ms));
 }
 
 void neigh_timer(struct net *net, uint32_t i)
 {
     struct neigh *n = &net->neighs[i];
-    ust_time forget_at = n->used + ms(net->core.set.arp_stale_ms);
+    ust_time forget_at = n->used + ms(net->core.set.neigh_stale_ms);
 
-    if (n->state == NEIGH_INCOMPLETE || n->state == NEIGH_PROBE)
-        no_answer(net, n);
-    else if (n->state == NEIGH_FAILED || forget_at <= net->core.now)
+    switch (n->state) {
+    case NEIGH_DELAY: n->state = NEIGH_PROBE; return ask(net, n);
+    case NEIGH_INCOMPLETE:
+    case NEIGH_PROBE: return no_answer(net, n);
+    case NEIGH_FAILED: return neigh_forget(net, n);
+    }
+    if (forget_at <= net->core.now)
         neigh_forget(net, n);
     else
         set_timer(net, n, forget_at);

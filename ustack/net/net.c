@@ -1,22 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Interfaces, addresses and routes: longest prefix wins, then the older entry.
- * Tables are small arrays, searched in order; what is asked per packet is
- * remembered in a struct ip_dst.                                            */
-#include <errno.h>
-
+/* Interfaces and addresses: small arrays, searched in order. */
 #include "net.h"
+
+#include <errno.h>
 
 enum { V4_PREFIX = 96 };
 
-static bool prefix_match(const struct ust_addr *a, const struct ust_addr *b, unsigned len)
-{
-    unsigned bytes = len / 8, bits = len % 8;
-
-    if (memcmp(a, b, bytes) != 0)
-        return false;
-    return bits == 0 || ((a->b[bytes] ^ b->b[bytes]) >> (8 - bits)) == 0;
-}
-
+/* Prefix lengths inside count from the first of 16 bytes; -EINVAL. */
 static int mapped_prefix(const struct ust_addr *a, unsigned len)
 {
     if (addr_is_v4(a))
@@ -27,9 +17,25 @@ static int mapped_prefix(const struct ust_addr *a, unsigned len)
 void net_init(struct net *net, const struct net_upcalls *up)
 {
     net->up = up;
-    net->epoch = 1;
+    net->epoch = net->mtu_epoch = 1;
     mbuf_queue_init(&net->outq);
     neigh_init(net);
+    pmtu_init(net);
+    fragment_init(net);
+}
+
+void net_timer(struct net *net, uint32_t id)
+{
+    if (id >= net->iface_timers)
+        nd_iface_timer(net, (int)(id - net->iface_timers));
+    else if (id >= net->addr_timers)
+        nd_addr_timer(net, &net->addrs[id - net->addr_timers]);
+    else if (id >= net->frag_timers)
+        fragment_timer(net, id - net->frag_timers);
+    else if (id >= net->pmtu_timers)
+        pmtu_timer(net, id - net->pmtu_timers);
+    else
+        neigh_timer(net, id - net->neigh_timers);
 }
 
 int net_add_iface(struct net *net, const uint8_t mac[6], uint32_t mtu, uint32_t caps)
@@ -40,53 +46,93 @@ int net_add_iface(struct net *net, const uint8_t mac[6], uint32_t mtu, uint32_t 
         return -ENOSPC;
     if (mtu < 68 || mtu > 65535 || (mac[0] & 1))
         return -EINVAL;
+    *ifc = (struct iface){.mtu = mtu, .caps = caps};
     memcpy(ifc->mac, mac, 6);
-    ifc->mtu = mtu;
-    ifc->caps = caps;
     net->caps = net->n_ifaces ? net->caps & caps : caps;
     return (int)net->n_ifaces++;
 }
 
-int net_add_addr(struct net *net, int iface, const struct ust_addr *addr, unsigned prefix_len)
+struct ifaddr *net_new_addr(struct net *net, int iface, const struct ust_addr *addr,
+                            unsigned mapped_len)
 {
     struct ifaddr *ifa = &net->addrs[net->n_addrs];
-    int len = mapped_prefix(addr, prefix_len);
 
-    if (iface < 0 || (uint32_t)iface >= net->n_ifaces || len < 0 || addr_is_any(addr))
-        return -EINVAL;
-    if (net_own(net, addr))
-        return -EEXIST;
     if (net->n_addrs == UST_MAX_ADDRS)
-        return -ENOSPC;
-    *ifa = (struct ifaddr){.addr = *addr, .prefix_len = (uint8_t)len, .iface = (uint8_t)iface};
+        return NULL;
+    *ifa = (struct ifaddr){.addr = *addr,
+                           .prefix_len = (uint8_t)mapped_len,
+                           .iface = (uint8_t)iface,
+                           .on_link = true,
+                           .preferred_until = UINT64_MAX,
+                           .valid_until = UINT64_MAX};
     net->n_addrs++;
     net->epoch++;
-    if (net->core.set.arp_announce && addr_is_v4(addr))
+    return ifa;
+}
+
+int net_add_addr(struct net *net, int iface, const struct ust_addr *addr, unsigned prefix_len)
+{
+    int len = mapped_prefix(addr, prefix_len);
+    struct ifaddr *ifa;
+
+    if (iface < 0 || (uint32_t)iface >= net->n_ifaces || len < 0 || addr_is_any(addr) ||
+        net_is_group(net, addr))
+        return -EINVAL;
+    if (!addr_is_v4(addr) && net->ifaces[iface].mtu < IPV6_MIN_MTU)
+        return -EMSGSIZE; /* RFC 8200 5 */
+    if (net_find_addr(net, addr))
+        return -EEXIST;
+    if (!addr_is_v4(addr))
+        nd_enable(net, iface);
+    ifa = net_new_addr(net, iface, addr, (unsigned)len);
+    if (!ifa)
+        return -ENOSPC;
+    if (!addr_is_v4(addr))
+        nd_probe_addr(net, ifa);
+    else if (net->core.set.arp_announce)
         arp_announce(net, ifa);
     return 0;
 }
 
-int net_add_route(struct net *net, int iface, const struct ust_addr *dst, unsigned prefix_len,
-                  const struct ust_addr *gateway)
+/* The timers of addresses go by their place: the last one moves into the gap. */
+void net_drop_addr(struct net *net, struct ifaddr *ifa)
 {
-    int len = mapped_prefix(dst, prefix_len);
+    struct wheel *w = &net->core.wheel;
+    uint32_t i = (uint32_t)(ifa - net->addrs), last = --net->n_addrs;
+    ust_time moved = w->nodes[net->addr_timers + last].deadline;
 
-    if (iface < 0 || (uint32_t)iface >= net->n_ifaces || len < 0)
-        return -EINVAL;
-    if (net->n_routes == UST_MAX_ROUTES)
-        return -ENOSPC;
-    net->routes[net->n_routes++] = (struct route){
-        .dst = *dst, .gateway = *gateway, .prefix_len = (uint8_t)len, .iface = (uint8_t)iface};
+    wheel_cancel(w, net->addr_timers + i);
+    wheel_cancel(w, net->addr_timers + last);
+    if (i != last) {
+        *ifa = net->addrs[last];
+        wheel_set(w, net->addr_timers + i, moved);
+    }
     net->epoch++;
+}
+
+int net_del_addr(struct net *net, const struct ust_addr *addr)
+{
+    struct ifaddr *ifa = net_find_addr(net, addr);
+
+    if (!ifa)
+        return -EADDRNOTAVAIL;
+    net_drop_addr(net, ifa);
     return 0;
 }
 
-struct ifaddr *net_own(struct net *net, const struct ust_addr *a)
+struct ifaddr *net_find_addr(const struct net *net, const struct ust_addr *a)
 {
     for (uint32_t i = 0; i < net->n_addrs; i++)
         if (addr_same(&net->addrs[i].addr, a))
-            return &net->addrs[i];
+            return (struct ifaddr *)&net->addrs[i];
     return NULL;
+}
+
+bool net_own(const struct net *net, const struct ust_addr *a)
+{
+    const struct ifaddr *ifa = net_find_addr(net, a);
+
+    return ifa && !ifa->tentative;
 }
 
 /* The last address of an IPv4 network; /31 and /32 have none (RFC 3021). */
@@ -113,59 +159,91 @@ bool net_is_group(const struct net *net, const struct ust_addr *a)
     return false;
 }
 
-bool net_route(const struct net *net, const struct ust_addr *dst, int *iface,
-               struct ust_addr *next_hop)
+/* ------------------------------------------------------- the list of routes */
+
+static int add_route(struct net *net, int iface, const struct ust_addr *dst, unsigned mapped_len,
+                     const struct ust_addr *gateway, ust_time until)
 {
-    int best = -1;
+    if (net->n_routes == UST_MAX_ROUTES)
+        return -ENOSPC;
+    net->routes[net->n_routes++] = (struct route){.dst = *dst,
+                                                  .gateway = *gateway,
+                                                  .prefix_len = (uint8_t)mapped_len,
+                                                  .iface = (uint8_t)iface,
+                                                  .valid_until = until};
+    net->epoch++;
+    return 0;
+}
 
-    for (uint32_t i = 0; i < net->n_addrs; i++) {
-        const struct ifaddr *ifa = &net->addrs[i];
-
-        if (ifa->prefix_len > best && prefix_match(&ifa->addr, dst, ifa->prefix_len)) {
-            best = ifa->prefix_len;
-            *iface = ifa->iface;
-            *next_hop = *dst;
-        }
-    }
+static struct route *find_route(struct net *net, const struct ust_addr *dst, unsigned mapped_len,
+                                const struct ust_addr *gateway)
+{
     for (uint32_t i = 0; i < net->n_routes; i++) {
-        const struct route *r = &net->routes[i];
+        struct route *r = &net->routes[i];
 
-        if (r->prefix_len > best && prefix_match(&r->dst, dst, r->prefix_len)) {
-            best = r->prefix_len;
-            *iface = r->iface;
-            *next_hop = addr_is_any(&r->gateway) ? *dst : r->gateway;
-        }
+        if (r->prefix_len == mapped_len && prefix_match(&r->dst, dst, mapped_len) &&
+            (addr_is_any(gateway) || addr_same(&r->gateway, gateway)))
+            return r;
     }
-    return best >= 0;
+    return NULL;
 }
 
-const struct ust_addr *net_source(const struct net *net, const struct ust_addr *dst)
+static void drop_route(struct net *net, struct route *r)
 {
-    const struct ust_addr *any_on_iface = NULL;
-    struct ust_addr next_hop;
-    int iface;
-
-    if (!net_route(net, dst, &iface, &next_hop))
-        return NULL;
-    for (uint32_t i = 0; i < net->n_addrs; i++) {
-        const struct ifaddr *ifa = &net->addrs[i];
-
-        if (ifa->iface != iface || addr_is_v4(&ifa->addr) != addr_is_v4(dst))
-            continue;
-        if (prefix_match(&ifa->addr, &next_hop, ifa->prefix_len))
-            return &ifa->addr;
-        if (!any_on_iface)
-            any_on_iface = &ifa->addr;
-    }
-    return any_on_iface;
+    *r = net->routes[--net->n_routes];
+    net->epoch++;
 }
 
-uint32_t net_mtu(const struct net *net, const struct ust_addr *dst)
+int net_add_route(struct net *net, int iface, const struct ust_addr *dst, unsigned prefix_len,
+                  const struct ust_addr *gateway)
 {
-    struct ust_addr next_hop;
-    int iface;
+    int len = mapped_prefix(dst, prefix_len);
 
-    if (!net_route(net, dst, &iface, &next_hop))
-        return 0;
-    return net->ifaces[iface].mtu;
+    if (iface < 0 || (uint32_t)iface >= net->n_ifaces || len < 0)
+        return -EINVAL;
+    return add_route(net, iface, dst, (unsigned)len, gateway, UINT64_MAX);
+}
+
+int net_del_route(struct net *net, const struct ust_addr *dst, unsigned prefix_len,
+                  const struct ust_addr *gateway)
+{
+    int len = mapped_prefix(dst, prefix_len);
+    struct route *r = len < 0 ? NULL : find_route(net, dst, (unsigned)len, gateway);
+
+    if (len < 0)
+        return len;
+    if (!r)
+        return -ESRCH;
+    drop_route(net, r);
+    return 0;
+}
+
+static void set_route(struct net *net, int iface, const struct ust_addr *dst, unsigned len,
+                      const struct ust_addr *gateway, ust_time until)
+{
+    struct route *r = find_route(net, dst, len, gateway);
+
+    if (until <= net->core.now) {
+        if (r)
+            drop_route(net, r);
+    } else if (r) {
+        r->valid_until = until;
+    } else {
+        add_route(net, iface, dst, len, gateway, until);
+    }
+}
+
+void net_router(struct net *net, int iface, const struct ust_addr *gateway, ust_time until)
+{
+    static const struct ust_addr any;
+
+    set_route(net, iface, &any, 0, gateway, until);
+}
+
+void net_on_link(struct net *net, int iface, const struct ust_addr *prefix, unsigned len,
+                 ust_time until)
+{
+    static const struct ust_addr none;
+
+    set_route(net, iface, prefix, len, &none, until);
 }

@@ -15,15 +15,20 @@ enum {
     ETH_TYPE = 12,
     ETHERTYPE_IPV4 = 0x0800,
     ETHERTYPE_ARP = 0x0806,
+    ETHERTYPE_IPV6 = 0x86dd,
 
     ARP_LEN = 28,
     ARP_REQUEST = 1,
     ARP_REPLY = 2,
 
     IPV4_LEN = 20,
+    IPV6_LEN = 40,
+    IPV6_MIN_MTU = 1280,
+    IPV6_FRAGMENT_LEN = 8,
     IPPROTO_ICMP_ = 1,
     IPPROTO_TCP_ = 6,
     IPPROTO_UDP_ = 17,
+    IPPROTO_ICMPV6_ = 58,
 
     ICMP_LEN = 8,
     TCP_LEN = 20,
@@ -80,6 +85,19 @@ static inline struct ust_addr addr_v4(const uint8_t *p)
     struct ust_addr a = {{[10] = 0xff, 0xff, p[0], p[1], p[2], p[3]}};
 
     return a;
+}
+
+static inline struct ust_addr addr_v6(const uint8_t *p)
+{
+    struct ust_addr a;
+
+    memcpy(a.b, p, 16);
+    return a;
+}
+
+static inline bool addr_is_link_local(const struct ust_addr *a)
+{
+    return a->b[0] == 0xfe && (a->b[1] & 0xc0) == 0x80;
 }
 
 /* The four bytes of a mapped address. */

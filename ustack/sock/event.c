@@ -64,6 +64,22 @@ void sock_gone(struct tcp *tcp, struct tcb *tcb)
         tcp->tcbs[tcb->event_next].event_prev = tcb->event_prev;
 }
 
+static unsigned dgram_events(struct udp *udp, struct ust_event *ev, unsigned max)
+{
+    unsigned n;
+
+    for (n = 0; n < max && udp->event_head != UDP_NONE; n++) {
+        struct udp_sock *s = &udp->socks[udp->event_head];
+
+        udp_unevent(udp, s);
+        ev[n] = (struct ust_event){.handle = dgram_handle(udp, s),
+                                   .user = s->user,
+                                   .events = dgram_ready(udp, s),
+                                   .error = s->error};
+    }
+    return n;
+}
+
 unsigned ust_engine_events(struct ust_engine *eng, struct ust_event *ev, unsigned max)
 {
     struct tcp *tcp = sock_tcp(eng);
@@ -78,5 +94,5 @@ unsigned ust_engine_events(struct ust_engine *eng, struct ust_event *ev, unsigne
                                    .events = sock_ready(tcp, tcb),
                                    .error = tcb->error};
     }
-    return n;
+    return n + dgram_events(tcp->net.udp, ev + n, max - n);
 }

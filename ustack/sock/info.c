@@ -94,7 +94,7 @@ int ust_tcp_info(const struct ust_engine *eng, ust_handle h, struct ust_tcp_info
     const struct tcb *tcb = sock_find(tcp, h);
 
     if (!tcb)
-        return -EBADF;
+        return dgram_find(tcp, h) ? -ENOPROTOOPT : -EBADF;
     fill_tcb(tcp, tcb, info);
     return 0;
 }

@@ -11,7 +11,7 @@ struct tcb *sock_find(const struct tcp *tcp, ust_handle h)
     uint32_t i = (uint32_t)h, gen = (uint32_t)((uint64_t)h >> 32);
     struct tcb *tcb = i < tcp->n_tcbs ? &tcp->tcbs[i] : NULL;
 
-    if (!tcb || tcb->state == 0 || tcb->gen != gen || tcb->orphan || tcb->embryo)
+    if (!tcb || handle_is_udp(h) || tcb->state == 0 || tcb->gen != gen || tcb->orphan || tcb->embryo)
         return NULL;
     return tcb;
 }
@@ -72,6 +72,8 @@ int ust_bind(struct ust_engine *eng, ust_handle h, const struct ust_addr *addr, 
     struct tcp *tcp = sock_tcp(eng);
     struct tcb *tcb = sock_find(tcp, h);
 
+    if (handle_is_udp(h))
+        return dgram_bind(tcp, h, addr, port);
     if (!tcb)
         return -EBADF;
     if (tcb->state != UST_CLOSED || tcb->bound)
@@ -94,6 +96,8 @@ int ust_listen(struct ust_engine *eng, ust_handle h, int backlog)
     struct ust_addr any = {{[10] = 0xff, 0xff}};
     int err;
 
+    if (handle_is_udp(h))
+        return dgram_find(tcp, h) ? -EOPNOTSUPP : -EBADF;
     if (!tcb)
         return -EBADF;
     if (tcb->state != UST_LISTEN && tcb->state != UST_CLOSED)
@@ -108,6 +112,8 @@ ust_handle ust_accept(struct ust_engine *eng, ust_handle h)
     struct tcp *tcp = sock_tcp(eng);
     struct tcb *tcb = sock_find(tcp, h), *child;
 
+    if (handle_is_udp(h))
+        return dgram_find(tcp, h) ? -EOPNOTSUPP : -EBADF;
     if (!tcb)
         return -EBADF;
     if (tcb->state != UST_LISTEN)
@@ -127,6 +133,8 @@ int ust_connect(struct ust_engine *eng, ust_handle h, const struct ust_addr *add
     struct tcp *tcp = sock_tcp(eng);
     struct tcb *tcb = sock_find(tcp, h);
 
+    if (handle_is_udp(h))
+        return dgram_connect(tcp, h, addr, port);
     if (!tcb)
         return -EBADF;
     switch (tcb->state) {
@@ -159,6 +167,8 @@ int64_t ust_send(struct ust_engine *eng, ust_handle h, const void *data, size_t 
     bool no_mbuf, corked;
     uint32_t n;
 
+    if (handle_is_udp(h))
+        return dgram_send(tcp, h, data, len);
     if (!tcb)
         return -EBADF;
     if (tcb->error)
@@ -198,6 +208,8 @@ int64_t ust_recv(struct ust_engine *eng, ust_handle h, void *buf, size_t size, i
     bool peek = flags & UST_MSG_PEEK;
     uint32_t n;
 
+    if (handle_is_udp(h))
+        return dgram_recv(tcp, h, buf, size, flags);
     if (!tcb)
         return -EBADF;
     if (tcb->state == UST_LISTEN || (tcb->state == UST_CLOSED && !tcb->iss && !tcb->error))
@@ -237,6 +249,8 @@ int ust_shutdown(struct ust_engine *eng, ust_handle h, int how)
     struct tcp *tcp = sock_tcp(eng);
     struct tcb *tcb = sock_find(tcp, h);
 
+    if (handle_is_udp(h))
+        return dgram_shutdown(tcp, h, how);
     if (!tcb)
         return -EBADF;
     if (how < UST_SHUT_RD || how > UST_SHUT_RDWR)
@@ -271,6 +285,8 @@ int ust_close(struct ust_engine *eng, ust_handle h)
     struct tcp *tcp = sock_tcp(eng);
     struct tcb *tcb = sock_find(tcp, h);
 
+    if (handle_is_udp(h))
+        return dgram_close(tcp, h);
     if (!tcb)
         return -EBADF;
     orphan(tcp, tcb);
@@ -296,6 +312,8 @@ int ust_abort(struct ust_engine *eng, ust_handle h)
     struct tcp *tcp = sock_tcp(eng);
     struct tcb *tcb = sock_find(tcp, h);
 
+    if (handle_is_udp(h))
+        return dgram_close(tcp, h);
     if (!tcb)
         return -EBADF;
     orphan(tcp, tcb);
@@ -311,14 +329,18 @@ int ust_abort(struct ust_engine *eng, ust_handle h)
 int ust_names(const struct ust_engine *eng, ust_handle h, struct ust_addr *local,
               uint16_t *local_port, struct ust_addr *remote, uint16_t *remote_port)
 {
-    const struct tcb *tcb = sock_find(sock_tcp_const(eng), h);
+    const struct tcp *tcp = sock_tcp_const(eng);
+    const struct tcb *tcb = sock_find(tcp, h);
+    struct flow_key key;
 
-    if (!tcb)
+    if (tcb)
+        key = tcb->key;
+    else if (dgram_names(tcp, h, &key) < 0)
         return -EBADF;
-    *local = tcb->key.local;
-    *local_port = tcb->key.lport;
-    *remote = tcb->key.remote;
-    *remote_port = tcb->key.rport;
+    *local = key.local;
+    *local_port = key.lport;
+    *remote = key.remote;
+    *remote_port = key.rport;
     return 0;
 }
 
@@ -327,7 +349,7 @@ int ust_set_user(struct ust_engine *eng, ust_handle h, uint64_t user)
     struct tcb *tcb = sock_find(sock_tcp(eng), h);
 
     if (!tcb)
-        return -EBADF;
+        return dgram_set_user(sock_tcp(eng), h, user);
     tcb->user = user;
     return 0;
 }
@@ -335,7 +357,10 @@ int ust_set_user(struct ust_engine *eng, ust_handle h, uint64_t user)
 int ust_ready(const struct ust_engine *eng, ust_handle h)
 {
     const struct tcp *tcp = sock_tcp_const(eng);
+    const struct udp_sock *s = dgram_find(tcp, h);
     const struct tcb *tcb = sock_find(tcp, h);
 
+    if (s)
+        return (int)dgram_ready(tcp->net.udp, s);
     return tcb ? (int)sock_ready(tcp, tcb) : -EBADF;
 }

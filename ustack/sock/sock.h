@@ -1,14 +1,38 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Sockets as applications see them: handles, readiness, events. A socket is a
- * TCB that somebody holds; its handle is generation << 32 | index.          */
+ * TCB, or a UDP socket, that somebody holds; its handle is kind << 62 |
+ * generation << 32 | index.                                                 */
 #pragma once
 #include "../tcp/tcp.h"
+#include "../udp/udp.h"
 
-/* The TCB behind a handle, or NULL when it is stale. */
+enum { HANDLE_KIND_SHIFT = 62 };
+
+static inline bool handle_is_udp(ust_handle h)
+{
+    return (uint64_t)h >> HANDLE_KIND_SHIFT == 1;
+}
+
+/* The TCB behind a handle, or NULL when it is stale or a UDP socket's. */
 struct tcb *sock_find(const struct tcp *tcp, ust_handle h);
 ust_handle sock_handle(const struct tcp *tcp, const struct tcb *tcb);
 /* enum ust_ready of this moment. */
 unsigned sock_ready(const struct tcp *tcp, const struct tcb *tcb);
+
+/* dgram.c: what the calls do for UDP handles */
+struct udp_sock *dgram_find(const struct tcp *tcp, ust_handle h);
+ust_handle dgram_handle(const struct udp *udp, const struct udp_sock *s);
+unsigned dgram_ready(const struct udp *udp, const struct udp_sock *s);
+int dgram_bind(struct tcp *tcp, ust_handle h, const struct ust_addr *addr, uint16_t port);
+int dgram_connect(struct tcp *tcp, ust_handle h, const struct ust_addr *addr, uint16_t port);
+int64_t dgram_send(struct tcp *tcp, ust_handle h, const void *data, size_t len);
+int64_t dgram_recv(struct tcp *tcp, ust_handle h, void *buf, size_t size, int flags);
+int dgram_shutdown(struct tcp *tcp, ust_handle h, int how);
+int dgram_close(struct tcp *tcp, ust_handle h);
+int dgram_names(const struct tcp *tcp, ust_handle h, struct flow_key *key);
+int dgram_set_user(struct tcp *tcp, ust_handle h, uint64_t user);
+int dgram_setopt(struct tcp *tcp, ust_handle h, int opt, int64_t value);
+int dgram_getopt(const struct tcp *tcp, ust_handle h, int opt, int64_t *value);
 
 /* event.c: the upcalls of tcp */
 void sock_changed(struct tcp *tcp, struct tcb *tcb);

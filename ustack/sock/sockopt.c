@@ -73,6 +73,8 @@ int ust_setopt(struct ust_engine *eng, ust_handle h, int opt, int64_t value)
     const struct settings *set = &tcp->net.core.set;
     struct tcb *tcb = sock_find(tcp, h);
 
+    if (handle_is_udp(h))
+        return dgram_setopt(tcp, h, opt, value);
     if (!tcb)
         return -EBADF;
     switch (opt) {
@@ -114,6 +116,8 @@ int ust_getopt(const struct ust_engine *eng, ust_handle h, int opt, int64_t *val
     const struct tcp *tcp = sock_tcp_const(eng);
     struct tcb *tcb = sock_find(tcp, h);
 
+    if (handle_is_udp(h))
+        return dgram_getopt(tcp, h, opt, value);
     if (!tcb)
         return -EBADF;
     switch (opt) {

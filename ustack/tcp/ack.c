@@ -80,6 +80,7 @@ static void new_ack(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
     tcb->stalled = 0;
     tcb->soft_error = 0;
     rtt_reset_backoff(tcp, tcb);
+    neigh_progress(&tcp->net, &tcb->dst);
     recovery_acked(tcp, tcb, acked, flight);
     if (tcb->snd_una == tcb->snd_max)
         tcp_disarm(tcb, TIMER_REXMT); /* RFC 6298 5.2 */

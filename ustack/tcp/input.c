@@ -440,11 +440,26 @@ void tcp_synchronized(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
 
 /* ------------------------------------------------------- ICMP errors */
 
+/* The path is narrower than we thought (RFC 1191 6.4, RFC 8201 5.2): what is in
+ * flight in larger pieces is lost, but not to congestion. */
+static void path_narrowed(struct tcp *tcp, struct tcb *tcb)
+{
+    uint32_t old = tcb->snd_mss;
+
+    tcp_set_mss(tcp, tcb);
+    if (tcb->snd_mss >= old || tcb->snd_una == tcb->snd_max || !tcb_synchronized(tcb))
+        return;
+    tcb->rtt_timing = false;
+    tcb->snd_nxt = tcb->snd_una;
+    tcb->rexmt_due = true;
+    tcp_ready(tcp, tcb);
+}
+
 /* RFC 5927 4: believed only if it quotes a sequence number in flight. A hard
  * error ends a connection attempt; on a live connection every error is soft
  * (MUST-56; for SHLD-26 we follow RFC 5927 5.2 and Linux). */
 bool tcp_error_input(struct net *net, const struct ust_addr *src, const struct ust_addr *dst,
-                     const uint8_t *quoted, int type, int code, uint32_t mtu)
+                     const uint8_t *quoted, const struct ip_error *e)
 {
     struct tcp *tcp = (struct tcp *)net;
     struct flow_key key = {
@@ -452,14 +467,18 @@ bool tcp_error_input(struct net *net, const struct ust_addr *src, const struct u
     uint32_t value = flow_find(tcp, &key), seq = get32(quoted + 4);
     struct tcb *tcb;
 
-    (void)mtu; /* path MTU discovery is not built yet */
     if (value == TCP_NONE || value >> FLOW_KIND_SHIFT != FLOW_TCB)
         return false;
     tcb = &tcp->tcbs[value & FLOW_INDEX_MASK];
     if (!seq_between(tcb->snd_una, seq, tcb->snd_max))
         return false;
-    tcb->soft_error = type == 3 && (code == 2 || code == 3) ? ECONNREFUSED : EHOSTUNREACH;
-    if (tcb->state == UST_SYN_SENT && tcb->soft_error == ECONNREFUSED)
-        tcp_done(tcp, tcb, ECONNREFUSED);
+    if (e->mtu) {
+        if (pmtu_learn(net, dst, e->mtu))
+            path_narrowed(tcp, tcb);
+        return true;
+    }
+    tcb->soft_error = e->err;
+    if (tcb->state == UST_SYN_SENT && e->hard)
+        tcp_done(tcp, tcb, e->err);
     return true;
 }

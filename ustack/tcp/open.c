@@ -9,7 +9,7 @@ enum { V4_HEADERS = 40, V6_HEADERS = 60, TS_LEN = 12 };
 
 uint16_t tcp_advmss(const struct tcp *tcp, const struct ust_addr *remote)
 {
-    uint32_t mtu = net_mtu(&tcp->net, remote);
+    uint32_t mtu = net_link_mtu(&tcp->net, remote);
     uint32_t headers = addr_is_v4(remote) ? V4_HEADERS : V6_HEADERS;
 
     /* MUST-67: what we can take is what the interface can */
@@ -31,7 +31,9 @@ uint8_t tcp_wscale_for(const struct tcp *tcp)
 /* MUST-16: Eff.snd.MSS = min(SendMSS + 20, MMS_S) - headers - options. */
 void tcp_set_mss(struct tcp *tcp, struct tcb *tcb)
 {
-    uint32_t mss = tcb->peer_mss, own = tcp_advmss(tcp, &tcb->key.remote);
+    uint32_t headers = addr_is_v4(&tcb->key.remote) ? V4_HEADERS : V6_HEADERS;
+    uint32_t mtu = net_path_mtu(&tcp->net, &tcb->key.remote);
+    uint32_t mss = tcb->peer_mss, own = mtu > headers ? mtu - headers : 0;
 
     if (tcb->user_mss && tcb->user_mss < mss)
         mss = tcb->user_mss;
@@ -40,6 +42,8 @@ void tcp_set_mss(struct tcp *tcp, struct tcb *tcb)
     if (mss < (uint32_t)tcp->net.core.set.tcp_min_snd_mss)
         mss = (uint32_t)tcp->net.core.set.tcp_min_snd_mss;
     tcb->snd_mss = mss - (tcb->ts_ok ? TS_LEN : 0);
+    tcb->cc.mss = tcb->snd_mss;
+    tcb->mtu_epoch = tcp->net.mtu_epoch;
 }
 
 void tcp_negotiate(struct tcp *tcp, struct tcb *tcb, const struct tcp_options *opt)

@@ -280,6 +280,8 @@ static enum progress send_new(struct tcp *tcp, struct tcb *tcb, unsigned max)
     enum progress done = FINISHED;
     bool more = true;
 
+    if (tcb->mtu_epoch != tcp->net.mtu_epoch)
+        tcp_set_mss(tcp, tcb);
     if (seq_lt(tcb->snd_nxt, snd_end(tcb)))
         restart_after_idle(tcp, tcb);
     while (more && done == FINISHED) {

@@ -30,13 +30,7 @@
 #include "cc.h"
 #include "seq.h"
 
-enum { TCP_NONE = 0xffffffff, TCP_MAX_RANGES = 64, TCB_GEN_MAX = 0x7fffffff };
-
-struct flow_key {
-    struct ust_addr local, remote;
-    uint16_t lport, rport;
-    uint32_t zero; /* keeps the key free of padding */
-};
+enum { TCP_NONE = 0xffffffff, TCP_MAX_RANGES = 64, TCB_GEN_MAX = 0x3fffffff };
 
 enum tcp_timer {
     TIMER_REXMT,   /* data, SYN or FIN unacknowledged */
@@ -94,6 +88,7 @@ struct tcb {
     uint32_t snd_una, snd_nxt, snd_max, snd_wnd;
     uint32_t snd_wl1, snd_wl2, iss;
     uint32_t snd_mss; /* payload bytes of a full segment, options deducted */
+    uint32_t mtu_epoch;    /* of the layer below when snd_mss was set */
     uint32_t snd_sml; /* end of the last small segment (Minshall's Nagle) */
     uint32_t max_wnd; /* largest window the peer ever offered */
     struct cc cc;

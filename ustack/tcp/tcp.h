@@ -77,7 +77,7 @@ void tcp_input(struct net *net, struct mbuf *m, const struct packet *p);
 void tcp_synchronized(struct tcp *tcp, struct tcb *tcb, struct segment *seg);
 void tcp_established(struct tcp *tcp, struct tcb *tcb);
 bool tcp_error_input(struct net *net, const struct ust_addr *src, const struct ust_addr *dst,
-                     const uint8_t *quoted, int type, int code, uint32_t mtu);
+                     const uint8_t *quoted, const struct ip_error *e);
 
 /* ack.c: the fifth check, what an ACK does to the sender */
 enum verdict tcp_check_ack(struct tcp *tcp, struct tcb *tcb, const struct segment *seg);

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Datagrams in: validation, the socket they are for, its bounded queue; and
+ * ICMP errors about ours.                                                   */
+#include <errno.h>
+
+#include "../base/checksum.h"
+#include "../base/rcvbuf.h"
+#include "udp.h"
+
+enum { LENGTH = 4, CHECKSUM = 6 };
+
+static bool checksum_ok(const struct net *net, const struct mbuf *m, const struct packet *p,
+                        uint32_t len)
+{
+    const uint8_t *h = mbuf_data(&net->core.pool, m) + p->l4_off;
+    uint64_t sum;
+
+    if (get16(h + CHECKSUM) == 0) /* not computed: allowed by IPv4 only */
+        return addr_is_v4(&p->src);
+    if (m->flags & MBUF_CSUM_OK)
+        return true;
+    sum = ip_pseudo_sum(&p->src, &p->dst, IPPROTO_UDP_, len);
+    return checksum_finish(mbuf_checksum(&net->core.pool, m, p->l4_off, len, sum)) == 0;
+}
+
+static enum counter validate(const struct net *net, const struct mbuf *m, const struct packet *p)
+{
+    uint32_t len;
+
+    if (p->l4_len < UDP_LEN)
+        return C_UDP_DROP_MALFORMED;
+    len = get16(mbuf_data(&net->core.pool, m) + p->l4_off + LENGTH);
+    if (len < UDP_LEN || len > p->l4_len)
+        return C_UDP_DROP_MALFORMED;
+    return checksum_ok(net, m, p, len) ? N_COUNTERS : C_UDP_DROP_CHECKSUM;
+}
+
+static void enqueue(struct udp *udp, struct udp_sock *s, struct mbuf *m)
+{
+    struct core *core = &udp->net->core;
+    uint32_t size = mbuf_truesize(&core->pool, m);
+
+    if (s->rcv_shut || s->charged + size > s->rcv_limit)
+        return net_drop(udp->net, m, C_UDP_DROP_FULL);
+    if (core->pool.n_free[MBUF_SMALL] < (uint64_t)core->set.mbuf_reserve)
+        return net_drop(udp->net, m, C_UDP_DROP_NOMBUF);
+    count(core, C_UDP_IN);
+    s->charged += size;
+    mbuf_enqueue(&core->pool, &s->rx, m);
+    udp_changed(udp, s);
+}
+
+/* A super-segment is many datagrams with one header: each gets a copy. */
+static void split(struct udp *udp, struct udp_sock *s, struct mbuf *m, const struct packet *p)
+{
+    struct mbuf_pool *pool = &udp->net->core.pool;
+    uint32_t head = p->l4_off + UDP_LEN, text = m->frame_len - head, n;
+
+    for (uint32_t at = 0; at < text; at += n) {
+        struct mbuf *one;
+
+        n = text - at < m->gso_size ? text - at : m->gso_size;
+        one = mbuf_alloc_for(pool, head + n);
+        if (!one) {
+            count(&udp->net->core, C_UDP_DROP_NOMBUF);
+            break;
+        }
+        mbuf_copy_out(pool, m, 0, mbuf_data(pool, one), head);
+        mbuf_copy_out(pool, m, head + at, mbuf_data(pool, one) + head, n);
+        put16(mbuf_data(pool, one) + p->l4_off + LENGTH, UDP_LEN + n);
+        one->len = one->frame_len = head + n;
+        one->l3_off = m->l3_off;
+        one->l4_off = p->l4_off;
+        enqueue(udp, s, one);
+    }
+    mbuf_free(pool, m);
+}
+
+void udp_input(struct net *net, struct mbuf *m, const struct packet *p)
+{
+    enum counter bad = validate(net, m, p);
+    const uint8_t *h = mbuf_data(&net->core.pool, m) + p->l4_off;
+    struct flow_key key = {.local = p->dst, .remote = p->src};
+    struct udp_sock *s;
+
+    if (bad != N_COUNTERS)
+        return net_drop(net, m, bad);
+    key.lport = get16(h + 2);
+    key.rport = get16(h);
+    s = udp_find(net->udp, &key);
+    if (!s) {
+        icmp_unreachable(net, m, p, UNREACH_PORT);
+        return net_drop(net, m, C_UDP_DROP_NOPORT);
+    }
+    m->l4_off = p->l4_off;
+    if (m->gso_size)
+        return split(net->udp, s, m, p);
+    enqueue(net->udp, s, m);
+}
+
+/* As Linux: a connected socket hears hard errors; and that a packet was too
+ * big, unless it lets routers fragment. */
+bool udp_error(struct net *net, const struct ust_addr *src, const struct ust_addr *dst,
+               const uint8_t *quoted, const struct ip_error *e)
+{
+    struct flow_key key = {
+        .local = *src, .remote = *dst, .lport = get16(quoted), .rport = get16(quoted + 2)};
+    struct udp_sock *s = udp_find(net->udp, &key);
+
+    if (!s || (s->connected && memcmp(&s->key, &key, sizeof key) != 0))
+        return false;
+    if (e->mtu)
+        pmtu_learn(net, dst, e->mtu);
+    if (s->connected && (e->hard || (e->mtu && s->discover != UDP_PMTU_DONT))) {
+        s->error = e->err;
+        udp_changed(net->udp, s);
+    }
+    return true;
+}
+
+/* Where a queued frame came from, read from the headers it still has. */
+static void describe(const struct mbuf_pool *pool, const struct mbuf *m, struct ust_datagram *info)
+{
+    const uint8_t *ip = mbuf_data(pool, m) + m->l3_off, *h = mbuf_data(pool, m) + m->l4_off;
+    bool v4 = ip[0] >> 4 == 4;
+
+    info->src = v4 ? addr_v4(ip + 12) : addr_v6(ip + 8);
+    info->dst = v4 ? addr_v4(ip + 16) : addr_v6(ip + 24);
+    info->port = get16(h);
+    info->tos = v4 ? ip[1] : (uint8_t)(get16(ip) >> 4);
+    info->ttl = v4 ? ip[8] : ip[7];
+    info->len = get16(h + LENGTH) - UDP_LEN;
+}
+
+int64_t udp_recv(struct udp *udp, struct udp_sock *s, void *buf, size_t size, bool peek,
+                 struct ust_datagram *info)
+{
+    struct mbuf_pool *pool = &udp->net->core.pool;
+    struct mbuf *m = mbuf_at(pool, s->rx.head);
+    struct ust_datagram local;
+    size_t n;
+
+    if (s->error) {
+        int err = s->error;
+
+        s->error = 0;
+        return -err;
+    }
+    if (!m)
+        return s->rcv_shut ? 0 : -EAGAIN;
+    info = info ? info : &local;
+    describe(pool, m, info);
+    n = info->len < size ? info->len : size;
+    mbuf_copy_out(pool, m, m->l4_off + UDP_LEN, buf, n);
+    if (!peek) {
+        mbuf_dequeue(pool, &s->rx);
+        s->charged -= mbuf_truesize(pool, m);
+        mbuf_free(pool, m);
+    }
+    return (int64_t)n;
+}

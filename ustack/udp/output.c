@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Datagrams out: they go to the output queue at once, in fragments where the
+ * path is too narrow and the socket allows it.                              */
+#include <errno.h>
+
+#include "../base/checksum.h"
+#include "udp.h"
+
+enum { CSUM_OFFSET = 6, MAX_QUEUED = 4096 };
+
+/* Where to, and may we? */
+static int destination(struct udp *udp, struct udp_sock *s, const struct ust_addr *addr,
+                       uint16_t port, struct flow_key *to)
+{
+    struct net *net = udp->net;
+    const struct ust_addr *src;
+
+    if (!addr && !s->connected)
+        return -EDESTADDRREQ;
+    *to = s->key;
+    if (addr) {
+        to->remote = *addr;
+        to->rport = port;
+    }
+    if (to->rport == 0)
+        return -EINVAL;
+    if (addr_is_v4(&to->remote) && net_is_group(net, &to->remote) && !s->broadcast &&
+        (v4_bytes(&to->remote)[0] & 0xf0) != 0xe0)
+        return -EACCES;
+    src = net_source(net, &to->remote);
+    if (!src)
+        return -ENETUNREACH;
+    if (addr_is_any(&to->local) || net_is_group(net, &to->local))
+        to->local = *src;
+    return addr_is_v4(&to->local) == addr_is_v4(&to->remote) ? 0 : -ENETUNREACH;
+}
+
+static void put_header(const struct net *net, struct mbuf *m, const struct flow_key *to,
+                       bool offload)
+{
+    uint8_t *h = mbuf_push(&net->core.pool, m, UDP_LEN);
+    uint64_t sum = ip_pseudo_sum(&to->local, &to->remote, IPPROTO_UDP_, m->frame_len);
+    uint16_t field;
+
+    put16(h, to->lport);
+    put16(h + 2, to->rport);
+    put16(h + 4, m->frame_len);
+    put16(h + CSUM_OFFSET, 0);
+    m->l4_off = 0;
+    if (offload) {
+        m->flags |= MBUF_CSUM_PARTIAL;
+        m->csum_offset = CSUM_OFFSET;
+        field = checksum_fold(sum);
+    } else {
+        field = checksum_finish(mbuf_checksum(&net->core.pool, m, 0, m->frame_len, sum));
+        field = field ? field : 0xffff; /* RFC 768: zero means none */
+    }
+    memcpy(h + CSUM_OFFSET, &field, 2);
+}
+
+static int send_one(struct udp *udp, const struct udp_sock *s, const void *data, uint32_t len,
+                    const struct flow_key *to)
+{
+    struct net *net = udp->net;
+    uint32_t header = (addr_is_v4(&to->remote) ? IPV4_LEN : IPV6_LEN) + UDP_LEN;
+    uint32_t mtu = s->discover == UDP_PMTU_PROBE ? net_link_mtu(net, &to->remote)
+                                                 : net_path_mtu(net, &to->remote);
+    bool fits = len + header <= mtu || net_is_group(net, &to->remote);
+    struct mbuf *m;
+
+    if (!fits && s->discover >= UDP_PMTU_DO)
+        return -EMSGSIZE;
+    m = mbuf_alloc_for(&net->core.pool, len);
+    if (!m)
+        return -ENOBUFS;
+    memcpy(mbuf_data(&net->core.pool, m), data, len);
+    m->len = m->frame_len = len;
+    put_header(net, m, to, fits && (net->caps & UST_CAP_TX_CSUM));
+    count(&net->core, C_UDP_OUT);
+    return ip_output(net, m,
+                     &(struct ip_out){.src = &to->local,
+                                      .dst = &to->remote,
+                                      .proto = IPPROTO_UDP_,
+                                      .tos = s->tos,
+                                      .ttl = s->ttl,
+                                      .may_fragment = !fits || s->discover == UDP_PMTU_DONT});
+}
+
+/* UDP_SEGMENT: one call, many datagrams of gso_size bytes. */
+static int send_all(struct udp *udp, const struct udp_sock *s, const uint8_t *data, size_t len,
+                    const struct flow_key *to)
+{
+    size_t step = s->gso_size ? s->gso_size : len, at = 0;
+
+    do {
+        size_t n = len - at < step ? len - at : step;
+        int err = send_one(udp, s, data + at, (uint32_t)n, to);
+
+        if (err < 0)
+            return err;
+        at += n;
+    } while (at < len);
+    return 0;
+}
+
+int64_t udp_send(struct udp *udp, struct udp_sock *s, const void *data, size_t len,
+                 const struct ust_addr *addr, uint16_t port)
+{
+    const struct ust_addr any_v4 = {{[10] = 0xff, 0xff}}, any_v6 = {{0}};
+    struct flow_key to;
+    int err;
+
+    if (s->error) {
+        err = s->error;
+        s->error = 0;
+        return -err;
+    }
+    if (s->snd_shut)
+        return -EPIPE;
+    if (len > UDP_MAX_TEXT)
+        return -EMSGSIZE;
+    if (!s->bound && (addr || s->connected)) {
+        err = udp_bind(udp, s, addr && addr_is_v4(addr) ? &any_v4 : &any_v6, 0);
+        if (err < 0)
+            return err;
+    }
+    if ((err = destination(udp, s, addr, port, &to)) < 0)
+        return err;
+    if (udp->net->outq.count >= MAX_QUEUED)
+        return -EAGAIN;
+    err = send_all(udp, s, data, len, &to);
+    return err < 0 ? err : (int64_t)len;
+}

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* UDP sockets: the table, binding, connecting. See input.c and output.c for
+ * datagrams.                                                                */
+#include "udp.h"
+
+#include <errno.h>
+
+static const struct ust_addr any_v6;
+static const struct ust_addr any_v4 = {{[10] = 0xff, 0xff}};
+
+uint32_t udp_index(const struct udp *udp, const struct udp_sock *s)
+{
+    return (uint32_t)(s - udp->socks);
+}
+
+void udp_init(struct udp *udp, struct net *net)
+{
+    udp->net = net;
+    udp->event_head = udp->event_tail = udp->sock_free = UDP_NONE;
+    for (uint32_t i = udp->n_socks; i-- > 0;) {
+        udp->socks[i].gen = 1;
+        udp->socks[i].next = udp->sock_free;
+        udp->sock_free = i;
+    }
+}
+
+struct udp_sock *udp_alloc(struct udp *udp)
+{
+    struct core *core = &udp->net->core;
+    struct udp_sock *s;
+    uint32_t gen;
+
+    if (udp->sock_free == UDP_NONE || fault_hits(&core->faults))
+        return NULL;
+    s = &udp->socks[udp->sock_free];
+    udp->sock_free = s->next;
+    udp->socks_used++;
+    gen = s->gen;
+    *s = (struct udp_sock){.gen = gen,
+                           .used = true,
+                           .discover = UDP_PMTU_WANT,
+                           .rcv_limit = (uint32_t)core->set.udp_rmem,
+                           .next = UDP_NONE};
+    mbuf_queue_init(&s->rx);
+    return s;
+}
+
+/* ------------------------------------------------------- the table */
+
+static uint32_t key_hash(const struct udp *udp, const struct flow_key *key)
+{
+    return (uint32_t)siphash13(&udp->net->core.key_flow, key, sizeof *key);
+}
+
+static struct udp_sock *find_key(const struct udp *udp, const struct flow_key *key)
+{
+    uint32_t hash = key_hash(udp, key);
+
+    for (uint32_t i = flowtable_first(&udp->table, hash); i != FLOWTABLE_NONE;
+         i = flowtable_next(&udp->table, hash, i)) {
+        struct udp_sock *s = &udp->socks[udp->table.slots[i].value];
+
+        if (memcmp(&s->key, key, sizeof *key) == 0)
+            return s;
+    }
+    return NULL;
+}
+
+static struct udp_sock *find_bound(const struct udp *udp, const struct ust_addr *local,
+                                   uint16_t port)
+{
+    return find_key(udp, &(struct flow_key){.local = *local, .lport = port});
+}
+
+struct udp_sock *udp_find(const struct udp *udp, const struct flow_key *key)
+{
+    struct udp_sock *s;
+
+    if (udp->table.count == 0)
+        return NULL;
+    if ((s = find_key(udp, key)) || (s = find_bound(udp, &key->local, key->lport)))
+        return s;
+    if (addr_is_v4(&key->local) && (s = find_bound(udp, &any_v4, key->lport)))
+        return s;
+    return find_bound(udp, &any_v6, key->lport);
+}
+
+static int enter(struct udp *udp, struct udp_sock *s, const struct flow_key *key)
+{
+    uint32_t i = udp_index(udp, s);
+
+    if (s->bound)
+        flowtable_remove(&udp->table, key_hash(udp, &s->key), i);
+    s->key = *key;
+    s->bound = flowtable_insert(&udp->table, key_hash(udp, key), i) == 0;
+    return s->bound ? 0 : -ENOBUFS;
+}
+
+void udp_free(struct udp *udp, struct udp_sock *s)
+{
+    struct mbuf_pool *pool = &udp->net->core.pool;
+    struct mbuf *m;
+
+    udp_unevent(udp, s);
+    if (s->bound)
+        flowtable_remove(&udp->table, key_hash(udp, &s->key), udp_index(udp, s));
+    while ((m = mbuf_dequeue(pool, &s->rx)))
+        mbuf_free(pool, m);
+    s->used = s->bound = false;
+    s->gen = s->gen == UDP_GEN_MAX ? 1 : s->gen + 1;
+    s->next = udp->sock_free;
+    udp->sock_free = udp_index(udp, s);
+    udp->socks_used--;
+}
+
+/* ------------------------------------------------------- bind, connect */
+
+/* Would (addr, port) be ambiguous? Two that both said SO_REUSEADDR may share. */
+static bool conflicts(const struct udp *udp, const struct udp_sock *s, const struct ust_addr *addr,
+                      uint16_t port)
+{
+    for (uint32_t i = 0; i < udp->n_socks; i++) {
+        const struct udp_sock *o = &udp->socks[i];
+
+        if (o == s || !o->used || !o->bound || o->key.lport != port)
+            continue;
+        if (o->reuseaddr && s->reuseaddr)
+            continue;
+        if (addr_is_any(addr) || addr_is_any(&o->key.local) || addr_same(&o->key.local, addr))
+            return true;
+    }
+    return false;
+}
+
+/* RFC 6056 3.3.1: a random place to begin, then the next free one. */
+static uint16_t free_port(struct udp *udp, const struct udp_sock *s, const struct ust_addr *addr)
+{
+    const struct settings *set = &udp->net->core.set;
+    uint32_t lo = (uint32_t)set->tcp_port_min;
+    uint32_t n = set->tcp_port_max > set->tcp_port_min ? (uint32_t)set->tcp_port_max - lo + 1 : 1;
+    uint32_t start = rng_below(&udp->net->core.rng, n);
+
+    for (uint32_t i = 0; i < n; i++) {
+        uint16_t port = (uint16_t)(lo + (start + i) % n);
+
+        if (!conflicts(udp, s, addr, port))
+            return port;
+    }
+    return 0;
+}
+
+int udp_bind(struct udp *udp, struct udp_sock *s, const struct ust_addr *addr, uint16_t port)
+{
+    struct flow_key key = {.local = *addr, .lport = port};
+
+    if (s->bound)
+        return -EINVAL;
+    if (!addr_is_any(addr) && !net_own(udp->net, addr) && !net_is_group(udp->net, addr))
+        return -EADDRNOTAVAIL;
+    if (port == 0 && (key.lport = free_port(udp, s, addr)) == 0)
+        return -EADDRINUSE;
+    if (conflicts(udp, s, addr, key.lport))
+        return -EADDRINUSE;
+    return enter(udp, s, &key);
+}
+
+int udp_connect(struct udp *udp, struct udp_sock *s, const struct ust_addr *addr, uint16_t port)
+{
+    struct flow_key key = s->key;
+    const struct ust_addr *src;
+    int err;
+
+    if (addr_is_any(addr) && port == 0) {
+        key.remote = any_v6;
+        key.rport = 0;
+        s->connected = false;
+        return s->bound ? enter(udp, s, &key) : 0;
+    }
+    if (net_is_group(udp->net, addr) && !s->broadcast && addr_is_v4(addr) &&
+        (v4_bytes(addr)[0] & 0xf0) != 0xe0)
+        return -EACCES;
+    src = net_source(udp->net, addr);
+    if (!src)
+        return -ENETUNREACH;
+    if (!s->bound && (err = udp_bind(udp, s, addr_is_v4(addr) ? &any_v4 : &any_v6, 0)) < 0)
+        return err;
+    key = s->key;
+    if (addr_is_any(&key.local))
+        key.local = *src;
+    key.remote = *addr;
+    key.rport = port;
+    s->connected = true;
+    return enter(udp, s, &key);
+}
+
+/* ------------------------------------------------------- events */
+
+void udp_changed(struct udp *udp, struct udp_sock *s)
+{
+    if (s->event_queued)
+        return;
+    s->event_queued = true;
+    s->event_prev = udp->event_tail;
+    s->event_next = UDP_NONE;
+    if (udp->event_tail == UDP_NONE)
+        udp->event_head = udp_index(udp, s);
+    else
+        udp->socks[udp->event_tail].event_next = udp_index(udp, s);
+    udp->event_tail = udp_index(udp, s);
+}
+
+void udp_unevent(struct udp *udp, struct udp_sock *s)
+{
+    if (!s->event_queued)
+        return;
+    s->event_queued = false;
+    if (s->event_prev == UDP_NONE)
+        udp->event_head = s->event_next;
+    else
+        udp->socks[s->event_prev].event_next = s->event_next;
+    if (s->event_next == UDP_NONE)
+        udp->event_tail = s->event_prev;
+    else
+        udp->socks[s->event_next].event_prev = s->event_prev;
+}
