@@ -98,10 +98,13 @@ struct segment *segment_unnamed(const struct segment_params *params, int *err)
 
 void segment_leave(struct segment *seg, int side)
 {
-    atomic_store(&seg->header->side[side].present, 0);
+    bool ours = seg->pid == getpid(); /* not a forked child's copy */
+
+    if (ours)
+        atomic_store(&seg->header->side[side].present, 0);
     if (atomic_fetch_sub(&seg->n_users, 1) > 1)
         return;
-    if (seg->fd >= 0 && seg->pid == getpid() &&
+    if (ours && seg->fd >= 0 &&
         set_lock(seg->fd, F_OFD_SETLKW, F_WRLCK, LOCK_MEMBERS) == 0 &&
         !locked_by_other(seg->fd, LOCK_SIDE + !side))
         remove_files(seg);
