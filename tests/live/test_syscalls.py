@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from pair import ring_url
 
 SERVER = """
