@@ -104,8 +104,7 @@ void segment_leave(struct segment *seg, int side)
         atomic_store(&seg->header->side[side].present, 0);
     if (atomic_fetch_sub(&seg->n_users, 1) > 1)
         return;
-    if (ours && seg->fd >= 0 &&
-        set_lock(seg->fd, F_OFD_SETLKW, F_WRLCK, LOCK_MEMBERS) == 0 &&
+    if (ours && seg->fd >= 0 && set_lock(seg->fd, F_OFD_SETLKW, F_WRLCK, LOCK_MEMBERS) == 0 &&
         !locked_by_other(seg->fd, LOCK_SIDE + !side))
         remove_files(seg);
     segment_free(seg);
