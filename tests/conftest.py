@@ -40,6 +40,7 @@ def wire(request: pytest.FixtureRequest) -> Iterator[Wire]:
     yield conversation
     if not request.node.stash.get(FAILED, False):
         conversation.finish()
+    conversation.free()
 
 
 @pytest.fixture
@@ -50,3 +51,4 @@ def lan() -> Iterator[Lan]:
     network = Lan()
     yield network
     network.engine.check()
+    network.engine.free()

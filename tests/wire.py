@@ -616,6 +616,11 @@ class Wire:
         self.sent.clear()
         raise WireError("\n".join(lines))
 
+    def free(self) -> None:
+        """Give the engine's memory back."""
+        if self._engine is not None:
+            self._engine.free()
+
     def finish(self) -> None:
         """The end of a test: nothing unasserted, every invariant holds."""
         __tracebackhide__ = True

@@ -214,3 +214,13 @@ def test_an_ack_that_is_only_a_little_old_leaves_its_text_good(wire: Wire) -> No
     """)
     assert wire.take(0.05) is not None
     assert sock.info.inq == 10
+
+
+def test_a_bare_ack_at_the_right_edge_is_taken(wire: Wire) -> None:
+    """As Linux and BSD: a peer that has filled our window sends its ACKs from there."""
+    sock = wire.established(wscale=None, win=65535, sack=False)
+    sock.send(100)
+    wire("+0 > P. 1:101(100) ack 1")
+    edge = wire.default.right_edge
+    wire(f"+.01 < . {edge}:{edge}(0) ack 101 win 65535")
+    assert sock.info.outq == 0
