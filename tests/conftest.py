@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lan import Lan
     from wire import Wire
 
-pytest.register_assert_rewrite("frames", "rig", "wire", "lan", "link")
+pytest.register_assert_rewrite("frames", "rig", "wire", "flow", "lan", "link")
 
 FAILED = pytest.StashKey[bool]()
 

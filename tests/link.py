@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A seeded network of two engines on virtual time: delay, loss, reordering, duplication, corruption.
+"""A seeded network of two engines on virtual time: delay, loss, reordering, doubles, corruption.
 
     link = Link(seed=1, loss=0.1)
     a, b = link.connected()
@@ -35,8 +35,8 @@ class Conditions:
     jitter: float = 0.0
     loss: float = 0.0
     duplicate: float = 0.0
-    reorder: float = 0.0      # delivered later than the frames behind it
-    corrupt: float = 0.0      # one bit turned over
+    reorder: float = 0.0  # delivered later than the frames behind it
+    corrupt: float = 0.0  # one bit turned over
 
 
 class End:
@@ -45,14 +45,18 @@ class End:
     def __init__(self, link: Link, index: int, settings: dict[str, int]) -> None:
         self.link, self.index = link, index
         self.engine = rig.Engine(
-            ADDRESSES[index], mac=MACS[index], seed=link.seed * 2 + index,
-            secret=bytes([index, link.seed % 256] * 16), settings={"arp.announce": 0} | settings)
+            ADDRESSES[index],
+            mac=MACS[index],
+            seed=link.seed * 2 + index,
+            secret=bytes([index, link.seed % 256] * 16),
+            settings={"arp.announce": 0} | settings,
+        )
         self.engine.neighbour(ADDRESSES[1 - index], MACS[1 - index])
         self.handle: int | None = None
-        self.pending = bytearray()     # given to send(), not yet taken by the engine
+        self.pending = bytearray()  # given to send(), not yet taken by the engine
         self.received = bytearray()
         self.eof = False
-        self.closing = False           # shut down when all is sent
+        self.closing = False  # shut down when all is sent
         self.reading = True
         self.error = 0
         self.sent_frames = self.sent_bytes = 0
@@ -87,7 +91,9 @@ class End:
                 return
             del self.pending[:taken]
         if self.closing and self.engine.info(self.handle or 0).state in (
-                rig.lib.UST_ESTABLISHED, rig.lib.UST_CLOSE_WAIT):
+            rig.lib.UST_ESTABLISHED,
+            rig.lib.UST_CLOSE_WAIT,
+        ):
             self.closing = False
             self.engine.shutdown(self.handle or 0)
 
@@ -106,14 +112,15 @@ class End:
 class Link:
     """Two engines and what lies between them."""
 
-    def __init__(self, seed: int = 1, settings: dict[str, int] | None = None,
-                 **conditions: float) -> None:
+    def __init__(
+        self, seed: int = 1, settings: dict[str, int] | None = None, **conditions: float
+    ) -> None:
         self.seed = seed
         self.random = random.Random(seed)
         self.conditions = Conditions(**conditions)
         self.ends = tuple(End(self, i, settings or {}) for i in (0, 1))
         self.now = max(end.engine.now for end in self.ends)
-        self.flight: list[tuple[int, int, int, bytes]] = []   # when, order, to whom, what
+        self.flight: list[tuple[int, int, int, bytes]] = []  # when, order, to whom, what
         self.order = itertools.count()
         self.up = True
         self.filter: Callable[[int, bytes], bool] | None = None
@@ -176,7 +183,7 @@ class Link:
     def _transmit(self, to: int, frame: bytes) -> None:
         """Decide a frame's fate."""
         rnd, c = self.random, self.conditions
-        fate = [rnd.random() for _ in range(5)]      # drawn always: one frame, five numbers
+        fate = [rnd.random() for _ in range(5)]  # drawn always: one frame, five numbers
         bit = int(rnd.random() * 8 * len(frame))
         if not self.up or fate[0] < c.loss or (self.filter and not self.filter(to, frame)):
             return

@@ -9,19 +9,23 @@ from __future__ import annotations
 import errno
 import random
 
+import pytest
+
 import frames
 import notation
-import pytest
 import rig
 from lan import HOST_IP, OUR_IP, Lan
 from link import Link
 from wire import THEIR_MAC, Peer, Wire, pattern
 
 
-@pytest.mark.parametrize("options", ["hex fe00", "hex fe000000", "hex 0101fe00", "hex fe01", "hex 0200"])
+@pytest.mark.parametrize(
+    "options", ["hex fe00", "hex fe000000", "hex 0101fe00", "hex fe01", "hex 0200"]
+)
 @pytest.mark.parametrize("where", ["syn", "data"])
-def test_d1_an_unknown_option_of_length_0_ends_the_options(wire: Wire, options: str, where: str
-                                                           ) -> None:
+def test_d1_an_unknown_option_of_length_0_ends_the_options(
+    wire: Wire, options: str, where: str
+) -> None:
     """An endless loop elsewhere; RFC 9293 MUST-7: handle illegal lengths without crashing."""
     if where == "syn":
         wire.listen()
@@ -95,9 +99,10 @@ def test_d7_a_hundred_thousand_syns_do_not_keep_a_client_out_for_long() -> None:
     template = frames.tcp(them, us, 0, 80, 0, 0, 2)
     for i in range(100_000):
         body = (i % 60_000 + 1).to_bytes(2, "big") + template[2:]
-        wire.engine.inject(frames.ethernet(
-            wire.engine.mac, THEIR_MAC, 0x0800, frames.ipv4(them, us, 6, body)),
-            rig.lib.UST_FRAME_CSUM_OK)
+        wire.engine.inject(
+            frames.ethernet(wire.engine.mac, THEIR_MAC, 0x0800, frames.ipv4(them, us, 6, body)),
+            rig.lib.UST_FRAME_CSUM_OK,
+        )
         if i % 100 == 0:
             list(wire.engine.output())
     list(wire.engine.output())
@@ -143,8 +148,9 @@ def test_d10_the_rto_adapts_without_timestamps(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("last", range(256))
-def test_d11_an_option_cut_off_at_the_last_byte_is_not_read_past_the_end(wire: Wire, last: int
-                                                                        ) -> None:
+def test_d11_an_option_cut_off_at_the_last_byte_is_not_read_past_the_end(
+    wire: Wire, last: int
+) -> None:
     """Under AddressSanitizer this reads no byte too many."""
     wire.listen()
     segment = notation.parse_segment("S 0:0(0) win 65535")
@@ -162,8 +168,11 @@ def test_d12_numbers_wrap() -> None:
     sock = wire.established(peer=wire.peer(isn=2**32 - 10_000), sack=False, win=65535)
     got = bytearray()
     for seq in range(1, 1_000_001, 1000):
-        wire.inject(wire.default.frame(
-            notation.parse_segment(f". {seq}:{seq + 1000}(1000) ack 1 win 65535")))
+        wire.inject(
+            wire.default.frame(
+                notation.parse_segment(f". {seq}:{seq + 1000}(1000) ack 1 win 65535")
+            )
+        )
         wire.sent.clear()
         got += sock.recv()
     assert bytes(got) == pattern(1, 1_000_001)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Same configuration, same seed, same calls: same bytes out (DESIGN, law 1).
+"""Same configuration, same seed, same calls: same bytes out.
 
 tests/data/trace_digest.txt holds the hash of one seeded, lossy transfer. It is the same under every
 compiler and optimization. When a change of behaviour is meant, write it anew:
@@ -22,8 +22,16 @@ DIGEST = Path(__file__).parent.parent / "data" / "trace_digest.txt"
 def transfer(seed: int) -> str:
     """The trace hashes of both ends after a transfer over a bad link."""
     options = {"engine.trace": 1, "tcp.rmem": 100_000}
-    with Link(seed, options, delay=0.01, jitter=0.003, loss=0.03, reorder=0.05, duplicate=0.02,
-              corrupt=0.02) as link:
+    with Link(
+        seed,
+        options,
+        delay=0.01,
+        jitter=0.003,
+        loss=0.03,
+        reorder=0.05,
+        duplicate=0.02,
+        corrupt=0.02,
+    ) as link:
         ends = link.connected()
         for end in ends:
             end.send(random.Random(seed).randbytes(200_000))
@@ -49,7 +57,7 @@ def test_the_trace_is_the_committed_one() -> None:
 
 
 def test_a_clone_goes_on_exactly_like_its_original() -> None:
-    """DESIGN: clone() of a whole engine."""
+    """A clone has every byte of state."""
     with Link(3, {"engine.trace": 1}) as link:
         sender, _ = link.connected()
         sender.send(bytes(50_000))

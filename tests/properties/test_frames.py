@@ -8,45 +8,76 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 import frames
 import notation
 import rig
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from wire import THEIR_IP, THEIR_MAC, Peer, Wire
 
 PORTS = (40000, 40001, 40002)
-DELTAS = st.sampled_from([0, 0, 0, 0, 1, -1, 2, -10, 10, 500, 1000, -1000, 1460, 65535, 2**31, 70_000]) \
-    | st.integers(-2**31, 2**31)
+DELTAS = st.sampled_from(
+    [0, 0, 0, 0, 1, -1, 2, -10, 10, 500, 1000, -1000, 1460, 65535, 2**31, 70_000]
+) | st.integers(-(2**31), 2**31)
 
-SEGMENTS = st.fixed_dictionaries({
-    "op": st.just("segment"),
-    "flow": st.integers(0, 2),
-    "seq": DELTAS,
-    "ack": DELTAS,
-    "bits": st.sampled_from([2, 16, 16, 16, 16, 24, 17, 18, 4, 20]) | st.integers(0, 255),
-    "length": st.sampled_from([0, 0, 1, 10, 500, 1000, 3000]),
-    "win": st.sampled_from([0, 1, 100, 257, 65535]),
-    "urg": st.sampled_from([0, 0, 1, 65535]),
-    "options": st.just(b"") | st.binary(min_size=4, max_size=40).map(lambda b: b[:len(b) // 4 * 4])
-    | st.sampled_from(["mss 1000", "mss 0", "nop,wscale 15", "sackOK,TS val 5 ecr 0,nop,wscale 3",
-                       "nop,nop,TS val 1 ecr 1"]).map(
-        lambda t: notation.options_bytes(notation.parse_options(t) or ())),
-})
-CALLS = st.fixed_dictionaries({
-    "op": st.sampled_from(["connect", "accept", "send", "send", "recv", "recv", "shutdown", "close",
-                           "abort", "nodelay", "listen"]),
-    "which": st.integers(0, 10),
-    "size": st.sampled_from([1, 100, 1000, 30_000]),
-})
-TIME = st.fixed_dictionaries({
-    "op": st.just("advance"),
-    "seconds": st.sampled_from([0.0, 0.001, 0.05, 0.3, 1.0, 20.0, 130.0]),
-})
+SEGMENTS = st.fixed_dictionaries(
+    {
+        "op": st.just("segment"),
+        "flow": st.integers(0, 2),
+        "seq": DELTAS,
+        "ack": DELTAS,
+        "bits": st.sampled_from([2, 16, 16, 16, 16, 24, 17, 18, 4, 20]) | st.integers(0, 255),
+        "length": st.sampled_from([0, 0, 1, 10, 500, 1000, 3000]),
+        "win": st.sampled_from([0, 1, 100, 257, 65535]),
+        "urg": st.sampled_from([0, 0, 1, 65535]),
+        "options": st.just(b"")
+        | st.binary(min_size=4, max_size=40).map(lambda b: b[: len(b) // 4 * 4])
+        | st.sampled_from(
+            [
+                "mss 1000",
+                "mss 0",
+                "nop,wscale 15",
+                "sackOK,TS val 5 ecr 0,nop,wscale 3",
+                "nop,nop,TS val 1 ecr 1",
+            ]
+        ).map(lambda t: notation.options_bytes(notation.parse_options(t) or ())),
+    }
+)
+CALLS = st.fixed_dictionaries(
+    {
+        "op": st.sampled_from(
+            [
+                "connect",
+                "accept",
+                "send",
+                "send",
+                "recv",
+                "recv",
+                "shutdown",
+                "close",
+                "abort",
+                "nodelay",
+                "listen",
+            ]
+        ),
+        "which": st.integers(0, 10),
+        "size": st.sampled_from([1, 100, 1000, 30_000]),
+    }
+)
+TIME = st.fixed_dictionaries(
+    {
+        "op": st.just("advance"),
+        "seconds": st.sampled_from([0.0, 0.001, 0.05, 0.3, 1.0, 20.0, 130.0]),
+    }
+)
 FAULTS = st.fixed_dictionaries({"op": st.just("fail"), "nth": st.integers(1, 6)})
 RAW = st.fixed_dictionaries({"op": st.just("raw"), "frame": st.binary(min_size=1, max_size=100)})
-STEPS = st.lists(st.one_of(SEGMENTS, SEGMENTS, SEGMENTS, CALLS, CALLS, TIME, FAULTS, RAW),
-                 min_size=10, max_size=50)
+STEPS = st.lists(
+    st.one_of(SEGMENTS, SEGMENTS, SEGMENTS, CALLS, CALLS, TIME, FAULTS, RAW),
+    min_size=10,
+    max_size=50,
+)
 
 
 class Machine:
@@ -91,9 +122,19 @@ class Machine:
         src, dst = frames.ip4(THEIR_IP), frames.ip4(self.wire.engine.address)
         number = int.from_bytes(frame[38:42], "big") + op["seq"]
         acked = int.from_bytes(frame[42:46], "big") + op["ack"]
-        body = frames.tcp(src, dst, peer.port, peer.our_port, number, acked, op["bits"],
-                          win=op["win"], urg=op["urg"], options=op["options"],
-                          payload=bytes(op["length"]))
+        body = frames.tcp(
+            src,
+            dst,
+            peer.port,
+            peer.our_port,
+            number,
+            acked,
+            op["bits"],
+            win=op["win"],
+            urg=op["urg"],
+            options=op["options"],
+            payload=bytes(op["length"]),
+        )
         self.wire.engine.inject(frame[:14] + frames.ipv4(src, dst, frames.PROTO_TCP, body))
 
     def raw(self, op: dict[str, Any]) -> None:
@@ -105,7 +146,7 @@ class Machine:
         self.wire.advance(op["seconds"])
 
     def fail(self, op: dict[str, Any]) -> None:
-        """Let an allocation fail soon (ROBUSTNESS S45)."""
+        """Let an allocation fail soon."""
         rig.lib.ust_engine_fail_alloc(self.wire.engine.raw, op["nth"], False)
 
     def handle(self, op: dict[str, Any]) -> int:
@@ -150,17 +191,31 @@ class Machine:
         self.wire.sent.clear()
         self.wire.engine.check()
         usage = self.wire.engine.usage()
-        assert (usage.mbufs_small, usage.tcbs, usage.requests, usage.timewaits, usage.reass,
-                usage.timers, usage.flows) == (0,) * 7
+        assert (
+            usage.mbufs_small,
+            usage.tcbs,
+            usage.requests,
+            usage.timewaits,
+            usage.reass,
+            usage.timers,
+            usage.flows,
+        ) == (0,) * 7
         self.wire.free()
 
 
-@settings(max_examples=500, deadline=None, derandomize=True,
-          suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large,
-                                 HealthCheck.large_base_example])
+@settings(
+    max_examples=500,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+        HealthCheck.large_base_example,
+    ],
+)
 @given(STEPS)
 def test_any_sequence_keeps_every_invariant(steps: list[dict[str, Any]]) -> None:
-    """ROBUSTNESS, one operation list; I5: afterwards nothing is left."""
+    """Invariants after each step; afterwards nothing is left."""
     machine = Machine()
     for op in steps:
         machine.step(op)
@@ -179,11 +234,18 @@ def random_packets(rnd: random.Random) -> Callable[[], bytes]:
 
     def tcp() -> bytes:
         src = host()
-        body = frames.tcp(src, us, rnd.choice([1000, 1001]), rnd.choice([80, 81]),
-                          rnd.choice([0, 1, rnd.getrandbits(32)]),
-                          rnd.choice([0, rnd.getrandbits(32)]), rnd.getrandbits(8),
-                          win=rnd.getrandbits(16), payload=bytes(rnd.choice([0, 6, 100])),
-                          options=rnd.randbytes(rnd.choice([0, 4, 12, 40])))
+        body = frames.tcp(
+            src,
+            us,
+            rnd.choice([1000, 1001]),
+            rnd.choice([80, 81]),
+            rnd.choice([0, 1, rnd.getrandbits(32)]),
+            rnd.choice([0, rnd.getrandbits(32)]),
+            rnd.getrandbits(8),
+            win=rnd.getrandbits(16),
+            payload=bytes(rnd.choice([0, 6, 100])),
+            options=rnd.randbytes(rnd.choice([0, 4, 12, 40])),
+        )
         return frames.ethernet(mac, THEIR_MAC, 0x0800, frames.ipv4(src, us, 6, body))
 
     def other() -> bytes:
@@ -198,8 +260,9 @@ def random_packets(rnd: random.Random) -> Callable[[], bytes]:
         return frames.ethernet(mac, THEIR_MAC, 0x0800, frames.ipv4(src, us, proto, body))
 
     def arp() -> bytes:
-        packet = frames.arp(rnd.choice([1, 2, 3]), THEIR_MAC, host(), bytes(6),
-                            rnd.choice([us, host()]))
+        packet = frames.arp(
+            rnd.choice([1, 2, 3]), THEIR_MAC, host(), bytes(6), rnd.choice([us, host()])
+        )
         return frames.ethernet(rnd.choice([mac, frames.BROADCAST]), THEIR_MAC, 0x0806, packet)
 
     def noise() -> bytes:
@@ -211,7 +274,7 @@ def random_packets(rnd: random.Random) -> Callable[[], bytes]:
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.integers(0, 2**32))
 def test_random_frames_never_earn_more_than_they_sent(seed: int) -> None:
-    """ROBUSTNESS BA: never more frames out than in, and no more bytes in all.
+    """Never more frames out than in, and no more bytes in all.
 
     One frame may release two: a packet that has waited for the ARP reply it brings.
     """
@@ -238,13 +301,13 @@ def test_random_frames_never_earn_more_than_they_sent(seed: int) -> None:
 @settings(max_examples=500, deadline=None, derandomize=True)
 @given(st.binary(max_size=40), st.sampled_from([2, 16, 18, 24]))
 def test_any_options_are_survived(options: bytes, bits: int) -> None:
-    """ROBUSTNESS S27, D1, D11: never a reset, never more than one answer."""
+    """D1, D11: never a reset, never more than one answer."""
     engine = rig.Engine()
     engine.listen(80)
     engine.neighbour(THEIR_IP, THEIR_MAC)
     list(engine.output())
     us, them = frames.ip4(engine.address), frames.ip4(THEIR_IP)
-    body = frames.tcp(them, us, 1000, 80, 5, 0, bits, options=options[:len(options) // 4 * 4])
+    body = frames.tcp(them, us, 1000, 80, 5, 0, bits, options=options[: len(options) // 4 * 4])
     engine.inject(frames.ethernet(engine.mac, THEIR_MAC, 0x0800, frames.ipv4(them, us, 6, body)))
     answers = list(engine.output())
     assert len(answers) == 1
@@ -254,7 +317,7 @@ def test_any_options_are_survived(options: bytes, bits: int) -> None:
 
 
 def test_a_forged_syn_earns_its_syn_ack_and_a_few_repeats() -> None:
-    """ROBUSTNESS BA, S01: an unanswered SYN-ACK is sent tcp.synack_retries times again."""
+    """An unanswered SYN-ACK is sent tcp.synack_retries times again."""
     wire = Wire()
     wire.settings(tcp_synack_retries=2)
     wire.listen()

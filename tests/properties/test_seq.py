@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from hypothesis import example, given
 from hypothesis import strategies as st
-
 from ustack._ustack import lib
 
 WRAP = 2**32
-NUMBERS = st.integers(0, WRAP - 1) | st.integers(-5, 5).map(lambda n: n % WRAP) | \
-    st.integers(2**31 - 5, 2**31 + 5)
+NUMBERS = (
+    st.integers(0, WRAP - 1)
+    | st.integers(-5, 5).map(lambda n: n % WRAP)
+    | st.integers(2**31 - 5, 2**31 + 5)
+)
 STEPS = st.integers(0, 2**31 - 1)
 
 

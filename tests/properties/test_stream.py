@@ -7,29 +7,34 @@ import errno
 import random
 
 import pytest
-import rig
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+import rig
 from link import End, Link
 
-CONDITIONS = st.fixed_dictionaries({
-    "delay": st.sampled_from([0.0001, 0.005, 0.05]),
-    "jitter": st.sampled_from([0.0, 0.0, 0.01]),
-    "loss": st.sampled_from([0.0, 0.02, 0.1, 0.25]),
-    "duplicate": st.sampled_from([0.0, 0.05, 0.3]),
-    "reorder": st.sampled_from([0.0, 0.05, 0.3]),
-    "corrupt": st.sampled_from([0.0, 0.05]),
-})
-SETTINGS = st.fixed_dictionaries({
-    "tcp.timestamps": st.sampled_from([0, 1]),
-    "tcp.sack": st.sampled_from([0, 1]),
-    "tcp.window_scaling": st.sampled_from([0, 1]),
-    "tcp.rmem": st.sampled_from([2048, 5000, 65536, 1 << 20]),
-    "tcp.wmem": st.sampled_from([2048, 65536, 1 << 20]),
-    "tcp.retries2": st.just(100),
-    "tcp.syn_retries": st.just(100),
-    "tcp.synack_retries": st.just(100),
-})
+CONDITIONS = st.fixed_dictionaries(
+    {
+        "delay": st.sampled_from([0.0001, 0.005, 0.05]),
+        "jitter": st.sampled_from([0.0, 0.0, 0.01]),
+        "loss": st.sampled_from([0.0, 0.02, 0.1, 0.25]),
+        "duplicate": st.sampled_from([0.0, 0.05, 0.3]),
+        "reorder": st.sampled_from([0.0, 0.05, 0.3]),
+        "corrupt": st.sampled_from([0.0, 0.05]),
+    }
+)
+SETTINGS = st.fixed_dictionaries(
+    {
+        "tcp.timestamps": st.sampled_from([0, 1]),
+        "tcp.sack": st.sampled_from([0, 1]),
+        "tcp.window_scaling": st.sampled_from([0, 1]),
+        "tcp.rmem": st.sampled_from([2048, 5000, 65536, 1 << 20]),
+        "tcp.wmem": st.sampled_from([2048, 65536, 1 << 20]),
+        "tcp.retries2": st.just(100),
+        "tcp.syn_retries": st.just(100),
+        "tcp.synack_retries": st.just(100),
+    }
+)
 SIZES = st.sampled_from([0, 1, 1459, 5000, 30_000, 100_000])
 
 
@@ -43,20 +48,31 @@ def finished(ends: tuple[End, ...]) -> bool:
     return all(end.eof or end.error for end in ends)
 
 
-@settings(max_examples=1000, deadline=None, derandomize=True,
-          suppress_health_check=[HealthCheck.too_slow])
-@given(seed=st.integers(0, 2**32), conditions=CONDITIONS, options=SETTINGS,
-       sizes=st.tuples(SIZES, SIZES), chunk=st.sampled_from([1, 100, 1460, 100_000]))
-def test_bytes_out_are_bytes_in(seed: int, conditions: dict[str, float], options: dict[str, int],
-                                sizes: tuple[int, int], chunk: int) -> None:
-    """ROBUSTNESS I1, I4, I5: the stream, an end for every connection, and nothing left behind."""
+@settings(
+    max_examples=1000, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+@given(
+    seed=st.integers(0, 2**32),
+    conditions=CONDITIONS,
+    options=SETTINGS,
+    sizes=st.tuples(SIZES, SIZES),
+    chunk=st.sampled_from([1, 100, 1460, 100_000]),
+)
+def test_bytes_out_are_bytes_in(
+    seed: int,
+    conditions: dict[str, float],
+    options: dict[str, int],
+    sizes: tuple[int, int],
+    chunk: int,
+) -> None:
+    """The stream, an end for every connection, and nothing left behind."""
     data = [content(seed + i, size) for i, size in enumerate(sizes)]
     with Link(seed, options, **conditions) as link:
         ends = link.connected()
         for end, text in zip(ends, data, strict=True):
             step = max(chunk, len(text) // 20 + 1)
             for at in range(0, len(text), step):
-                end.send(text[at:at + step])
+                end.send(text[at : at + step])
             end.finish()
         assert link.run(20_000, until=lambda: finished(ends)), [end.state for end in ends]
         assert [end.error for end in ends] == [0, 0]
@@ -75,8 +91,15 @@ def quiesce(link: Link) -> None:
     link.check()
     for end in link.ends:
         usage = end.engine.usage()
-        assert (usage.mbufs_small, usage.mbufs_large, usage.mbufs_ref, usage.timewaits,
-                usage.requests, usage.reass, usage.timers) == (0,) * 7
+        assert (
+            usage.mbufs_small,
+            usage.mbufs_large,
+            usage.mbufs_ref,
+            usage.timewaits,
+            usage.requests,
+            usage.reass,
+            usage.timers,
+        ) == (0,) * 7
         assert usage.tcbs == usage.listeners
 
 
@@ -103,7 +126,7 @@ def test_a_megabyte_goes_both_ways_across_the_wrap() -> None:
 
 
 def test_a_slow_reader_gets_everything() -> None:
-    """FEATURES M18: stalls of the window, opened again and again."""
+    """Stalls of the window, opened again and again."""
     link = Link(3, {"tcp.rmem": 8192}, delay=0.01, loss=0.02)
     sender, reader = link.connected()
     data = content(5, 100_000)
@@ -124,7 +147,7 @@ def test_a_slow_reader_gets_everything() -> None:
 
 
 def test_a_partition_heals() -> None:
-    """ROBUSTNESS I4: 30 s without a frame, then it goes on."""
+    """30 s without a frame, then it goes on."""
     link = Link(4)
     sender, reader = link.connected()
     data = content(6, 300_000)
@@ -138,7 +161,7 @@ def test_a_partition_heals() -> None:
 
 
 def test_two_idle_peers_exchange_nothing() -> None:
-    """ROBUSTNESS I8."""
+    """No keep-alive, no ACK of an ACK."""
     link = Link(5)
     ends = link.connected()
     ends[0].send(b"x" * 5000)
@@ -149,7 +172,7 @@ def test_two_idle_peers_exchange_nothing() -> None:
 
 
 def test_the_sender_never_goes_past_the_window_it_was_offered() -> None:
-    """ROBUSTNESS I2, I7: right edge of the peer, and its own congestion window."""
+    """RFC 9293 3.8.6: the right edge that the peer has offered."""
     link = Link(8, {"tcp.rmem": 20_000}, delay=0.02, loss=0.05)
     sender, reader = link.connected()
 
@@ -166,7 +189,7 @@ def test_the_sender_never_goes_past_the_window_it_was_offered() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_dead_peer_is_noticed(seed: int) -> None:
-    """ROBUSTNESS I4, I6: an error in finite time, with ever longer gaps between attempts."""
+    """RFC 9293 3.8.3: an error in finite time, with ever longer gaps between attempts."""
     link = Link(seed, {"tcp.retries2": 8})
     sender, _ = link.connected()
     link.up = False

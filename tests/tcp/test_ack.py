@@ -88,7 +88,7 @@ def test_setting_quickack_sends_a_waiting_ack(slow: Wire) -> None:
 
 
 def test_every_out_of_order_segment_earns_its_own_duplicate_ack(slow: Wire) -> None:
-    """RFC 5681 4.2, RFC 9293 MUST-59."""
+    """RFC 5681 4.2."""
     slow.established(sack=False)
     slow("""
         +0 < . 1001:2001(1000) ack 1 win 257
@@ -114,7 +114,7 @@ def test_a_segment_that_fills_a_hole_is_acknowledged_at_once(slow: Wire) -> None
 
 
 def test_a_burst_of_out_of_order_segments_in_one_input_earns_all_its_acks(wire: Wire) -> None:
-    """DESIGN: what is owed is state; a burst does not merge duplicate ACKs."""
+    """RFC 5681 4.2: what is owed is state; a burst does not merge duplicate ACKs."""
     import notation
 
     wire.established(sack=False)
@@ -135,7 +135,7 @@ def test_a_fin_is_acknowledged_at_once(slow: Wire) -> None:
 
 
 def test_a_pure_ack_is_never_acknowledged(wire: Wire) -> None:
-    """ROBUSTNESS I8: two idle peers exchange nothing."""
+    """RFC 9293 3.10.7.4: two idle peers exchange nothing."""
     sock = wire.established()
     sock.send(1000)
     wire("+0 > P. 1:1001(1000) ack 1\n +.1 < . 1:1(0) ack 1001 win 257")
@@ -153,7 +153,7 @@ def test_a_segment_without_ack_is_dropped(wire: Wire) -> None:
 
 
 def test_old_segments_are_acknowledged_once_in_half_a_second(wire: Wire) -> None:
-    """ROBUSTNESS S09: an ACK war ends; RFC 9293 3.10.7.4 first."""
+    """RFC 9293 3.10.7.4 first, with a limit: else two hosts that disagree would never stop."""
     wire.established(rtt=0.1)
     wire("""
         +0  < . 0:0(0) ack 1 win 257

@@ -157,7 +157,7 @@ def test_a_fin_out_of_order_waits_for_the_data_before_it(wire: Wire) -> None:
 
 
 def test_text_behind_a_fin_is_not_delivered(wire: Wire) -> None:
-    """RFC 9293 3.10.7.4 seventh, CLOSE-WAIT: ignore the segment text; ROBUSTNESS S43."""
+    """RFC 9293 3.10.7.4 seventh, CLOSE-WAIT: ignore the segment text."""
     sock = wire.established()
     wire("""
         +0 < F. 1:1(0) ack 1 win 257
@@ -195,7 +195,7 @@ def test_a_lost_segment_before_a_fin_is_sent_again_with_it(wire: Wire) -> None:
 
 
 def test_a_fin_is_retried_a_limited_number_of_times_for_an_orphan(wire: Wire) -> None:
-    """Linux tcp_orphan_retries; FEATURES M23: nobody waits for it any more."""
+    """Linux tcp_orphan_retries; nobody waits for it any more."""
     wire.settings(tcp_orphan_retries=3)
     sock = wire.established(rtt=0.1)
     sock.close()
@@ -208,7 +208,7 @@ def test_a_fin_is_retried_a_limited_number_of_times_for_an_orphan(wire: Wire) ->
 
 
 def test_an_orphan_does_not_stay_in_fin_wait_2(wire: Wire) -> None:
-    """ROBUSTNESS S19: tcp.fin_timeout_ms."""
+    """Linux tcp_fin_timeout: the peer may be gone."""
     sock = wire.established(rtt=0.1)
     sock.close()
     wire("""
@@ -352,7 +352,7 @@ def test_an_older_timestamp_does_not_reopen_time_wait(wire: Wire) -> None:
 
 
 def test_time_wait_records_are_bounded(wire: Wire) -> None:
-    """ROBUSTNESS S20: the oldest goes."""
+    """The oldest goes."""
     wire.settings(tcp_max_tw_buckets=4)
     for i in range(10):
         peer = wire.peer(50_000 + i)

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-import notation
 import pytest
+
+import notation
 from wire import Wire, pattern
 
 
@@ -32,7 +33,12 @@ def test_at_most_four_blocks_are_sent(wire: Wire) -> None:
         taken = wire.take()
     assert taken is not None and taken[1].options is not None
     assert taken[1].options[-1] == (
-        "sack", (12001, 13001), (10001, 11001), (8001, 9001), (6001, 7001))
+        "sack",
+        (12001, 13001),
+        (10001, 11001),
+        (8001, 9001),
+        (6001, 7001),
+    )
 
 
 def test_three_blocks_fit_beside_a_timestamp(wire: Wire) -> None:
@@ -86,12 +92,20 @@ def test_no_blocks_are_sent_to_a_peer_that_did_not_permit_them(wire: Wire) -> No
     """)
 
 
-@pytest.mark.parametrize(("second", "third"), [
-    ((1501, 2501), (1, 1501)), ((1001, 2001), (1, 1001)), ((1201, 1801), (1, 1001)),
-    ((801, 2201), (1, 1201)), ((501, 1501), (1, 801)), ((2001, 2501), (1, 2001)),
-])
-def test_overlapping_segments_are_put_together(wire: Wire, second: tuple[int, int],
-                                               third: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    ("second", "third"),
+    [
+        ((1501, 2501), (1, 1501)),
+        ((1001, 2001), (1, 1001)),
+        ((1201, 1801), (1, 1001)),
+        ((801, 2201), (1, 1201)),
+        ((501, 1501), (1, 801)),
+        ((2001, 2501), (1, 2001)),
+    ],
+)
+def test_overlapping_segments_are_put_together(
+    wire: Wire, second: tuple[int, int], third: tuple[int, int]
+) -> None:
     """RFC 9293 3.10.7.4: whatever overlaps, each byte is delivered once and in order.
 
     A part behind something already held may be dropped; it is not acknowledged then.
@@ -120,7 +134,7 @@ def test_a_repeated_out_of_order_segment_is_kept_once(wire: Wire) -> None:
 
 
 def test_many_small_holes_stay_within_bounds(wire: Wire) -> None:
-    """ROBUSTNESS S14 (SegmentSmack); FEATURES M17: 10,000 one-byte holes."""
+    """CVE-2018-5390 (SegmentSmack): 10,000 one-byte holes."""
     sock = wire.established()
     before = wire.engine.usage().mbufs_small
     for i in range(10_000):
@@ -138,12 +152,22 @@ def test_many_small_holes_stay_within_bounds(wire: Wire) -> None:
     assert wire.engine.usage().mbufs_small == 0
 
 
-@pytest.mark.parametrize("options", [
-    "sack 5000:6000", "sack 1:1", "sack 1001:1", "sack -5000:-4000", "sack 1:2000000",
-    "hex 0502", "hex 05030101", "hex 050affffffff00000000", "hex 05120000000100000002",
-])
+@pytest.mark.parametrize(
+    "options",
+    [
+        "sack 5000:6000",
+        "sack 1:1",
+        "sack 1001:1",
+        "sack -5000:-4000",
+        "sack 1:2000000",
+        "hex 0502",
+        "hex 05030101",
+        "hex 050affffffff00000000",
+        "hex 05120000000100000002",
+    ],
+)
 def test_bogus_sack_blocks_are_ignored(wire: Wire, options: str) -> None:
-    """ROBUSTNESS S17: outside, empty, reversed, old, huge, malformed."""
+    """RFC 2018 5: outside, empty, reversed, old, huge, malformed."""
     sock = wire.established()
     sock.send(3000)
     wire(f"""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 
 import pytest
+
 from notation import Segment
 from wire import Sock, Wire
 
@@ -56,15 +57,18 @@ def test_an_answered_keepalive_waits_for_the_next_idle_period(wire: Wire) -> Non
 
 
 def test_unanswered_keepalives_end_the_connection(wire: Wire) -> None:
-    """RFC 9293 3.8.4 (MUST-29: not for one lost probe); Linux: 3 probes, 5 s apart, then ETIMEDOUT."""
+    """RFC 9293 3.8.4 (MUST-29: not for one lost probe): 3 probes, 5 s apart, then ETIMEDOUT."""
     sock = keeping_alive(wire)
     gaps = []
     for _ in range(3):
         taken = wire.take(10.01)
         assert taken is not None and is_keepalive(taken[1])
         gaps.append(taken[0])
-    assert gaps == [pytest.approx(10, abs=0.01), pytest.approx(5, abs=0.01),
-                    pytest.approx(5, abs=0.01)]
+    assert gaps == [
+        pytest.approx(10, abs=0.01),
+        pytest.approx(5, abs=0.01),
+        pytest.approx(5, abs=0.01),
+    ]
     assert sock.state == "ESTABLISHED"
     wire.advance(5.01)
     assert sock.state == "CLOSED"
@@ -86,8 +90,7 @@ def test_no_keepalive_is_sent_while_data_is_in_flight(wire: Wire) -> None:
     sock = keeping_alive(wire)
     sock.send(1000)
     wire.advance(60)
-    assert all(segment.seq == 1 and segment.length == 1000
-               for _, segment in iter(wire.take, None))
+    assert all(segment.seq == 1 and segment.length == 1000 for _, segment in iter(wire.take, None))
     assert wire.stats["tcp.keepalives"] == 0
 
 
@@ -104,7 +107,7 @@ def test_a_peers_keepalive_is_answered(wire: Wire) -> None:
 
 @pytest.mark.parametrize("milliseconds", [1000, 5000, 60_000])
 def test_the_user_timeout_ends_a_connection_without_acks(wire: Wire, milliseconds: int) -> None:
-    """RFC 9293 3.8.3 (MUST-21, SHLD-11 set by the application), RFC 5482; FEATURES M23: +- 10 %."""
+    """RFC 9293 3.8.3 (MUST-21, SHLD-11 set by the application), RFC 5482; within 10 %."""
     sock = wire.established(rtt=0.1)
     sock.setopt("USER_TIMEOUT", milliseconds)
     sock.send(1000)
@@ -142,7 +145,7 @@ def test_the_user_timeout_holds_for_a_connect(wire: Wire) -> None:
 
 
 def test_linger_zero_resets_on_close(wire: Wire) -> None:
-    """Linux SO_LINGER {1, 0}; RFC 9293 3.9.1.5 (abort)."""
+    """Linux SO_LINGER {1, 0}; RFC 9293 3.10.5."""
     sock = wire.established()
     sock.setopt("LINGER", 0)
     sock.send(1000)
@@ -167,7 +170,7 @@ def test_close_without_linger_goes_on_in_the_background(wire: Wire) -> None:
 
 
 def test_a_stale_handle_is_ebadf(wire: Wire) -> None:
-    """DESIGN: index and generation."""
+    """A handle is an index and a generation."""
     sock = wire.established()
     sock.abort()
     wire.sent.clear()

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Sequence numbers that pass 2^32: D12, ROBUSTNESS S47, RFC 9293 3.4."""
+"""Sequence numbers that pass 2^32: D12, RFC 9293 3.4."""
 
 from __future__ import annotations
 
 import pytest
+
 import rig
 from wire import Wire, pattern
 
