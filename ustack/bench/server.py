@@ -7,6 +7,7 @@ never outlives who asked for it. The same Protocols serve on a stack and on the 
 
 import argparse
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -87,7 +88,8 @@ def serve_on_stack(args: argparse.Namespace) -> None:
 def serve_on_kernel(args: argparse.Namespace) -> None:
     """Serve on the kernel's TCP."""
     with socket.create_server((args.address, 0), backlog=args.backlog) as sock:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, CONGESTION_CONTROL)
+        with contextlib.suppress(OSError):  # without privilege a system may allow only others
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, CONGESTION_CONTROL)
         with asyncio.Runner(loop_factory=loop_factory(args.loop)) as runner:
             runner.run(serve(args, sock=sock, backlog=args.backlog))
 
