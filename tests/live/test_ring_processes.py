@@ -118,6 +118,21 @@ def test_what_killed_processes_left_behind_is_made_anew(
     assert files(url) == []
 
 
+def test_what_killed_processes_left_behind_goes_when_another_ring_is_made(
+    url: str, echo: Callable[[], subprocess.Popen[str]]
+) -> None:
+    first, second = echo(), echo()
+    first.kill()
+    first.wait()
+    with open_port(ring_url()):
+        assert files(url)  # one is still there
+    second.kill()
+    second.wait()
+    assert files(url)
+    with open_port(ring_url()):
+        assert files(url) == []
+
+
 def test_a_forked_child_that_closes_takes_nothing_away(url: str) -> None:
     with open_port(url) as port, open_port(url) as far:
         pid = os.fork()
