@@ -180,6 +180,19 @@ def test_each_retransmission_of_old_data_is_acknowledged(wire: Wire) -> None:
     """)
 
 
+def test_an_old_ack_does_not_use_up_the_answer_to_old_data(wire: Wire) -> None:
+    """RFC 9293 3.10.7.4 first: the limit is for segments without text."""
+    wire.established(sack=False)
+    wire("""
+        +0 < P. 1:1001(1000) ack 1 win 257
+        +0 > .  1:1(0) ack 1001
+        +0 < .  1000:1000(0) ack 1 win 257
+        +0 > .  1:1(0) ack 1001
+        +0 < P. 1:1001(1000) ack 1 win 257
+        +0 > .  1:1(0) ack 1001
+    """)
+
+
 def test_an_ack_of_the_future_is_challenged_and_its_text_dropped(wire: Wire) -> None:
     """RFC 9293 3.10.7.4 fifth, RFC 5961 5.2."""
     sock = wire.established()
