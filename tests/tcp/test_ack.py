@@ -237,3 +237,18 @@ def test_a_bare_ack_at_the_right_edge_is_taken(wire: Wire) -> None:
     edge = wire.default.right_edge
     wire(f"+.01 < . {edge}:{edge}(0) ack 101 win 65535")
     assert sock.info.outq == 0
+
+
+def test_quick_acknowledgments_end_after_their_number(wire: Wire) -> None:
+    """tcp.quickack_segs: then ACKs are delayed."""
+    wire.settings(tcp_quickack_segs=4)
+    wire.established()
+    for i in range(4):
+        wire(f"""
+            +0 < P. {1 + i * 10}:{11 + i * 10}(10) ack 1 win 257
+            +0 > .  1:1(0) ack {11 + i * 10}
+        """)
+    wire("""
+        +0   < P. 41:51(10) ack 1 win 257
+        +.04 > .  1:1(0) ack 51
+    """)

@@ -313,3 +313,13 @@ def test_a_receive_buffer_of_the_maximum_uses_the_window_scale(wire: Wire) -> No
     taken = wire.take(0.05)
     assert taken is not None
     assert (1 << 19) < (taken[1].win or 0) << sock.info.rcv_wscale <= 1 << 20
+
+
+def test_a_fin_beyond_the_window_is_cut_off_with_the_text(wire: Wire) -> None:
+    """RFC 9293 3.10.7.4 first, eighth: it comes again when there is room."""
+    wire.settings(tcp_rmem=4000)
+    sock = wire.established(wscale=None, win=65535, sack=False)
+    wire.put("+0 < FP. 1:5001(5000) ack 1 win 65535")
+    taken = wire.take(0.05)
+    assert taken is not None and taken[1].ack == 4001
+    assert sock.state == "ESTABLISHED"
