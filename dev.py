@@ -89,9 +89,9 @@ def fmt(args: list[str]) -> int:
 def san(args: list[str]) -> int:
     """the tests under ASan and UBSan, then the threaded C tests under TSan"""
     prepare("test")
-    failed = address_sanitizer(args) or thread_sanitizer()
-    say("san: " + ("failed" if failed else "clean"))
-    return failed
+    failed = [address_sanitizer(args), thread_sanitizer()]
+    say("san: " + ("failed" if any(failed) else "clean"))
+    return int(any(failed))
 
 
 @target
