@@ -89,9 +89,9 @@ def fmt(args: list[str]) -> int:
 def san(args: list[str]) -> int:
     """the tests under ASan and UBSan, then the threaded C tests under TSan"""
     prepare("test")
-    failed = address_sanitizer(args) or thread_sanitizer()
-    say("san: " + ("failed" if failed else "clean"))
-    return failed
+    failed = [address_sanitizer(args), thread_sanitizer()]
+    say("san: " + ("failed" if any(failed) else "clean"))
+    return int(any(failed))
 
 
 @target
@@ -370,8 +370,10 @@ def try_wheel(wheel: Path) -> int:
     place = BUILD / "wheel-venv"
     logged([sys.executable, "-m", "venv", "--clear", str(place)])
     logged([str(place / "bin" / "pip"), "install", "--quiet", str(wheel)])
-    os.chdir("/")
-    status = call([str(place / "bin" / "ustack"), "--version"], {"PYTHONPATH": ""})
+    bare = {"PYTHONPATH": ""}
+    sample = "import ustack, ustack.aio; print(len(ustack.settings()), 'settings')"
+    status = call([str(place / "bin" / "python"), "-c", sample], bare, place)
+    status = status or call([str(place / "bin" / "ustack"), "--help"], bare, place)
     say("dist: the wheel " + ("does not work" if status else "installs and runs"))
     return status
 
@@ -392,11 +394,11 @@ def run_ustack(command: str, args: list[str]) -> int:
     os.execv(program, [program, command, *args])
 
 
-def call(command: list[str], env: dict | None = None) -> int:
-    """Run a command here, with its output shown, and return its exit status."""
+def call(command: list[str], env: dict | None = None, cwd: Path = ROOT) -> int:
+    """Run a command with its output shown, and return its exit status."""
     sys.stdout.flush()
     try:
-        return subprocess.run(command, cwd=ROOT, env={**os.environ, **(env or {})}).returncode
+        return subprocess.run(command, cwd=cwd, env={**os.environ, **(env or {})}).returncode
     except KeyboardInterrupt:
         return 130
 

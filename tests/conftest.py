@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lan import Lan
     from wire import Wire
 
-pytest.register_assert_rewrite("frames", "rig", "wire", "lan", "link")
+pytest.register_assert_rewrite("frames", "rig", "wire", "flow", "lan", "link")
 
 FAILED = pytest.StashKey[bool]()
 
@@ -40,6 +40,7 @@ def wire(request: pytest.FixtureRequest) -> Iterator[Wire]:
     yield conversation
     if not request.node.stash.get(FAILED, False):
         conversation.finish()
+    conversation.free()
 
 
 @pytest.fixture
@@ -50,3 +51,4 @@ def lan() -> Iterator[Lan]:
     network = Lan()
     yield network
     network.engine.check()
+    network.engine.free()

@@ -4,8 +4,8 @@
     +.1 < P. 1:1001(1000) ack 1 win 257 <nop,nop,sack 2001:3001>
 
 A line is a time, a direction (`<` into the engine, `>` out of it), flags (`S F R P U E W .`, `-`
-for none), `seq:end(length)`, then `ack`, `win`, `urg` and `<options>`, each optional. In options `...`
-means "any"; `hex fe00` stands for raw bytes, which packetdrill cannot say.
+for none), `seq:end(length)`, then `ack`, `win`, `urg` and `<options>`, each optional. In options
+`...` means "any"; `hex fe00` stands for raw bytes, which packetdrill cannot say.
 
 Not here: what the numbers are relative to (wire.py), frames (frames.py).
 """

@@ -100,6 +100,10 @@ class Engine:
         self.iface = check(lib.ust_engine_add_iface(self.raw, mac, mtu, caps))
         check(lib.ust_engine_add_addr(self.raw, self.iface, addr(address), prefix))
 
+    def free(self) -> None:
+        """Give the engine's memory back now; the object is then of no use."""
+        ffi.release(self.raw)
+
     def clone(self) -> Engine:
         """A second engine in the same state."""
         raw = lib.ust_engine_clone(self.raw)
@@ -212,18 +216,26 @@ class Engine:
     def listen(self, port: int, backlog: int = 8) -> int:
         """A listener's handle."""
         handle = self.socket()
-        check(lib.ust_bind(self.raw, handle, addr("0.0.0.0"), port))
-        check(lib.ust_listen(self.raw, handle, backlog))
+        try:
+            check(lib.ust_bind(self.raw, handle, addr("0.0.0.0"), port))
+            check(lib.ust_listen(self.raw, handle, backlog))
+        except OSError:
+            self.close(handle)
+            raise
         return handle
 
     def connect(self, peer: str, port: int, local_port: int = 0) -> int:
         """Start an active open."""
         handle = self.socket()
-        if local_port:
-            check(lib.ust_bind(self.raw, handle, addr("0.0.0.0"), local_port))
-        result = lib.ust_connect(self.raw, handle, addr(peer), port)
-        if result != -errno.EINPROGRESS:
-            check(result)
+        try:
+            if local_port:
+                check(lib.ust_bind(self.raw, handle, addr("0.0.0.0"), local_port))
+            result = lib.ust_connect(self.raw, handle, addr(peer), port)
+            if result != -errno.EINPROGRESS:
+                check(result)
+        except OSError:
+            self.close(handle)
+            raise
         return handle
 
     def accept(self, listener: int) -> int:

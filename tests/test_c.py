@@ -37,8 +37,14 @@ PROGRAMS = [p for p in sorted((ROOT / "tests" / "c").glob("*.c")) if sources(p) 
 def compile_program(program: Path, output: Path) -> None:
     """Compile and link one program; what the compiler says is the failure's text."""
     command = [
-        *shlex.split(os.environ.get("CC", "gcc")), *FLAGS, "-I", str(ROOT / "ustack"),
-        str(program), *map(str, sources(program) or []), "-o", str(output),
+        *shlex.split(os.environ.get("CC", "gcc")),
+        *FLAGS,
+        "-I",
+        str(ROOT / "ustack"),
+        str(program),
+        *map(str, sources(program) or []),
+        "-o",
+        str(output),
         *shlex.split(os.environ.get("USTACK_CFLAGS", "")),
     ]
     done = subprocess.run(command, capture_output=True, text=True, env=ENV)
@@ -48,8 +54,9 @@ def compile_program(program: Path, output: Path) -> None:
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
 def test_every_claim_of_the_program_holds(program: Path, tmp_path: Path) -> None:
     compile_program(program, tmp_path / program.stem)
-    done = subprocess.run([tmp_path / program.stem], capture_output=True, text=True, env=ENV,
-                          timeout=300)
+    done = subprocess.run(
+        [tmp_path / program.stem], capture_output=True, text=True, env=ENV, timeout=300
+    )
     assert done.returncode == 0, done.stderr
 
 

@@ -6,6 +6,7 @@ What every backend owes to an engine (bursts, chains, offloads, sleeping) is in 
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import ipaddress
 import mmap
@@ -24,7 +25,7 @@ from scapy.utils import RawPcapNgReader
 from pair import ring_url
 from ustack import ConfigError, PortError, Stack
 from ustack._native import lib
-from ustack.io import Port, RingUrl, TapUrl, open_port, parse_url, ring_pair
+from ustack.io import Port, RingUrl, TapUrl, open_port, parse_url, ring_pair, tap, userns
 from ustack.io.tap import peer_of
 
 SLOT_SIZE = 2112
@@ -122,6 +123,41 @@ def test_the_kernel_gets_the_first_other_address_of_the_network(ours: str, peer:
 def test_a_network_of_one_address_needs_a_peer() -> None:
     with pytest.raises(ConfigError, match=r"peer .* 10\.9\.0\.2/32 .* \?peer=CIDR"):
         peer_of(ipaddress.ip_interface("10.9.0.2/32"))
+
+
+def test_without_a_tun_device_the_message_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tap, "DEVICE", str(tmp_path / "tun"))
+    with pytest.raises(PortError, match=r"tap:us0: .*tun does not exist.*use ring:NAME") as caught:
+        open_port("tap:us0", addresses=["10.9.0.2/24"])
+    assert caught.value.errno == errno.ENOENT
+
+
+@pytest.mark.parametrize(
+    ("code", "cure"),
+    [
+        (errno.ENOSPC, "sysctl user.max_user_namespaces"),
+        (errno.EPERM, "--cap-add NET_ADMIN"),
+        (errno.EINVAL, "before any thread"),
+        (errno.ENOMEM, "run as root"),
+    ],
+)
+def test_a_refused_user_namespace_is_explained(
+    monkeypatch: pytest.MonkeyPatch, code: int, cure: str
+) -> None:
+    class Libc:
+        @staticmethod
+        def unshare(flags: int) -> int:
+            ctypes.set_errno(code)
+            return -1
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda *args, **options: Libc)
+    with pytest.raises(PortError) as caught:
+        userns.enter()
+    message = str(caught.value)
+    assert message.startswith("tap: ") and cure in message and "\n" not in message
+    assert caught.value.errno == code
 
 
 # ------------------------------------------------------------------- who is on a ring

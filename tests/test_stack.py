@@ -38,6 +38,7 @@ BAD: dict[str, tuple[dict[str, Any], tuple[str, str, str]]] = {
     "too many": (
         {"addresses": [f"10.9.0.{i}/24" for i in range(3, 30)]}, ("addresses", "28", "give fewer")
     ),
+    "IPv6": ({"address": "2001:db8::1/64"}, ("address", "2001:db8::1/64", "IPv4 CIDR")),
     "twice": ({"addresses": ["10.9.0.2/24"]}, ("address", "10.9.0.2/24", "give it once")),
     "gateway no address": ({"gateway": "router"}, ("gateway", "'router'", "10.9.0.1")),
     "gateway far": ({"gateway": "10.8.0.1"}, ("gateway", "10.8.0.1", "neighbour")),
@@ -129,6 +130,29 @@ def test_counters_and_usage_follow_a_connection() -> None:
         near.close()
         pair.pump()
         assert pair.server.usage()["tcbs"] == idle["tcbs"]
+
+
+def test_ten_thousand_connections_leave_nothing_but_time_wait() -> None:
+    with Pair(settings=SMALL | {"tcp.max_tw_buckets": 10_000}) as pair:
+        listener = pair.listen()
+        for _ in range(10_000):
+            near = pair.begin()
+            pair.pump()
+            far, _ = listener.accept()
+            near.send(b"ping")
+            pair.pump()
+            assert far.recv(10) == b"ping"
+            near.close()
+            pair.pump()
+            far.close()
+            pair.pump()
+        listener.close()
+        for usage in (pair.client.usage(), pair.server.usage()):
+            used = {name for name in usage if usage.get(f"{name}_max") and usage[name]}
+            assert used <= {"timewaits", "neighs"}
+            assert usage["timers"] <= usage["timewaits"] + usage["neighs"]
+            assert usage["flows"] == usage["timewaits"]
+        assert pair.client.usage()["timewaits"] == 10_000
 
 
 def test_a_closed_stack_says_so(stack: Stack) -> None:

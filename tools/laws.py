@@ -35,6 +35,7 @@ LAYERS = {
     "engine": ("sock", "tcp", "udp", "net", "base"),
     "worker": ("engine", "io", "base"),
     "aio": ("worker", "engine", "io", "base"),
+    "bench": ("worker", "engine", "io", "base"),
 }
 PURE = ("base", "net", "udp", "tcp", "sock", "engine")
 # Files directly in ustack/ that are not named as their layer is.

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from ustack.errors import ConfigError
+from ustack.errors import UstackError
 
 __all__ = ["main"]
 
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(module.main(parser.parse_args(rest)) or 0)
     except KeyboardInterrupt:
         return 130
-    except (ConfigError, OSError) as error:
+    except (UstackError, OSError) as error:
         print(f"ustack: {_one_line(error)}", file=sys.stderr)
         return 2
 

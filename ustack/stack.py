@@ -191,6 +191,8 @@ class Stack:
         self._interfaces.append(interface)
 
     def _give_address(self, interface: _addressing.Interface) -> None:
+        if interface.version != 4:  # until there is neighbour discovery
+            raise ConfigError(f"address must be IPv4 so far, got {interface}; take an IPv4 CIDR")
         addr, length = pack_address(str(interface.ip)), interface.network.prefixlen
         result = lib.ust_worker_add_addr(self._worker, addr, length)
         if result == -errno.EEXIST:

@@ -47,7 +47,7 @@ def test_the_sender_of_a_request_to_us_is_learned(lan: Lan) -> None:
 
 
 def test_an_unasked_reply_is_not_learned(lan: Lan) -> None:
-    """ROBUSTNESS S34: only existing or incomplete entries change."""
+    """No cache poisoning: only existing or incomplete entries change."""
     assert lan.arp(ARP_REPLY) == []
     assert lan.moved() == {"arp.drop.unasked": 1}
     assert lan.engine.usage().neighs == 0
@@ -100,7 +100,7 @@ def test_one_neighbour_is_asked_for_once_a_second(lan: Lan) -> None:
 
 
 def test_the_pending_queue_drops_the_oldest_packet_over_its_limit(lan: Lan) -> None:
-    """ROBUSTNESS S34: at most 3 packets an entry; RFC 1122 2.3.2.2: keep the latest."""
+    """At most 3 packets an entry; RFC 1122 2.3.2.2: keep the latest."""
     for port in range(5):
         syn_to(lan, HOST_IP, 1000 + port)
     lan.wait(0)
@@ -114,7 +114,7 @@ def test_a_host_that_never_answers_is_given_up_after_three_requests(lan: Lan) ->
     syn_to(lan, HOST_IP)
     out = lan.wait(10)
     assert len(out) == 3 and all(map(is_arp, out))
-    assert lan.stats["arp.failed"] == 1
+    assert lan.stats["neigh.failed"] == 1
     assert lan.moved() == {"neigh.drop.failed": 1}
     assert lan.engine.usage().mbufs_small == 0
 
@@ -137,7 +137,7 @@ def test_an_unused_neighbour_is_forgotten(lan: Lan) -> None:
 
 
 def test_a_thousand_unknown_hosts_leave_memory_bounded() -> None:
-    """FEATURES M3."""
+    """Entries and the packets that wait for them are limited."""
     lan = Lan({"neigh.entries": 32, "tcp.max_tcbs": 4096, "mbuf.small": 256})
     for i in range(1000):
         lan.engine.connect(f"10.0.0.{3 + i % 250}", 1000 + i)
@@ -149,13 +149,13 @@ def test_a_thousand_unknown_hosts_leave_memory_bounded() -> None:
 
 
 def test_requests_of_many_hosts_do_not_grow_the_table() -> None:
-    """ROBUSTNESS S34: a flood of distinct senders."""
+    """A flood of distinct senders."""
     lan = Lan({"neigh.entries": 16})
     for i in range(500):
         sender = bytes([2, 0, 0, 1, i >> 8, i & 255])
         assert len(lan.arp(ARP_REQUEST, f"10.0.0.{3 + i % 250}", sender_mac=sender)) == 1
     assert lan.engine.usage().neighs <= 16
-    assert lan.stats["arp.evicted"] > 0
+    assert lan.stats["neigh.evicted"] > 0
     lan.engine.check()
 
 
@@ -221,7 +221,7 @@ def test_truncated_arp_is_dropped(lan: Lan, length: int) -> None:
     ],
 )
 def test_arp_from_what_is_no_host_is_dropped(lan: Lan, ip: str, mac: bytes) -> None:
-    """ROBUSTNESS S34; RFC 1812 3.3.2."""
+    """RFC 1812 3.3.2."""
     packet = frames.arp(ARP_REQUEST, mac, frames.ip4(ip), NO_MAC, frames.ip4(OUR_IP))
     assert lan.send(frames.ethernet(BROADCAST, HOST_MAC, frames.ETH_ARP, packet)) == []
     assert lan.moved() == {"arp.drop.sender": 1}

@@ -105,7 +105,7 @@ def test_a_datagram_to_a_closed_port_earns_port_unreachable(lan: Lan) -> None:
 
 
 def test_an_unknown_protocol_earns_protocol_unreachable(lan: Lan) -> None:
-    """RFC 1122 3.2.2.1; ROBUSTNESS S31: IP in IP is not opened."""
+    """RFC 1122 3.2.2.1: IP in IP is not opened."""
     lan.learn()
     (answer,) = lan.ip(4, bytes(40))
     assert (icmp_of(answer).type, icmp_of(answer).code) == (UNREACHABLE, 2)
@@ -129,7 +129,7 @@ def test_no_unreachable_answers_a_group(lan: Lan) -> None:
 
 
 def test_no_unreachable_answers_an_icmp_error(lan: Lan) -> None:
-    """RFC 1122 3.2.2; ROBUSTNESS S10."""
+    """RFC 1122 3.2.2: else two hosts would go on for ever."""
     lan.learn()
     inner = frames.ipv4(frames.ip4(OUR_IP), frames.ip4(HOST_IP), PROTO_UDP, udp())
     for code in range(16):
@@ -139,7 +139,7 @@ def test_no_unreachable_answers_an_icmp_error(lan: Lan) -> None:
 
 @pytest.mark.parametrize("length", range(29))
 def test_a_truncated_quote_is_dropped(lan: Lan, length: int) -> None:
-    """ROBUSTNESS S32."""
+    """Only what is certainly there is read."""
     inner = frames.ipv4(frames.ip4(OUR_IP), frames.ip4(HOST_IP), 6, bytes(8))
     assert lan.ip(PROTO_ICMP, frames.icmp(3, 1, bytes(4), inner[:length])) == []
     assert lan.moved() == {"icmp.drop.quote": 1}

@@ -96,7 +96,7 @@ MARTIANS = [
 @pytest.mark.parametrize("src", MARTIANS)
 @pytest.mark.parametrize("proto", [PROTO_ICMP, PROTO_TCP])
 def test_a_martian_source_is_dropped_in_silence(lan: Lan, src: str, proto: int) -> None:
-    """RFC 1122 3.2.1.3; RFC 9293 MUST-63; D16; LAND (ROBUSTNESS S36, S37)."""
+    """RFC 1122 3.2.1.3; RFC 9293 MUST-63; D16; LAND."""
     lan.engine.listen(80)
     syn = frames.tcp(frames.ip4(src), frames.ip4(OUR_IP), 80, 80, 1, 0, 2)
     assert lan.ip(proto, ECHO if proto == PROTO_ICMP else syn, src=src) == []
@@ -129,7 +129,7 @@ def test_a_syn_to_a_group_is_not_answered(lan: Lan, dst: str) -> None:
 
 
 def test_a_syn_in_a_broadcast_frame_is_not_answered(lan: Lan) -> None:
-    """RFC 9293 MUST-57; RFC 1122 3.3.6; ROBUSTNESS S38."""
+    """RFC 9293 MUST-57; RFC 1122 3.3.6."""
     lan.engine.listen(80)
     assert lan.ip(PROTO_TCP, SYN, dst_mac=BROADCAST) == []
     assert lan.moved() == {"tcp.drop.group": 1}

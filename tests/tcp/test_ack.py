@@ -88,7 +88,7 @@ def test_setting_quickack_sends_a_waiting_ack(slow: Wire) -> None:
 
 
 def test_every_out_of_order_segment_earns_its_own_duplicate_ack(slow: Wire) -> None:
-    """RFC 5681 4.2, RFC 9293 MUST-59."""
+    """RFC 5681 4.2."""
     slow.established(sack=False)
     slow("""
         +0 < . 1001:2001(1000) ack 1 win 257
@@ -114,7 +114,7 @@ def test_a_segment_that_fills_a_hole_is_acknowledged_at_once(slow: Wire) -> None
 
 
 def test_a_burst_of_out_of_order_segments_in_one_input_earns_all_its_acks(wire: Wire) -> None:
-    """DESIGN: what is owed is state; a burst does not merge duplicate ACKs."""
+    """RFC 5681 4.2: what is owed is state; a burst does not merge duplicate ACKs."""
     import notation
 
     wire.established(sack=False)
@@ -135,7 +135,7 @@ def test_a_fin_is_acknowledged_at_once(slow: Wire) -> None:
 
 
 def test_a_pure_ack_is_never_acknowledged(wire: Wire) -> None:
-    """ROBUSTNESS I8: two idle peers exchange nothing."""
+    """RFC 9293 3.10.7.4: two idle peers exchange nothing."""
     sock = wire.established()
     sock.send(1000)
     wire("+0 > P. 1:1001(1000) ack 1\n +.1 < . 1:1(0) ack 1001 win 257")
@@ -153,7 +153,7 @@ def test_a_segment_without_ack_is_dropped(wire: Wire) -> None:
 
 
 def test_old_segments_are_acknowledged_once_in_half_a_second(wire: Wire) -> None:
-    """ROBUSTNESS S09: an ACK war ends; RFC 9293 3.10.7.4 first."""
+    """RFC 9293 3.10.7.4 first, with a limit: else two hosts that disagree would never stop."""
     wire.established(rtt=0.1)
     wire("""
         +0  < . 0:0(0) ack 1 win 257
@@ -174,6 +174,19 @@ def test_each_retransmission_of_old_data_is_acknowledged(wire: Wire) -> None:
         +0 < P. 1:1001(1000) ack 1 win 257
         +0 > .  1:1(0) ack 1001
         +0 < P. 1:1001(1000) ack 1 win 257
+        +0 > .  1:1(0) ack 1001
+        +0 < P. 1:1001(1000) ack 1 win 257
+        +0 > .  1:1(0) ack 1001
+    """)
+
+
+def test_an_old_ack_does_not_use_up_the_answer_to_old_data(wire: Wire) -> None:
+    """RFC 9293 3.10.7.4 first: the limit is for segments without text."""
+    wire.established(sack=False)
+    wire("""
+        +0 < P. 1:1001(1000) ack 1 win 257
+        +0 > .  1:1(0) ack 1001
+        +0 < .  1000:1000(0) ack 1 win 257
         +0 > .  1:1(0) ack 1001
         +0 < P. 1:1001(1000) ack 1 win 257
         +0 > .  1:1(0) ack 1001
@@ -214,3 +227,28 @@ def test_an_ack_that_is_only_a_little_old_leaves_its_text_good(wire: Wire) -> No
     """)
     assert wire.take(0.05) is not None
     assert sock.info.inq == 10
+
+
+def test_a_bare_ack_at_the_right_edge_is_taken(wire: Wire) -> None:
+    """As Linux and BSD: a peer that has filled our window sends its ACKs from there."""
+    sock = wire.established(wscale=None, win=65535, sack=False)
+    sock.send(100)
+    wire("+0 > P. 1:101(100) ack 1")
+    edge = wire.default.right_edge
+    wire(f"+.01 < . {edge}:{edge}(0) ack 101 win 65535")
+    assert sock.info.outq == 0
+
+
+def test_quick_acknowledgments_end_after_their_number(wire: Wire) -> None:
+    """tcp.quickack_segs: then ACKs are delayed."""
+    wire.settings(tcp_quickack_segs=4)
+    wire.established()
+    for i in range(4):
+        wire(f"""
+            +0 < P. {1 + i * 10}:{11 + i * 10}(10) ack 1 win 257
+            +0 > .  1:1(0) ack {11 + i * 10}
+        """)
+    wire("""
+        +0   < P. 41:51(10) ack 1 win 257
+        +.04 > .  1:1(0) ack 51
+    """)

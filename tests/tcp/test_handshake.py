@@ -170,7 +170,7 @@ def wire_opt(name: str) -> int:
 
 
 def test_text_on_a_syn_is_not_delivered_before_the_handshake(wire: Wire) -> None:
-    """RFC 9293 3.10.7.2 (third), ROBUSTNESS S43: not acknowledged, the peer sends it again."""
+    """RFC 9293 3.10.7.2 (third): not acknowledged, the peer sends it again."""
     wire.listen()
     wire("""
         +0 < S  0:100(100)   win 65535 <mss 1000>
@@ -321,7 +321,7 @@ def test_the_rfc_profile_tries_a_syn_for_three_minutes(wire: Wire) -> None:
 
 
 def test_a_lost_syn_ack_is_sent_again_and_given_up(wire: Wire) -> None:
-    """RFC 6298 5; FEATURES D7: a half-open connection expires."""
+    """RFC 6298 5; D7: a half-open connection expires."""
     wire.settings(tcp_timestamps=0)
     wire.listen()
     wire.put("+0 < S 0:0(0) win 65535 <mss 1000>")
@@ -381,3 +381,33 @@ def test_a_wrong_ack_of_the_syn_ack_earns_a_rst(wire: Wire, ack: int) -> None:
         +0 > R  {ack}:{ack}(0)
     """)
     assert wire.default.state == "SYN_RECEIVED"
+
+
+@pytest.mark.parametrize(("rmem", "wscale", "win"), [(4000, "", 4000), (4000, ",nop,wscale 3", 31)])
+def test_a_half_open_connection_offers_one_window(
+    wire: Wire, rmem: int, wscale: str, win: int
+) -> None:
+    """RFC 9293 SHLD-14, RFC 7323 2.2: an ACK of SYN-RECEIVED promises what the SYN-ACK did."""
+    wire.settings(tcp_rmem=rmem, tcp_timestamps=0)
+    wire.listen()
+    wire(f"""
+        +0 < S  0:0(0) win 65535 <mss 1000{wscale}>
+        +0 > S. 0:0(0) ack 1 win {rmem} <...>
+        +0 < .  0:0(0) ack 1 win 1000
+        +0 > .  1:1(0) ack 1 win {win}
+    """)
+
+
+def test_acks_for_segments_outside_a_half_open_window_are_limited(wire: Wire) -> None:
+    """RFC 9293 3.10.7.4 first; tcp.invalid_ratelimit_ms."""
+    wire.listen()
+    wire("""
+        +0  < S  0:0(0) win 65535 <mss 1000>
+        +0  > S. 0:0(0) ack 1 <mss 1460>
+        +0  < .  0:0(0) ack 1 win 1000
+        +0  > .  1:1(0) ack 1
+        +0  < .  0:0(0) ack 1 win 1000
+        +.1 < .  0:0(0) ack 1 win 1000
+        +.5 < .  0:0(0) ack 1 win 1000
+        +0  > .  1:1(0) ack 1
+    """)

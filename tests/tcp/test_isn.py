@@ -62,7 +62,7 @@ def test_isns_do_not_depend_on_the_seed_alone() -> None:
 
 
 def test_timestamps_have_an_offset_of_their_own_per_flow() -> None:
-    """RFC 7323 7.1; ROBUSTNESS S08: uptime is not shown."""
+    """RFC 7323 7.1: the uptime is not shown."""
     eng = engine()
     values = set()
     for port in range(1000, 1020):
@@ -116,7 +116,7 @@ def test_ephemeral_ports_depend_on_the_secret() -> None:
 
 
 def test_used_up_ports_are_eaddrnotavail() -> None:
-    """ROBUSTNESS S40; another destination still has them all."""
+    """Another destination still has them all."""
     eng = engine(settings={"tcp.port_min": 40000, "tcp.port_max": 40003})
     for _ in range(4):
         eng.connect(PEER, 80)

@@ -60,7 +60,7 @@ def test_a_full_accept_queue_drops_the_last_ack_and_recovers(wire: Wire) -> None
 
 
 def test_the_syn_queue_is_bounded_and_empties(wire: Wire) -> None:
-    """D7; ROBUSTNESS S01: no TCB for a SYN, a bounded number of requests, all expire."""
+    """D7: no TCB for a SYN, a bounded number of requests, all expire."""
     wire.settings(tcp_timestamps=0)
     wire.listen(backlog=1000)
     for port in range(1, 500):
@@ -135,3 +135,12 @@ def test_data_may_wait_in_a_connection_that_is_not_accepted_yet(wire: Wire) -> N
         +0~+.05 > .  1:1(0) ack 101
     """)
     assert len(wire.engine.recv(wire.engine.accept(listener))) == 100
+
+
+def test_a_syn_is_dropped_while_the_accept_queue_is_full(wire: Wire) -> None:
+    """Linux: no half-open connection that could not be accepted."""
+    wire.listen(backlog=0)
+    handshake(wire.peer(1001))
+    wire.peer(1002)("+0 < S 0:0(0) win 65535 <mss 1000>")
+    assert wire.stats["tcp.drop.acceptq"] == 1
+    assert wire.engine.usage().requests == 0

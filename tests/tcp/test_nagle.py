@@ -113,3 +113,13 @@ def test_after_idle_the_window_restarts(wire: Wire) -> None:
     wire.quiet(100)
     sock.send(60_000)
     assert len(list(iter(wire.take, None))) == 10
+
+
+def test_a_fin_releases_what_nagle_holds(wire: Wire) -> None:
+    """Linux: nothing more will come that could fill the segment."""
+    sock = wire.established(rtt=0.1)
+    sock.send(100)
+    sock.send(100)
+    wire("+0 > P. 1:101(100) ack 1")
+    sock.shutdown()
+    wire("+0 > FP. 101:201(100) ack 1")

@@ -151,7 +151,7 @@ def test_duplicate_acks_with_nothing_in_flight_are_ignored(wire: Wire) -> None:
 
 
 def test_an_optimistic_ack_is_not_believed(wire: Wire) -> None:
-    """ROBUSTNESS S21: ACK of what was never sent; RFC 9293 3.10.7.4 fifth: ACK, drop."""
+    """An ACK of what was never sent; RFC 9293 3.10.7.4 fifth: ACK, drop."""
     sock = flight(wire, sack=False)
     cwnd = sock.info.cwnd
     wire("""
@@ -163,7 +163,7 @@ def test_an_optimistic_ack_is_not_believed(wire: Wire) -> None:
 
 
 def test_split_acks_do_not_open_the_window_faster(wire: Wire) -> None:
-    """ROBUSTNESS S21; RFC 3465: bytes count, not ACKs."""
+    """RFC 3465: bytes count, not ACKs."""
     sock = flight(wire, sack=False)
     cwnd = sock.info.cwnd
     wire("\n".join(f"+0 < . 1:1(0) ack {ack} win 257" for ack in range(11, 1002, 10)))

@@ -98,7 +98,7 @@ def test_the_challenge_acks_of_a_connection_are_limited(wire: Wire) -> None:
 
 
 def test_one_connections_challenges_say_nothing_about_anothers(wire: Wire) -> None:
-    """CVE-2016-5696; ROBUSTNESS S06: no global budget."""
+    """CVE-2016-5696: no global budget."""
     wire.established()
     victim = wire.peer(50_000)
     wire.established(peer=victim)
@@ -156,7 +156,7 @@ def test_abort_sends_a_rst(wire: Wire) -> None:
 
 @pytest.mark.parametrize("limited", [False, True])
 def test_rsts_for_no_connection_are_limited(wire: Wire, limited: bool) -> None:
-    """ROBUSTNESS S40: tcp.rst_ratelimit."""
+    """tcp.rst_ratelimit: a flood to closed ports is not reflected."""
     wire.settings(tcp_rst_ratelimit=5 if limited else 1000)
     peer = wire.default
     for seq in range(20):
@@ -181,7 +181,7 @@ def test_a_rst_has_the_seq_and_ack_that_its_cause_demands(wire: Wire) -> None:
 
 
 def test_a_segment_with_no_flags_at_all_is_borne(wire: Wire) -> None:
-    """ROBUSTNESS S28: null and xmas."""
+    """The null and the Christmas tree packet."""
     sock = wire.established()
     for text in ("- 1:1(0)", "- 1:101(100)", "FPU 1:1(0) urg 1"):
         wire(f"+0 < {text}")
@@ -191,7 +191,7 @@ def test_a_segment_with_no_flags_at_all_is_borne(wire: Wire) -> None:
 
 @pytest.mark.parametrize("bits", range(256))
 def test_any_flags_leave_the_engine_sound(wire: Wire, bits: int) -> None:
-    """ROBUSTNESS S28: 256 flags, with text and without; at most one answer each."""
+    """256 flags, with text and without; at most one answer each."""
     wire.established(wscale=None, win=1000)
     peer = wire.default
     for length in (0, 10):
@@ -255,7 +255,7 @@ def test_reserved_bits_are_ignored(wire: Wire) -> None:
 def test_a_malformed_header_is_dropped_and_named(
     wire: Wire, overrides: dict[str, int], counter: str
 ) -> None:
-    """ROBUSTNESS S26; RFC 9293 MUST-3 (checksum)."""
+    """RFC 9293 MUST-3 (checksum)."""
     sock = wire.established()
     wire.inject(wire.default.frame(segment("P. 1:11(10) ack 1 win 257"), **overrides))
     wire.quiet(0.1)

@@ -78,7 +78,10 @@ def test_a_repeated_timeout_holds_ssthresh(wire: Wire) -> None:
         )
     )
     assert sock.info.ssthresh == 4000
-    wire("+.6 > . 1:1001(1000) ack 1")
+    wire("""
+        +.1 < . 1:1(0) ack 1 win 10
+        +.5 > . 1:1001(1000) ack 1
+    """)
     assert sock.info.ssthresh == 4000
 
 
@@ -116,6 +119,25 @@ def test_a_retransmitted_segment_is_not_timed_without_timestamps(wire: Wire) -> 
         +0   > P. 1:1001(1000) ack 1
         +.3  > P. 1:1001(1000) ack 1
         +.01 < .  1:1(0) ack 1001 win 257
+    """)
+    assert sock.info.srtt_us == before
+
+
+def test_a_fast_retransmitted_segment_is_not_timed_without_timestamps(wire: Wire) -> None:
+    """Karn: RFC 6298 3, MUST-18."""
+    sock = wire.established(rtt=0.05, sack=False)
+    sock.send(4000)
+    before = sock.info.srtt_us
+    wire("""
+        +0  > .  1:1001(1000)    ack 1
+        +0  > .  1001:2001(1000) ack 1
+        +0  > .  2001:3001(1000) ack 1
+        +0  > P. 3001:4001(1000) ack 1
+        +.1 < .  1:1(0) ack 1 win 257
+        +0  < .  1:1(0) ack 1 win 257
+        +0  < .  1:1(0) ack 1 win 257
+        +0  > .  1:1001(1000)    ack 1
+        +.1 < .  1:1(0) ack 4001 win 257
     """)
     assert sock.info.srtt_us == before
 

@@ -44,7 +44,7 @@ def test_a_closed_window_is_probed_at_growing_intervals(wire: Wire) -> None:
 
 
 def test_a_window_may_stay_closed_as_long_as_probes_are_acknowledged(wire: Wire) -> None:
-    """RFC 9293 MUST-37; FEATURES M18: 60 s stall, then resume."""
+    """RFC 9293 MUST-37: an hour, then it goes on."""
     sock = stalled(wire)
     end = wire.engine.now + 3600 * 10**9
     while wire.engine.now < end:
@@ -110,7 +110,7 @@ def test_a_fin_alone_needs_no_window(wire: Wire) -> None:
 
 
 def test_a_peer_that_shrinks_its_window_is_borne(wire: Wire) -> None:
-    """RFC 9293 3.8.6 (MUST-34, SHLD-15, SHLD-16, SHLD-17, SHLD-18)."""
+    """RFC 9293 3.8.6 (MUST-34, SHLD-15, SHLD-16, SHLD-17)."""
     sock = wire.established(wscale=None, win=4000, rtt=0.1)
     sock.send(8000)
     wire("""
@@ -132,7 +132,7 @@ def test_a_peer_that_shrinks_its_window_is_borne(wire: Wire) -> None:
 
 
 def test_a_window_shrunk_to_nothing_does_not_end_the_connection(wire: Wire) -> None:
-    """RFC 9293 SHLD-18: probe it like any closed window."""
+    """RFC 9293 3.8.6 (MUST-35, SHLD-17): probe it like any closed window."""
     sock = wire.established(wscale=None, win=4000, rtt=0.1)
     sock.send(2000)
     wire("""
@@ -313,3 +313,13 @@ def test_a_receive_buffer_of_the_maximum_uses_the_window_scale(wire: Wire) -> No
     taken = wire.take(0.05)
     assert taken is not None
     assert (1 << 19) < (taken[1].win or 0) << sock.info.rcv_wscale <= 1 << 20
+
+
+def test_a_fin_beyond_the_window_is_cut_off_with_the_text(wire: Wire) -> None:
+    """RFC 9293 3.10.7.4 first, eighth: it comes again when there is room."""
+    wire.settings(tcp_rmem=4000)
+    sock = wire.established(wscale=None, win=65535, sack=False)
+    wire.put("+0 < FP. 1:5001(5000) ack 1 win 65535")
+    taken = wire.take(0.05)
+    assert taken is not None and taken[1].ack == 4001
+    assert sock.state == "ESTABLISHED"

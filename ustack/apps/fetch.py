@@ -4,6 +4,7 @@
 import asyncio
 import hashlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +26,9 @@ class Fetched:
 class _Client(asyncio.Protocol):
     """One request, one response."""
 
-    def __init__(self, request: bytes) -> None:
+    def __init__(self, request: bytes, progress: Callable[[int], None] | None) -> None:
         self._request = request
+        self._progress = progress
         self._parser = httptools.HttpResponseParser(self)
         self._digest = hashlib.sha256()
         self._length = 0
@@ -47,6 +49,8 @@ class _Client(asyncio.Protocol):
     def on_body(self, data: bytes) -> None:
         self._digest.update(data)
         self._length += len(data)
+        if self._progress is not None:
+            self._progress(self._length)
 
     def on_message_complete(self) -> None:
         status = self._parser.get_status_code()
@@ -65,14 +69,18 @@ class _Client(asyncio.Protocol):
                 self.transport.abort()
 
 
-async def fetch(host: str, port: int, path: str = "/") -> Fetched:
+async def fetch(
+    host: str, port: int, path: str = "/", progress: Callable[[int], None] | None = None
+) -> Fetched:
     """GET http://host:port/path and return what came.
+
+    progress: called with the length of the body so far, as it comes.
 
     Raises OSError when there is no connection, ConnectionError when it ends too soon.
     """
     request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
     loop = asyncio.get_running_loop()
-    _, client = await loop.create_connection(lambda: _Client(request), host, port)
+    _, client = await loop.create_connection(lambda: _Client(request, progress), host, port)
     try:
         return await client.done
     finally:

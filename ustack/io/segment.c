@@ -4,6 +4,7 @@
  *
  * Not here: frames.                                                         */
 #define _GNU_SOURCE 1 /* open file description locks, memory of its own */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -21,13 +22,16 @@
 static const uint64_t MAGIC = 0x31676e6972747375; /* "ustring1" */
 
 enum { LOCK_MEMBERS, LOCK_SIDE /* + side */ };
+enum { OTHER_PATH_SIZE = SEGMENT_PATH_SIZE + 256, BELL_PATH_SIZE = OTHER_PATH_SIZE + 32 };
+
+static const char PREFIX[] = "ustack-"; /* of all our files */
 
 static struct segment *segment_new(const struct segment_params *params);
 static void segment_free(struct segment *seg);
 static int join(struct segment *seg, int *side);
 static int open_locked(struct segment *seg);
 static int check_file(int fd, mode_t type);
-static bool still_there(const struct segment *seg);
+static bool still_there(const char *path, int fd);
 static int set_lock(int fd, int cmd, short type, int byte);
 static bool locked_by_other(int fd, int byte);
 static int take_side(struct segment *seg, int *side);
@@ -35,10 +39,12 @@ static int create(struct segment *seg);
 static int attach(struct segment *seg);
 static int map(struct segment *seg, int flags);
 static void init_header(struct segment *seg);
-static void bell_path(const struct segment *seg, int side, int queue, char *path);
+static void bell_path(const char *segment, int side, int queue, char *path);
 static int make_bells(struct segment *seg);
 static int open_bells(struct segment *seg);
-static void remove_files(const struct segment *seg);
+static void remove_files(const char *path);
+static void remove_dead(const char *ours);
+static void remove_if_dead(const char *path);
 static int set_path(struct segment *seg, const char *name);
 
 int segment_check_params(struct segment_params *params)
@@ -98,13 +104,15 @@ struct segment *segment_unnamed(const struct segment_params *params, int *err)
 
 void segment_leave(struct segment *seg, int side)
 {
-    atomic_store(&seg->header->side[side].present, 0);
+    bool ours = seg->pid == getpid(); /* not a forked child's copy */
+
+    if (ours)
+        atomic_store(&seg->header->side[side].present, 0);
     if (atomic_fetch_sub(&seg->n_users, 1) > 1)
         return;
-    if (seg->fd >= 0 && seg->pid == getpid() &&
-        set_lock(seg->fd, F_OFD_SETLKW, F_WRLCK, LOCK_MEMBERS) == 0 &&
+    if (ours && seg->fd >= 0 && set_lock(seg->fd, F_OFD_SETLKW, F_WRLCK, LOCK_MEMBERS) == 0 &&
         !locked_by_other(seg->fd, LOCK_SIDE + !side))
-        remove_files(seg);
+        remove_files(seg->path);
     segment_free(seg);
 }
 
@@ -174,7 +182,7 @@ static int join(struct segment *seg, int *side)
     if (err == 0)
         err = open_bells(seg);
     if (err && first)
-        remove_files(seg);
+        remove_files(seg->path);
     if (err)
         return err;
     steer_init(&seg->header->side[*side].rss, seg->params.n_queues);
@@ -194,7 +202,7 @@ static int open_locked(struct segment *seg)
         err = check_file(seg->fd, S_IFREG);
         if (err == 0)
             err = set_lock(seg->fd, F_OFD_SETLKW, F_WRLCK, LOCK_MEMBERS);
-        if (err || still_there(seg))
+        if (err || still_there(seg->path, seg->fd))
             return err;
         close(seg->fd); /* the last user has removed it meanwhile */
     }
@@ -212,12 +220,12 @@ static int check_file(int fd, mode_t type)
     return 0;
 }
 
-static bool still_there(const struct segment *seg)
+static bool still_there(const char *path, int fd)
 {
     struct stat named, opened;
 
-    return stat(seg->path, &named) == 0 && fstat(seg->fd, &opened) == 0 &&
-           named.st_ino == opened.st_ino && named.st_dev == opened.st_dev;
+    return stat(path, &named) == 0 && fstat(fd, &opened) == 0 && named.st_ino == opened.st_ino &&
+           named.st_dev == opened.st_dev;
 }
 
 static int set_lock(int fd, int cmd, short type, int byte)
@@ -263,6 +271,7 @@ static int create(struct segment *seg)
     if (err)
         return err;
     init_header(seg);
+    remove_dead(seg->path);
     return make_bells(seg);
 }
 
@@ -308,20 +317,20 @@ static void init_header(struct segment *seg)
     atomic_store(&seg->header->magic, MAGIC);
 }
 
-static void bell_path(const struct segment *seg, int side, int queue, char *path)
+static void bell_path(const char *segment, int side, int queue, char *path)
 {
-    snprintf(path, SEGMENT_PATH_SIZE + 16, "%s:%d.%d", seg->path, side, queue);
+    snprintf(path, BELL_PATH_SIZE, "%s:%d.%d", segment, side, queue);
 }
 
 static int make_bells(struct segment *seg)
 {
-    char path[SEGMENT_PATH_SIZE + 16];
+    char path[BELL_PATH_SIZE];
     unsigned q;
     int s;
 
     for (s = 0; s < 2; s++)
         for (q = 0; q < seg->params.n_queues; q++) {
-            bell_path(seg, s, (int)q, path);
+            bell_path(seg->path, s, (int)q, path);
             if (unlink(path) != 0 && errno != ENOENT)
                 return -errno;
             if (mkfifo(path, 0600) != 0)
@@ -332,13 +341,13 @@ static int make_bells(struct segment *seg)
 
 static int open_bells(struct segment *seg)
 {
-    char path[SEGMENT_PATH_SIZE + 16];
+    char path[BELL_PATH_SIZE];
     unsigned q;
     int s, err;
 
     for (s = 0; s < 2; s++)
         for (q = 0; q < seg->params.n_queues; q++) {
-            bell_path(seg, s, (int)q, path);
+            bell_path(seg->path, s, (int)q, path);
             seg->bells[s][q] = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
             if (seg->bells[s][q] < 0)
                 return -errno;
@@ -349,17 +358,52 @@ static int open_bells(struct segment *seg)
     return 0;
 }
 
-static void remove_files(const struct segment *seg)
+static void remove_files(const char *path)
 {
-    char path[SEGMENT_PATH_SIZE + 16];
+    char bell[BELL_PATH_SIZE];
     int s, q;
 
     for (s = 0; s < 2; s++)
         for (q = 0; q < PORT_MAX_QUEUES; q++) {
-            bell_path(seg, s, q, path);
-            unlink(path);
+            bell_path(path, s, q, bell);
+            unlink(bell);
         }
-    unlink(seg->path);
+    unlink(path);
+}
+
+/* Removes the segments whose users were all killed; not ours, which is new. */
+static void remove_dead(const char *ours)
+{
+    int dir_len = (int)(strrchr(ours, '/') - ours);
+    char path[OTHER_PATH_SIZE];
+    struct dirent *entry;
+    DIR *dir;
+
+    snprintf(path, sizeof path, "%.*s", dir_len, ours);
+    dir = opendir(path);
+    while (dir && (entry = readdir(dir)) != NULL) {
+        if (strncmp(entry->d_name, PREFIX, sizeof PREFIX - 1) != 0 || strchr(entry->d_name, ':'))
+            continue;
+        snprintf(path, sizeof path, "%.*s/%s", dir_len, ours, entry->d_name);
+        if (strcmp(path, ours) != 0)
+            remove_if_dead(path);
+    }
+    if (dir)
+        closedir(dir);
+}
+
+/* Who is about to join it meanwhile finds it gone, and makes a new one. */
+static void remove_if_dead(const char *path)
+{
+    int fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+
+    if (fd < 0)
+        return;
+    if (check_file(fd, S_IFREG) == 0 && set_lock(fd, F_OFD_SETLK, F_WRLCK, LOCK_MEMBERS) == 0 &&
+        still_there(path, fd) && !locked_by_other(fd, LOCK_SIDE) &&
+        !locked_by_other(fd, LOCK_SIDE + 1))
+        remove_files(path);
+    close(fd);
 }
 
 static int set_path(struct segment *seg, const char *name)
@@ -371,6 +415,6 @@ static int set_path(struct segment *seg, const char *name)
 
     if (len < 1 || len > 64 || strspn(name, allowed) != len)
         return -EINVAL;
-    snprintf(seg->path, sizeof seg->path, "%s/ustack-%s", dir, name);
+    snprintf(seg->path, sizeof seg->path, "%s/%s%s", dir, PREFIX, name);
     return 0;
 }

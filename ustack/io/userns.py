@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ustack.errors import PortError
 
-__all__ = ["enter", "enter_if_needed", "is_privileged"]
+__all__ = ["enter", "enter_if_needed", "is_privileged", "isolate"]
 
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWNET = 0x40000000
@@ -38,6 +38,21 @@ def enter_if_needed(name: str | None = None) -> bool:
         return False
     enter()
     return True
+
+
+def isolate() -> None:
+    """Enter a network namespace of our own, in a user namespace if only that makes it possible.
+
+    For what shall meet none of the machine's interfaces and leave nothing behind.
+    """
+    if not is_privileged():
+        enter()
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNET) != 0:
+        enter()
+        return
+    _raise_loopback()
 
 
 def is_privileged() -> bool:

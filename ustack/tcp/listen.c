@@ -254,13 +254,27 @@ static bool in_window(const struct tcp *tcp, const struct request *req, const st
            (seg->len > 0 && seq_between(nxt, seg->seq + seg->len - 1, nxt + wnd));
 }
 
+static uint8_t request_wscale(const struct tcp *tcp, const struct request *req)
+{
+    return req->wscale_ok ? tcp_wscale_for(tcp) : 0;
+}
+
+/* The window is the SYN-ACK's. At most one in tcp.invalid_ratelimit_ms, so that
+ * two hosts cannot keep each other talking. */
 static void request_ack(struct tcp *tcp, struct request *req, enum counter why)
 {
+    const struct tcb *l = &tcp->tcbs[tcp->listeners[req->listener].tcb];
+    uint32_t wnd = l->rcvbuf.limit < 65535 ? l->rcvbuf.limit : 65535;
+    ust_time gap = ms(tcp->net.core.set.tcp_challenge_ms);
+
+    if (req->oow_acked && tcp_now(tcp) - req->oow_acked < gap)
+        return count(tcp_core(tcp), C_TCP_ACK_OOW_LIMITED);
+    req->oow_acked = tcp_now(tcp) ? tcp_now(tcp) : 1;
     if (tcp_send_bare(tcp, &(struct tcp_header){.key = &req->key,
                                                 .seq = req->iss + 1,
                                                 .ack = req->irs + 1,
                                                 .flags = TH_ACK,
-                                                .wnd = 65535,
+                                                .wnd = (uint16_t)(wnd >> request_wscale(tcp, req)),
                                                 .ts = req->ts_ok,
                                                 .ts_val = tcp_ts_now(tcp, req->ts_offset),
                                                 .ts_ecr = req->ts_recent}))

@@ -168,7 +168,8 @@ struct request {
     uint8_t snd_wscale;
     bool ts_ok : 1, sack_ok : 1, wscale_ok : 1;
     uint8_t retries;
-    ust_time sent; /* first SYN-ACK, for the RTT */
+    ust_time sent;      /* first SYN-ACK, for the RTT */
+    ust_time oow_acked; /* last ACK for a segment it does not take; 0: never */
     uint32_t next;
 };
 
