@@ -17,14 +17,14 @@ import pytest
 from test_c import ENV, ROOT
 
 DIGEST = ROOT / "tests" / "data" / "trace_digest.txt"
-PURE = ("base", "net", "tcp", "sock")
+PURE = ("base", "net", "udp", "tcp", "sock")
 COMPILERS = ["gcc -O0", "gcc -O3", "clang -O2"]
 
 
 def engine_sources() -> list[Path]:
     """Return the C files of the engine, and no other."""
     parts = [file for part in PURE for file in sorted((ROOT / "ustack" / part).glob("*.c"))]
-    return [*parts, *(ROOT / "ustack" / f"{name}.c" for name in ("engine", "config", "check"))]
+    return [*parts, *(ROOT / "ustack" / f"{name}.c" for name in ("engine", "config", "check", "control"))]
 
 
 def trace(compiler: str, place: Path) -> str:
