@@ -28,6 +28,12 @@ def pytest_runtest_makereport(
     return report
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Have a conversation over both versions of IP where the test says that it can be."""
+    if "wire" in metafunc.fixturenames and metafunc.definition.get_closest_marker("both_versions"):
+        metafunc.parametrize("wire", [4, 6], ids=["ipv4", "ipv6"], indirect=True)
+
+
 @pytest.fixture
 def wire(request: pytest.FixtureRequest) -> Iterator[Wire]:
     """A conversation with one engine on virtual time; see wire.py.
@@ -36,7 +42,7 @@ def wire(request: pytest.FixtureRequest) -> Iterator[Wire]:
     """
     from wire import Wire
 
-    conversation = Wire()
+    conversation = Wire(getattr(request, "param", 4))
     yield conversation
     if not request.node.stash.get(FAILED, False):
         conversation.finish()

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from wire import Wire
 
 THEIR_MAC = bytes.fromhex("020000000001")
-THEIR_IP = "10.0.0.1"
+OUR_IPS = {4: "10.0.0.2", 6: "fd00::2"}
+THEIR_IPS = {4: "10.0.0.1", 6: "fd00::1"}
+THEIR_IP = THEIR_IPS[4]
 OUR_PORT = 80
 THEIR_PORT = 40000
 
@@ -132,9 +134,10 @@ class Peer:
         port: int = THEIR_PORT,
         our_port: int = OUR_PORT,
         isn: int = 0x7000_0000,
-        address: str = THEIR_IP,
+        address: str | None = None,
     ) -> None:
-        self.wire, self.port, self.our_port, self.address = wire, port, our_port, address
+        self.wire, self.port, self.our_port = wire, port, our_port
+        self.address = address or wire.their_ip
         self.irs = isn  # their ISN: 0 of inbound sequence numbers
         self.iss: int | None = None  # ours: known from the first SYN that we send
         self.ts_offset: int | None = None
@@ -170,7 +173,7 @@ class Peer:
 
     def frame(self, segment: Segment, **overrides: Any) -> bytes:
         """The inbound frame that a line describes. overrides: fields of frames.tcp()."""
-        src, dst = frames.ip4(self.address), frames.ip4(self.wire.engine.address)
+        src, dst = frames.packed(self.address), frames.packed(self.wire.engine.address)
         options = notation.options_bytes(tuple(map(self.inbound_option, segment.options or ())))
         fields: dict[str, Any] = {
             "win": 65535 if segment.win is None else segment.win,
@@ -188,8 +191,8 @@ class Peer:
             segment.bits,
             **fields,
         )
-        packet = frames.ipv4(src, dst, frames.PROTO_TCP, body)
-        return frames.ethernet(self.wire.engine.mac, THEIR_MAC, frames.ETH_IPV4, packet)
+        packet = frames.ip(src, dst, frames.PROTO_TCP, body)
+        return frames.ip_frame(self.wire.engine.mac, THEIR_MAC, packet)
 
     @staticmethod
     def payload(segment: Segment) -> bytes:

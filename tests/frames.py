@@ -12,20 +12,27 @@ import struct
 from dataclasses import dataclass
 
 from scapy.layers.inet import IP, TCP
+from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
+from scapy.packet import Packet
 from scapy.utils import checksum as scapy_checksum
 
 import notation
 
 BROADCAST = b"\xff" * 6
-ETH_IPV4, ETH_ARP = 0x0800, 0x0806
-PROTO_ICMP, PROTO_TCP, PROTO_UDP = 1, 6, 17
+ETH_IPV4, ETH_ARP, ETH_IPV6 = 0x0800, 0x0806, 0x86DD
+PROTO_ICMP, PROTO_TCP, PROTO_UDP, PROTO_ICMP6 = 1, 6, 17, 58
 ARP_REQUEST, ARP_REPLY = 1, 2
 
 
 def ip4(text: str) -> bytes:
     """Four bytes of a dotted address."""
     return ipaddress.IPv4Address(text).packed
+
+
+def packed(text: str) -> bytes:
+    """The bytes of an address: four or sixteen."""
+    return ipaddress.ip_address(text).packed
 
 
 def checksum(data: bytes, start: int = 0) -> int:
@@ -92,6 +99,57 @@ def ipv4(
     return head[:10] + struct.pack("!H", csum) + head[12:] + payload
 
 
+def ipv6(
+    src: bytes,
+    dst: bytes,
+    proto: int,
+    payload: bytes,
+    *,
+    version: int = 6,
+    tos: int = 0,
+    flow: int = 0,
+    length: int | None = None,
+    ttl: int = 64,
+) -> bytes:
+    """An IPv6 packet (RFC 8200). tos: the traffic class; ttl: the hop limit; proto: next header."""
+    length = len(payload) if length is None else length
+    first = version << 28 | tos << 20 | flow
+    return struct.pack("!IHBB16s16s", first, length, proto, ttl, src, dst) + payload
+
+
+def ip(src: bytes, dst: bytes, proto: int, payload: bytes, **fields: int) -> bytes:
+    """A packet of the version that the addresses have."""
+    return (ipv4 if len(src) == 4 else ipv6)(src, dst, proto, payload, **fields)  # type: ignore[operator]
+
+
+def ip_frame(dst_mac: bytes, src_mac: bytes, packet: bytes) -> bytes:
+    """An Ethernet frame around a packet of either version."""
+    return ethernet(dst_mac, src_mac, ETH_IPV6 if packet[0] >> 4 == 6 else ETH_IPV4, packet)
+
+
+def pseudo(src: bytes, dst: bytes, proto: int, length: int) -> bytes:
+    """The pseudo-header of a transport checksum (RFC 9293 3.1, RFC 8200 8.1)."""
+    if len(src) == 4:
+        return src + dst + struct.pack("!HH", proto, length)
+    return src + dst + struct.pack("!II", length, proto)
+
+
+def icmp6(
+    src: bytes,
+    dst: bytes,
+    kind: int,
+    code: int,
+    rest: bytes,
+    payload: bytes = b"",
+    csum: int | None = None,
+) -> bytes:
+    """An ICMPv6 message (RFC 4443). rest: the second word of its header."""
+    body = struct.pack("!BBH", kind, code, 0) + rest + payload
+    if csum is None:
+        csum = checksum(pseudo(src, dst, PROTO_ICMP6, len(body)) + body)
+    return body[:2] + struct.pack("!H", csum) + body[4:]
+
+
 def icmp(kind: int, code: int, rest: bytes, payload: bytes = b"", csum: int | None = None) -> bytes:
     """An ICMP message (RFC 792). rest: the second word of its header."""
     body = struct.pack("!BBH", kind, code, 0) + rest + payload
@@ -99,10 +157,21 @@ def icmp(kind: int, code: int, rest: bytes, payload: bytes = b"", csum: int | No
     return body[:2] + struct.pack("!H", csum) + body[4:]
 
 
-def udp(src: bytes, dst: bytes, sport: int, dport: int, payload: bytes = b"") -> bytes:
+def udp(
+    src: bytes,
+    dst: bytes,
+    sport: int,
+    dport: int,
+    payload: bytes = b"",
+    *,
+    length: int | None = None,
+    csum: int | None = None,
+) -> bytes:
     """A UDP datagram (RFC 768) with its checksum."""
-    body = struct.pack("!HHHH", sport, dport, 8 + len(payload), 0) + payload
-    csum = checksum(src + dst + struct.pack("!HH", PROTO_UDP, len(body)) + body) or 0xFFFF
+    length = 8 + len(payload) if length is None else length
+    body = struct.pack("!HHHH", sport, dport, length, 0) + payload
+    if csum is None:
+        csum = checksum(pseudo(src, dst, PROTO_UDP, len(body)) + body) or 0xFFFF
     return body[:6] + struct.pack("!H", csum) + body[8:]
 
 
@@ -132,7 +201,7 @@ def tcp(
         + payload
     )
     if csum is None:
-        csum = checksum(src + dst + struct.pack("!HH", PROTO_TCP, len(body)) + body)
+        csum = checksum(pseudo(src, dst, PROTO_TCP, len(body)) + body)
     return body[:16] + struct.pack("!H", csum) + body[18:]
 
 
@@ -171,7 +240,9 @@ def ethertype(frame: bytes) -> int:
 
 
 def is_tcp(frame: bytes) -> bool:
-    """Is it an IPv4 frame with TCP in it?"""
+    """Is it a frame with TCP in it?"""
+    if ethertype(frame) == ETH_IPV6:
+        return len(frame) > 54 and frame[20] == PROTO_TCP
     return ethertype(frame) == ETH_IPV4 and len(frame) > 34 and frame[23] == PROTO_TCP
 
 
@@ -186,12 +257,37 @@ def check_ipv4(frame: bytes) -> IP:
     return ip
 
 
+def check_ipv6(frame: bytes) -> IPv6:
+    """The frame's IPv6 packet, its length found right."""
+    packet = Ether(frame)
+    assert IPv6 in packet, f"not an IPv6 frame: {frame.hex()}"
+    ip6 = packet[IPv6]
+    assert 54 + ip6.plen == len(frame), f"IPv6 payload length {ip6.plen} in a frame of {len(frame)}"
+    return ip6
+
+
+def check_ip(frame: bytes) -> tuple[Packet, bytes, int]:
+    """A frame's packet of either version, its payload and its TTL or hop limit."""
+    if ethertype(frame) == ETH_IPV6:
+        packet = check_ipv6(frame)
+        return packet, frame[54:], packet.hlim
+    packet = check_ipv4(frame)
+    return packet, frame[14 + 4 * packet.ihl :], packet.ttl
+
+
+def check_transport(frame: bytes, proto: int) -> bytes:
+    """The payload of a frame's packet, its transport checksum found right."""
+    packet, body, _ = check_ip(frame)
+    head = pseudo(packed(packet.src), packed(packet.dst), proto, len(body))
+    name = {PROTO_TCP: "TCP", PROTO_UDP: "UDP", PROTO_ICMP6: "ICMPv6"}[proto]
+    assert scapy_checksum(head + body) == 0, f"{name} checksum is wrong: {body.hex()}"
+    return body
+
+
 def read_tcp(frame: bytes) -> TcpFrame:
     """Take a TCP frame apart, with its lengths and both checksums found right."""
-    ip = check_ipv4(frame)
-    segment = frame[14 + 4 * ip.ihl :]
-    pseudo = ip4(ip.src) + ip4(ip.dst) + struct.pack("!HH", PROTO_TCP, len(segment))
-    assert scapy_checksum(pseudo + segment) == 0, f"TCP checksum is wrong: {segment.hex()}"
+    ip, _, ttl = check_ip(frame)
+    segment = check_transport(frame, PROTO_TCP)
     packet = Ether(frame)
     head = packet[TCP]
     assert 20 <= 4 * head.dataofs <= len(segment), f"data offset {head.dataofs} is impossible"
@@ -209,8 +305,8 @@ def read_tcp(frame: bytes) -> TcpFrame:
         head.urgptr,
         tuple(read_option(*option) for option in head.options),
         segment[4 * head.dataofs :],
-        ip.ttl,
-        ip.tos,
+        ttl,
+        ip.tc if ip.version == 6 else ip.tos,
     )
 
 

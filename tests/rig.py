@@ -8,6 +8,8 @@ errno from the engine becomes an OSError. All frames are bytes.
 from __future__ import annotations
 
 import errno
+import ipaddress
+import itertools
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -26,6 +28,10 @@ SMALL = {
     "mbuf.large": 4,
     "mbuf.refs": 2048,
     "neigh.entries": 32,
+    "ip.frag_queues": 8,
+    "ip.mtu_entries": 8,
+    "udp.max_socks": 32,
+    "ip6.dad_transmits": 0,
     "tcp.max_tcbs": 64,
     "tcp.max_listeners": 8,
     "tcp.max_syn_backlog": 64,
@@ -53,10 +59,18 @@ COUNTERS = [ffi.string(lib.ust_counter_name(i)).decode() for i in range(lib.ust_
 
 
 def addr(text: str) -> Any:
-    """A `struct ust_addr *` of a dotted IPv4 address."""
+    """A `struct ust_addr *` of an address of either version."""
     address = ffi.new("struct ust_addr *")
-    ffi.buffer(address)[:] = bytes(10) + b"\xff\xff" + frames.ip4(text)
+    raw = frames.packed(text)
+    ffi.buffer(address)[:] = raw if len(raw) == 16 else bytes(10) + b"\xff\xff" + raw
     return address
+
+
+def text(address: Any) -> str:
+    """The text of a `struct ust_addr`, an IPv4 one dotted."""
+    raw = bytes(ffi.buffer(address.b))
+    mapped = raw[:12] == bytes(10) + b"\xff\xff"
+    return str(ipaddress.ip_address(raw[12:] if mapped else raw))
 
 
 def check(result: int) -> int:
@@ -94,6 +108,7 @@ class Engine:
         assert raw != ffi.NULL, f"ust_engine_new: {err[0]}"
         self.raw = ffi.gc(raw, lib.ust_engine_free)
         self.address, self.mac, self.now = address, mac, now
+        self.any = "::" if ":" in address else "0.0.0.0"
         self._buf = ffi.new("uint8_t[]", 70000)
         self._values = ffi.new("uint64_t[]", len(COUNTERS))
         lib.ust_engine_tick(self.raw, now)
@@ -115,9 +130,10 @@ class Engine:
 
     # ------------------------------------------------------------ frames and time
 
-    def inject(self, frame: bytes, flags: int = 0) -> None:
-        """One frame from the wire."""
-        check(lib.ust_engine_inject(self.raw, self.now, self.iface, frame, len(frame), flags))
+    def inject(self, frame: bytes, flags: int = 0, iface: int | None = None) -> None:
+        """One frame from the wire, by default of the first interface."""
+        iface = self.iface if iface is None else iface
+        check(lib.ust_engine_inject(self.raw, self.now, iface, frame, len(frame), flags))
 
     def extract(self) -> bytes | None:
         """The next frame for the wire, or None."""
@@ -201,13 +217,98 @@ class Engine:
 
     # ----------------------------------------------------------------- sockets
 
-    def neighbour(self, address: str, mac: bytes) -> None:
+    def neighbour(self, address: str, mac: bytes, iface: int | None = None) -> None:
         """Add a permanent neighbour."""
-        check(lib.ust_engine_add_neigh(self.raw, self.iface, addr(address), mac))
+        iface = self.iface if iface is None else iface
+        check(lib.ust_engine_add_neigh(self.raw, iface, addr(address), mac))
 
-    def route(self, dst: str, prefix: int, gateway: str) -> None:
+    def forget_neighbour(self, address: str) -> None:
+        """Remove a neighbour."""
+        check(lib.ust_engine_del_neigh(self.raw, self.iface, addr(address)))
+
+    def route(self, dst: str, prefix: int, gateway: str, iface: int | None = None) -> None:
         """Add a route."""
-        check(lib.ust_engine_add_route(self.raw, self.iface, addr(dst), prefix, addr(gateway)))
+        iface = self.iface if iface is None else iface
+        check(lib.ust_engine_add_route(self.raw, iface, addr(dst), prefix, addr(gateway)))
+
+    def del_route(self, dst: str, prefix: int, gateway: str = "::") -> None:
+        """Remove a route."""
+        check(lib.ust_engine_del_route(self.raw, addr(dst), prefix, addr(gateway)))
+
+    def add_iface(self, mac: bytes, mtu: int = 1500, caps: int = 0) -> int:
+        """A further interface's number."""
+        return check(lib.ust_engine_add_iface(self.raw, mac, mtu, caps))
+
+    def add_addr(self, address: str, prefix: int, iface: int | None = None) -> None:
+        """Add an address."""
+        iface = self.iface if iface is None else iface
+        check(lib.ust_engine_add_addr(self.raw, iface, addr(address), prefix))
+
+    def del_addr(self, address: str) -> None:
+        """Remove an address."""
+        check(lib.ust_engine_del_addr(self.raw, addr(address)))
+
+    def enable_ipv6(self, iface: int | None = None) -> None:
+        """Take part in IPv6 on an interface."""
+        check(lib.ust_engine_enable_ipv6(self.raw, self.iface if iface is None else iface))
+
+    def _rows(self, kind: str) -> Iterator[Any]:
+        for i in itertools.count():
+            row = ffi.new(f"struct ust_{kind}_row *")
+            if getattr(lib, f"ust_engine_{kind}")(self.raw, i, row) == -errno.ENOENT:
+                return
+            yield row
+
+    def addrs(self) -> dict[str, Any]:
+        """`struct ust_addr_row` by address."""
+        return {text(row.addr): row for row in self._rows("addr")}
+
+    def routes(self) -> list[tuple[str, int, str]]:
+        """Destination, prefix length, gateway of each route."""
+        return [(text(r.dst), int(r.prefix_len), text(r.gateway)) for r in self._rows("route")]
+
+    def neighbours(self) -> dict[str, tuple[str, bytes]]:
+        """State and MAC by address."""
+        names = lib.ust_neigh_state_name
+        return {
+            text(row.addr): (ffi.string(names(row.state)).decode(), bytes(ffi.buffer(row.mac)))
+            for row in self._rows("neigh")
+        }
+
+    def path_mtu(self, dst: str) -> int:
+        """Bytes of a packet that the path is known to carry."""
+        return int(lib.ust_engine_path_mtu(self.raw, addr(dst)))
+
+    def udp(self, address: str | None = None, port: int = 0) -> int:
+        """A UDP socket's handle, bound unless address is None."""
+        handle = check(lib.ust_udp_socket(self.raw))
+        if address is not None:
+            self.bind(handle, address, port)
+        return handle
+
+    def bind(self, handle: int, address: str, port: int = 0) -> None:
+        """Bind a socket."""
+        check(lib.ust_bind(self.raw, handle, addr(address), port))
+
+    def associate(self, handle: int, address: str, port: int) -> None:
+        """Connect a UDP socket."""
+        check(lib.ust_connect(self.raw, handle, addr(address), port))
+
+    def sendto(self, handle: int, data: bytes, address: str | None = None, port: int = 0) -> int:
+        """Send a datagram; without an address to the connected peer."""
+        to = ffi.NULL if address is None else addr(address)
+        return check(lib.ust_sendto(self.raw, handle, data, len(data), to, port))
+
+    def recvfrom(self, handle: int, size: int = 65536, flags: int = 0) -> tuple[bytes, str, int]:
+        """A datagram's bytes, and the address and port of its sender."""
+        data, info = self.recvmsg(handle, size, flags)
+        return data, text(info.src), int(info.port)
+
+    def recvmsg(self, handle: int, size: int = 65536, flags: int = 0) -> tuple[bytes, Any]:
+        """A datagram's bytes and its `struct ust_datagram`."""
+        buf, info = ffi.new("uint8_t[]", max(size, 1)), ffi.new("struct ust_datagram *")
+        got = check(lib.ust_recvfrom(self.raw, handle, buf, size, flags, info))
+        return bytes(ffi.buffer(buf, got)), info
 
     def socket(self) -> int:
         """A new socket's handle."""
@@ -217,7 +318,7 @@ class Engine:
         """A listener's handle."""
         handle = self.socket()
         try:
-            check(lib.ust_bind(self.raw, handle, addr("0.0.0.0"), port))
+            check(lib.ust_bind(self.raw, handle, addr(self.any), port))
             check(lib.ust_listen(self.raw, handle, backlog))
         except OSError:
             self.close(handle)
@@ -229,7 +330,7 @@ class Engine:
         handle = self.socket()
         try:
             if local_port:
-                check(lib.ust_bind(self.raw, handle, addr("0.0.0.0"), local_port))
+                check(lib.ust_bind(self.raw, handle, addr(self.any), local_port))
             result = lib.ust_connect(self.raw, handle, addr(peer), port)
             if result != -errno.EINPROGRESS:
                 check(result)

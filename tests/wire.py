@@ -16,7 +16,9 @@ SYN is 0. Without `<…>` a segment has no options; NOPs count only in a line th
 is the field itself and is checked where written. Timestamps are mapped by the first pair written.
 
 Every outbound frame is read by scapy, with lengths, both checksums, addresses and MACs verified;
-payload must be what the socket was given. The neighbour is permanent, so no ARP disturbs.
+payload must be what the socket was given. The neighbour is permanent, so no ARP disturbs. In a test
+that is marked both_versions the same conversation is had over IPv4 and over IPv6, whose MTU is then
+20 bytes larger, so that segments are as long.
 
 Not here: building frames (frames.py), the notation (notation.py), the engine's calls (rig.py), what
 a flow's numbers are relative to (flow.py).
@@ -32,7 +34,19 @@ from typing import Any
 import frames
 import notation
 import rig
-from flow import OUR_PORT, THEIR_IP, THEIR_MAC, THEIR_PORT, Peer, Sock, Stats, pattern, tcb_text
+from flow import (
+    OUR_IPS,
+    OUR_PORT,
+    THEIR_IP,
+    THEIR_IPS,
+    THEIR_MAC,
+    THEIR_PORT,
+    Peer,
+    Sock,
+    Stats,
+    pattern,
+    tcb_text,
+)
 from notation import Line, Option, Segment
 
 __all__ = ["THEIR_IP", "THEIR_MAC", "Peer", "Sock", "Stats", "Wire", "WireError", "pattern"]
@@ -57,7 +71,10 @@ class Sent:
 class Wire:
     """Plays conversations with one engine; see the top of this file."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, version: int = 4, **options: Any) -> None:
+        self.version, self.their_ip = version, THEIR_IPS[version]
+        if version == 6:
+            options = {"address": OUR_IPS[6], "prefix": 64, "mtu": 1520} | options
         self.options = options  # for rig.Engine
         self.config: dict[str, int] = {}
         self.sent: collections.deque[Sent] = collections.deque()
@@ -85,7 +102,7 @@ class Wire:
         """The engine under test, made on first use."""
         if self._engine is None:
             self._engine = rig.Engine(settings={"arp.announce": 0} | self.config, **self.options)
-            self._engine.neighbour(THEIR_IP, THEIR_MAC)
+            self._engine.neighbour(self.their_ip, THEIR_MAC)
             self.line_time = self.start = self._engine.now
             self.stats = Stats(self._engine)
         return self._engine
@@ -117,12 +134,14 @@ class Wire:
             self,
             handle,
             peer
-            or self.peers[THEIR_IP, self.engine.names(handle)[1], self.engine.names(handle)[0]],
+            or self.peers[
+                self.their_ip, self.engine.names(handle)[1], self.engine.names(handle)[0]
+            ],
         )
 
     def connect(self, port: int = 8080, **options: Any) -> Sock:
         """Start an active open to this port of the peer; the SYN is then to be asserted."""
-        handle = self.engine.connect(THEIR_IP, port)
+        handle = self.engine.connect(self.their_ip, port)
         peer = self.peer(port, self.engine.names(handle)[0], **options)
         self._peer = peer
         sock = Sock(self, handle, peer)

@@ -100,7 +100,8 @@ def test_one_neighbour_is_asked_for_once_a_second(lan: Lan) -> None:
 
 
 def test_the_pending_queue_drops_the_oldest_packet_over_its_limit(lan: Lan) -> None:
-    """At most 3 packets an entry; RFC 1122 2.3.2.2: keep the latest."""
+    """RFC 1122 2.3.2.2: keep the latest."""
+    lan.engine.set("neigh.pending", 3)
     for port in range(5):
         syn_to(lan, HOST_IP, 1000 + port)
     lan.wait(0)
@@ -119,14 +120,20 @@ def test_a_host_that_never_answers_is_given_up_after_three_requests(lan: Lan) ->
     assert lan.engine.usage().mbufs_small == 0
 
 
-def test_an_old_neighbour_is_asked_again_by_unicast(lan: Lan) -> None:
-    """RFC 1122 2.3.2.1 (2): unicast poll."""
+def test_a_stale_neighbour_in_use_is_asked_by_unicast_after_a_delay(lan: Lan) -> None:
+    """RFC 4861 7.3.3, for ARP, too; RFC 1122 2.3.2.1 (2): unicast poll."""
     lan.learn()
-    lan.wait(31)
+    assert lan.engine.neighbours()[HOST_IP] == ("STALE", HOST_MAC)
+    lan.engine.set("tcp.syn_retries", 0)
     syn_to(lan, HOST_IP)
-    out = lan.wait(0)
-    assert [dst_mac(frame) for frame in out] == [HOST_MAC] * len(out)
-    assert sorted(map(is_arp, out)) == [False, True]
+    assert macs_used(lan.wait(0)) == [HOST_MAC]
+    assert lan.engine.neighbours()[HOST_IP][0] == "DELAY"
+    assert lan.wait(4.99) == []
+    (poll,) = lan.wait(0.02)
+    assert (dst_mac(poll), arp_of(poll).pdst) == (HOST_MAC, HOST_IP)
+    assert lan.engine.neighbours()[HOST_IP][0] == "PROBE"
+    assert lan.arp(ARP_REPLY) == []
+    assert lan.engine.neighbours()[HOST_IP][0] == "REACHABLE"
 
 
 def test_an_unused_neighbour_is_forgotten(lan: Lan) -> None:

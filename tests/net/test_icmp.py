@@ -22,8 +22,8 @@ def echo(payload: bytes = b"ping", csum: int | None = None) -> bytes:
     return frames.icmp(8, 0, b"\x12\x34\x00\x07", payload, csum)
 
 
-def udp(payload: bytes = b"x") -> bytes:
-    return frames.udp(frames.ip4(HOST_IP), frames.ip4(OUR_IP), 4000, 9, payload)
+def udp(payload: bytes = b"x", dst: str = OUR_IP) -> bytes:
+    return frames.udp(frames.ip4(HOST_IP), frames.ip4(dst), 4000, 9, payload)
 
 
 def icmp_of(frame: bytes) -> ICMP:
@@ -123,7 +123,7 @@ def test_unreachables_are_limited(lan: Lan) -> None:
 def test_no_unreachable_answers_a_group(lan: Lan) -> None:
     """RFC 1122 3.2.2: nothing sent to a broadcast earns an error, nor in a link broadcast."""
     lan.learn()
-    assert lan.ip(PROTO_UDP, udp(), dst="10.0.0.255", dst_mac=BROADCAST) == []
+    assert lan.ip(PROTO_UDP, udp(dst="10.0.0.255"), dst="10.0.0.255", dst_mac=BROADCAST) == []
     assert lan.ip(PROTO_UDP, udp(), dst_mac=BROADCAST) == []
     assert lan.moved() == {"udp.drop.noport": 2}
 

@@ -7,6 +7,8 @@ import pytest
 
 from wire import Wire, pattern
 
+pytestmark = pytest.mark.both_versions
+
 
 @pytest.fixture
 def slow(wire: Wire) -> Wire:

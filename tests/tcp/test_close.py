@@ -8,6 +8,8 @@ import pytest
 import notation
 from wire import Sock, Wire, pattern
 
+pytestmark = pytest.mark.both_versions
+
 
 def test_the_side_that_closes_first_passes_through_time_wait(wire: Wire) -> None:
     """RFC 9293 3.6 figure 12; MUST-13."""

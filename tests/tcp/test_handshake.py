@@ -9,6 +9,8 @@ import pytest
 
 from wire import Wire
 
+pytestmark = pytest.mark.both_versions
+
 
 def test_a_passive_open_answers_with_all_options_in_linux_order(wire: Wire) -> None:
     """RFC 9293 3.5 figure 6; RFC 7323 2.2, 3.2; RFC 2018 2; wscale covers tcp.rmem_max."""

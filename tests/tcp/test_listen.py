@@ -11,6 +11,8 @@ import notation
 import rig
 from wire import Peer, Wire
 
+pytestmark = pytest.mark.both_versions
+
 
 def handshake(peer: Peer) -> None:
     """SYN, SYN-ACK, ACK; whatever else the engine answers is taken."""

@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from wire import Wire
+
+pytestmark = pytest.mark.both_versions
 
 
 def test_a_small_segment_goes_when_nothing_is_in_flight(wire: Wire) -> None:

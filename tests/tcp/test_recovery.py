@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 import notation
 from wire import Sock, Wire
+
+pytestmark = pytest.mark.both_versions
 
 FLIGHT = """
     +0 > .  1:1001(1000)    ack 1

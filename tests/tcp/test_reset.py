@@ -11,6 +11,8 @@ import frames
 import notation
 from wire import Peer, Wire
 
+pytestmark = pytest.mark.both_versions
+
 
 def segment(text: str) -> notation.Segment:
     return notation.parse_segment(text)
@@ -203,8 +205,8 @@ def test_any_flags_leave_the_engine_sound(wire: Wire, bits: int) -> None:
 
 def with_flags(peer: Peer, frame: bytes, bits: int) -> bytes:
     """The same segment with other flags."""
-    src, dst = frames.ip4(peer.address), frames.ip4(peer.wire.engine.address)
-    tcp = frame[34:]
+    src, dst = frames.packed(peer.address), frames.packed(peer.wire.engine.address)
+    tcp = tcp_of(frame)
     body = frames.tcp(
         src,
         dst,
@@ -216,25 +218,26 @@ def with_flags(peer: Peer, frame: bytes, bits: int) -> bytes:
         win=1000,
         payload=tcp[20:],
     )
-    return frame[:14] + frames.ipv4(src, dst, frames.PROTO_TCP, body)
+    return frame[:14] + frames.ip(src, dst, frames.PROTO_TCP, body)
+
+
+def tcp_of(frame: bytes) -> bytes:
+    """The segment in a frame of ours, whose IPv4 headers have no options."""
+    return frame[34 if frames.ethertype(frame) == frames.ETH_IPV4 else 54 :]
 
 
 def test_reserved_bits_are_ignored(wire: Wire) -> None:
     """RFC 9293 3.1: must be ignored by receivers."""
     sock = wire.established()
     peer = wire.default
-    frame = bytearray(peer.frame(segment("P. 1:11(10) ack 1 win 257")))
-    frame[34 + 12] |= 0x0E
-    frame[34 + 16 : 34 + 18] = b"\0\0"
-    body = bytes(frame[34:])
-    pseudo = (
-        frames.ip4(peer.address)
-        + frames.ip4(wire.engine.address)
-        + b"\0\6"
-        + len(body).to_bytes(2, "big")
-    )
-    frame[34 + 16 : 34 + 18] = frames.checksum(pseudo + body).to_bytes(2, "big")
-    wire.inject(bytes(frame))
+    frame = peer.frame(segment("P. 1:11(10) ack 1 win 257"))
+    body = bytearray(tcp_of(frame))
+    body[12] |= 0x0E
+    body[16:18] = b"\0\0"
+    src, dst = frames.packed(peer.address), frames.packed(wire.engine.address)
+    pseudo = frames.pseudo(src, dst, frames.PROTO_TCP, len(body))
+    body[16:18] = frames.checksum(pseudo + body).to_bytes(2, "big")
+    wire.inject(frame[:14] + frames.ip(src, dst, frames.PROTO_TCP, bytes(body)))
     assert wire.take(0.05) is not None
     assert sock.info.inq == 10
 
@@ -267,10 +270,9 @@ def test_a_malformed_header_is_dropped_and_named(
 def test_a_truncated_header_is_dropped_and_named(wire: Wire, length: int) -> None:
     wire.established()
     peer = wire.default
-    tcp = peer.frame(segment(". 1:1(0) ack 1"))[34 : 34 + length]
-    packet = frames.ipv4(
-        frames.ip4(peer.address), frames.ip4(wire.engine.address), frames.PROTO_TCP, tcp
-    )
-    wire.inject(frames.ethernet(wire.engine.mac, b"\2\0\0\0\0\1", frames.ETH_IPV4, packet))
+    frame = peer.frame(segment(". 1:1(0) ack 1"))
+    src, dst = frames.packed(peer.address), frames.packed(wire.engine.address)
+    packet = frames.ip(src, dst, frames.PROTO_TCP, tcp_of(frame)[:length])
+    wire.inject(frame[:14] + packet)
     wire.silence()
     assert wire.stats["tcp.drop.short"] == 1

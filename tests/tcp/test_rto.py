@@ -5,7 +5,11 @@ from __future__ import annotations
 
 import errno
 
+import pytest
+
 from wire import Wire
+
+pytestmark = pytest.mark.both_versions
 
 RTO = 0.3  # after a first sample of 100 ms: 0.1 + 4 * 0.05
 

@@ -8,6 +8,8 @@ import pytest
 import notation
 from wire import Wire, pattern
 
+pytestmark = pytest.mark.both_versions
+
 
 def test_the_block_of_the_newest_segment_comes_first(wire: Wire) -> None:
     """RFC 2018 4."""

@@ -19,6 +19,8 @@ import rig
 from notation import Segment
 from wire import Peer, Wire
 
+pytestmark = pytest.mark.both_versions
+
 TABLE = Path(__file__).parent.parent / "data" / "tcp_state_table.txt"
 TEXT_LEN = 10
 FLAGS = {"SYN": "S", "SYN-ACK": "S.", "ACK": ".", "FIN": "F.", "RST": "R", "data": "P."}

@@ -10,6 +10,8 @@ import pytest
 from notation import Segment
 from wire import Sock, Wire
 
+pytestmark = pytest.mark.both_versions
+
 
 def is_keepalive(segment: Segment, nxt: int = 1) -> bool:
     """RFC 9293 3.8.4: SEG.SEQ = SND.NXT - 1, with one byte of garbage or none."""

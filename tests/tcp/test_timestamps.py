@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from wire import Sock, Wire
+
+pytestmark = pytest.mark.both_versions
 
 DAY = 86400
 

@@ -8,6 +8,8 @@ import pytest
 from notation import Segment
 from wire import Sock, Wire
 
+pytestmark = pytest.mark.both_versions
+
 
 def is_probe(segment: Segment, una: int) -> bool:
     """A zero-window probe: one new byte, or one old or no byte at the left edge."""

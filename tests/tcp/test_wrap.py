@@ -8,6 +8,8 @@ import pytest
 import rig
 from wire import Wire, pattern
 
+pytestmark = pytest.mark.both_versions
+
 
 def near_wrap(distance: int) -> Wire:
     """A wire whose engine's next ISN for the default flow lies that far before 2^32.
