@@ -224,6 +224,28 @@ def tcp6(ours: Stack) -> Socket:
     return ours.socket(socket.AF_INET6)
 
 
+def locked(ours: Stack, function: Any, *args: Any) -> int:
+    """Call a function of the engine, and let what it has to send leave."""
+    lib.ust_worker_lock(ours._worker)
+    try:
+        result = function(ours._engine, *args)
+        lib.ust_worker_flush(ours._worker)
+    finally:
+        lib.ust_worker_unlock(ours._worker)
+    lib.ust_worker_wake(ours._worker)
+    return int(result)
+
+
+def addresses(ours: Stack) -> list[str]:
+    """Return the addresses that are in use."""
+    row, found, number = ffi.new("struct ust_addr_row *"), [], 0
+    while locked(ours, lib.ust_engine_addr, number, row) == 0:
+        if not row.flags & lib.UST_ADDR_TENTATIVE:
+            found.append(unpack_address(row.addr))
+        number += 1
+    return found
+
+
 class Udp:
     """A UDP socket of the stack, by its C calls."""
 
@@ -233,14 +255,7 @@ class Udp:
         assert self._do(lib.ust_bind, self.handle, pack_address(host), port) == 0
 
     def _do(self, function: Any, *args: Any) -> int:
-        lib.ust_worker_lock(self.ours._worker)
-        try:
-            result = function(self.ours._engine, *args)
-            lib.ust_worker_flush(self.ours._worker)
-        finally:
-            lib.ust_worker_unlock(self.ours._worker)
-        lib.ust_worker_wake(self.ours._worker)
-        return int(result)
+        return locked(self.ours, function, *args)
 
     def setopt(self, option: int, value: int) -> None:
         assert self._do(lib.ust_setopt, self.handle, option, value) == 0
