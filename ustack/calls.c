@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Socket and control calls with the worker's lock taken and their output
- * flushed, so that each is one call from Python.
+/* Socket calls with the worker's lock taken and their output flushed, so that
+ * each is one call from Python.
  *
  * Those that may block try first; when there is nothing, the engine gets its
  * turn (wait.c), and they try again until the deadline.
  *
- * Not here: what the calls mean (sock/).                                    */
+ * Not here: what the calls mean (sock/), the control plane (admin.c).       */
 #include <errno.h>
 
 #include "worker.h"
@@ -21,11 +21,16 @@ struct attempt {
     uint8_t *dst;
     size_t len;
     int flags;
+    const struct ust_addr *addr; /* of a datagram: where to */
+    uint16_t port;
+    struct ust_datagram *info; /* where from */
 };
 
 static int64_t try_accept(struct ust_engine *eng, const struct attempt *call);
 static int64_t try_send(struct ust_engine *eng, const struct attempt *call);
 static int64_t try_recv(struct ust_engine *eng, const struct attempt *call);
+static int64_t try_sendto(struct ust_engine *eng, const struct attempt *call);
+static int64_t try_recvfrom(struct ust_engine *eng, const struct attempt *call);
 static int64_t try_until(struct ust_worker *w, const struct attempt *call, uint64_t timeout_ns);
 static int pause_for_mbufs(struct ust_worker *w, ust_time deadline);
 
@@ -76,6 +81,39 @@ int64_t ust_worker_recv(struct ust_worker *w, ust_handle h, uint8_t *buf, size_t
     return n;
 }
 
+int64_t ust_worker_sendto(struct ust_worker *w, ust_handle h, const uint8_t *data, size_t len,
+                          const struct ust_addr *addr, uint16_t port, uint64_t timeout_ns)
+{
+    struct attempt call = {
+        .try = try_sendto, .h = h, .src = data, .len = len, .addr = addr, .port = port};
+    int64_t n;
+
+    if (!worker_enter(w))
+        return -EBADF;
+    n = try_until(w, &call, timeout_ns);
+    worker_leave(w);
+    return n == -ENOBUFS ? -EAGAIN : n;
+}
+
+int64_t ust_worker_recvfrom(struct ust_worker *w, ust_handle h, uint8_t *buf, size_t size,
+                            int flags, struct ust_datagram *info, uint64_t timeout_ns)
+{
+    struct attempt call = {.try = try_recvfrom,
+                           .h = h,
+                           .wanted = UST_READABLE,
+                           .dst = buf,
+                           .len = size,
+                           .flags = flags,
+                           .info = info};
+    int64_t n;
+
+    if (!worker_enter(w))
+        return -EBADF;
+    n = try_until(w, &call, timeout_ns);
+    worker_leave(w);
+    return n;
+}
+
 static int64_t try_accept(struct ust_engine *eng, const struct attempt *call)
 {
     return ust_accept(eng, call->h);
@@ -89,6 +127,19 @@ static int64_t try_send(struct ust_engine *eng, const struct attempt *call)
 static int64_t try_recv(struct ust_engine *eng, const struct attempt *call)
 {
     return ust_recv(eng, call->h, call->dst, call->len, call->flags);
+}
+
+/* A UDP socket is always writable, so there is nothing to wait for but time. */
+static int64_t try_sendto(struct ust_engine *eng, const struct attempt *call)
+{
+    int64_t n = ust_sendto(eng, call->h, call->src, call->len, call->addr, call->port);
+
+    return n == -EAGAIN ? -ENOBUFS : n;
+}
+
+static int64_t try_recvfrom(struct ust_engine *eng, const struct attempt *call)
+{
+    return ust_recvfrom(eng, call->h, call->dst, call->len, call->flags, call->info);
 }
 
 static int64_t try_until(struct ust_worker *w, const struct attempt *call, uint64_t timeout_ns)
@@ -127,6 +178,19 @@ ust_handle ust_worker_socket(struct ust_worker *w)
 
     if (worker_enter(w)) {
         h = ust_socket(w->eng);
+        worker_leave(w);
+    }
+    return h;
+}
+
+ust_handle ust_worker_udp_socket(struct ust_worker *w, int inet6)
+{
+    ust_handle h = -EBADF;
+
+    if (worker_enter(w)) {
+        h = ust_udp_socket(w->eng);
+        if (h > 0 && inet6)
+            ust_setopt(w->eng, h, UST_OPT_INET6, 1);
         worker_leave(w);
     }
     return h;
@@ -242,87 +306,4 @@ int ust_worker_tcp_info(struct ust_worker *w, ust_handle h, struct ust_tcp_info 
         worker_leave(w);
     }
     return r;
-}
-
-/* --------------------------------------------------- control plane */
-
-int ust_worker_set(struct ust_worker *w, const char *name, int64_t value)
-{
-    int r = -EBADF;
-
-    if (worker_enter(w)) {
-        r = ust_engine_set(w->eng, name, value);
-        worker_leave(w);
-    }
-    return r;
-}
-
-int ust_worker_get(struct ust_worker *w, const char *name, int64_t *value)
-{
-    int r = -EBADF;
-
-    if (worker_enter(w)) {
-        r = ust_engine_get(w->eng, name, value);
-        worker_leave(w);
-    }
-    return r;
-}
-
-int ust_worker_add_addr(struct ust_worker *w, const struct ust_addr *addr, unsigned prefix_len)
-{
-    int r = -EBADF;
-
-    if (worker_enter(w)) {
-        r = ust_engine_add_addr(w->eng, w->iface, addr, prefix_len);
-        worker_leave(w);
-    }
-    return r;
-}
-
-int ust_worker_add_route(struct ust_worker *w, const struct ust_addr *dst, unsigned prefix_len,
-                         const struct ust_addr *gateway)
-{
-    int r = -EBADF;
-
-    if (worker_enter(w)) {
-        r = ust_engine_add_route(w->eng, w->iface, dst, prefix_len, gateway);
-        worker_leave(w);
-    }
-    return r;
-}
-
-int ust_worker_counters(struct ust_worker *w, uint64_t *values)
-{
-    if (!worker_enter(w))
-        return -EBADF;
-    ust_engine_counters(w->eng, values);
-    ust_worker_unlock(w);
-    return 0;
-}
-
-int ust_worker_usage(struct ust_worker *w, struct ust_usage *usage)
-{
-    if (!worker_enter(w))
-        return -EBADF;
-    ust_engine_usage(w->eng, usage);
-    ust_worker_unlock(w);
-    return 0;
-}
-
-int ust_worker_stats(struct ust_worker *w, struct ust_worker_stats *stats)
-{
-    if (!worker_enter(w))
-        return -EBADF;
-    *stats = w->stats;
-    ust_worker_unlock(w);
-    return 0;
-}
-
-int ust_worker_port_stats(struct ust_worker *w, struct ust_port_stats *stats)
-{
-    if (!worker_enter(w))
-        return -EBADF;
-    ust_port_stats(w->port, stats);
-    ust_worker_unlock(w);
-    return 0;
 }

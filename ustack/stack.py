@@ -194,7 +194,7 @@ class Stack:
         if interface.version != 4:  # until there is neighbour discovery
             raise ConfigError(f"address must be IPv4 so far, got {interface}; take an IPv4 CIDR")
         addr, length = pack_address(str(interface.ip)), interface.network.prefixlen
-        result = lib.ust_worker_add_addr(self._worker, addr, length)
+        result = lib.ust_worker_add_addr(self._worker, 0, addr, length)
         if result == -errno.EEXIST:
             raise ConfigError(f"address {interface} is given twice; give it once")
         check(result, f"address {interface}")
@@ -207,6 +207,7 @@ class Stack:
             raise ConfigError(f"route to {dst} needs an IPv{dst.version} gateway, got {gateway!r}")
         result = lib.ust_worker_add_route(
             self._worker,
+            0,
             pack_address(str(dst.network_address)),
             dst.prefixlen,
             pack_address(str(hop)),

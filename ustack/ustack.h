@@ -243,6 +243,7 @@ struct ust_datagram {
     struct ust_addr src, dst;
     uint16_t port;    /* the sender's */
     uint8_t tos, ttl; /* of its IP header */
+    uint8_t iface;    /* that it came in by */
     uint32_t len;     /* of the whole, however much was copied */
 };
 /* addr NULL: to the connected peer. Bytes, or -EMSGSIZE, -EDESTADDRREQ, -EACCES
@@ -300,6 +301,8 @@ enum ust_opt {
     UST_OPT_MTU,          /* read only: of the path to the connected peer */
     UST_OPT_GSO_SIZE,     /* UDP_SEGMENT: bytes of a datagram, 0: whole */
     UST_OPT_SNDROOM,    /* read only: bytes that send would take now */
+    UST_OPT_INET6,      /* UDP, 0/1: an IPv6 socket, which binds to both versions */
+    UST_OPT_V6ONLY,     /* UDP, 0/1: and takes no IPv4; before it is bound */
 };
 int ust_setopt(struct ust_engine *eng, ust_handle h, int opt, int64_t value);
 int ust_getopt(const struct ust_engine *eng, ust_handle h, int opt, int64_t *value);
@@ -420,7 +423,10 @@ struct ust_worker;
  * how long to poll without work before sleeping. NULL with errno set. */
 struct ust_worker *ust_worker_new(struct ust_engine *eng, struct ust_port *port, int iface,
                                   unsigned queue, uint64_t spin_ns);
-/* Sends every waiting thread away and lets go of engine and port, which may be
+/* One more port behind another interface; each is polled in turn, and a frame
+ * leaves by the port of its interface. 0, -ENOSPC, or -errno. */
+int ust_worker_add_port(struct ust_worker *w, struct ust_port *port, int iface, unsigned queue);
+/* Sends every waiting thread away and lets go of engine and ports, which may be
  * freed afterwards. All later calls with a socket or an engine in them return
  * -EBADF, the others do nothing; only ust_worker_free() ends the worker. */
 void ust_worker_stop(struct ust_worker *w);
@@ -470,8 +476,9 @@ ust_time ust_worker_now(void);
 struct ust_worker_stats {
     uint64_t rounds, busy_rounds, sleeps;
     uint64_t rx_frames, tx_frames;
+    uint64_t tx_dropped; /* their port was stuck while others were not */
 };
-/* Both take the lock. */
+/* Both take the lock; the ports' are summed up. */
 int ust_worker_stats(struct ust_worker *w, struct ust_worker_stats *stats);
 int ust_worker_port_stats(struct ust_worker *w, struct ust_port_stats *stats);
 
@@ -490,6 +497,12 @@ int64_t ust_worker_send(struct ust_worker *w, ust_handle h, const uint8_t *data,
                         int flags, uint64_t timeout_ns);
 int64_t ust_worker_recv(struct ust_worker *w, ust_handle h, uint8_t *buf, size_t size, int flags,
                         uint64_t timeout_ns);
+ust_handle ust_worker_udp_socket(struct ust_worker *w, int inet6);
+/* addr NULL: to the connected peer. */
+int64_t ust_worker_sendto(struct ust_worker *w, ust_handle h, const uint8_t *data, size_t len,
+                          const struct ust_addr *addr, uint16_t port, uint64_t timeout_ns);
+int64_t ust_worker_recvfrom(struct ust_worker *w, ust_handle h, uint8_t *buf, size_t size,
+                            int flags, struct ust_datagram *info, uint64_t timeout_ns);
 int ust_worker_shutdown(struct ust_worker *w, ust_handle h, int how);
 int ust_worker_close(struct ust_worker *w, ust_handle h);
 int ust_worker_abort(struct ust_worker *w, ust_handle h);
@@ -499,12 +512,26 @@ int ust_worker_names(struct ust_worker *w, ust_handle h, struct ust_addr *local,
                      uint16_t *local_port, struct ust_addr *remote, uint16_t *remote_port);
 int ust_worker_tcp_info(struct ust_worker *w, ust_handle h, struct ust_tcp_info *info);
 
-/* The engine's control plane, in the same way, on the worker's interface. */
+/* The engine's control plane, in the same way. */
 int ust_worker_set(struct ust_worker *w, const char *name, int64_t value);
 int ust_worker_get(struct ust_worker *w, const char *name, int64_t *value);
-int ust_worker_add_addr(struct ust_worker *w, const struct ust_addr *addr, unsigned prefix_len);
-int ust_worker_add_route(struct ust_worker *w, const struct ust_addr *dst, unsigned prefix_len,
+int ust_worker_enable_ipv6(struct ust_worker *w, int iface);
+int ust_worker_add_addr(struct ust_worker *w, int iface, const struct ust_addr *addr,
+                        unsigned prefix_len);
+int ust_worker_del_addr(struct ust_worker *w, const struct ust_addr *addr);
+int ust_worker_add_route(struct ust_worker *w, int iface, const struct ust_addr *dst,
+                         unsigned prefix_len, const struct ust_addr *gateway);
+int ust_worker_del_route(struct ust_worker *w, const struct ust_addr *dst, unsigned prefix_len,
                          const struct ust_addr *gateway);
+int ust_worker_add_neigh(struct ust_worker *w, int iface, const struct ust_addr *addr,
+                         const uint8_t mac[6]);
+int ust_worker_del_neigh(struct ust_worker *w, int iface, const struct ust_addr *addr);
+/* All rows as of one moment, up to max: how many, or -EBADF. */
+int ust_worker_addrs(struct ust_worker *w, struct ust_addr_row *rows, unsigned max);
+int ust_worker_routes(struct ust_worker *w, struct ust_route_row *rows, unsigned max);
+int ust_worker_neighs(struct ust_worker *w, struct ust_neigh_row *rows, unsigned max);
+int ust_worker_owns(struct ust_worker *w, const struct ust_addr *addr);
+int64_t ust_worker_path_mtu(struct ust_worker *w, const struct ust_addr *dst);
 int ust_worker_counters(struct ust_worker *w, uint64_t *values);
 int ust_worker_usage(struct ust_worker *w, struct ust_usage *usage);
 

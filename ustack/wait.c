@@ -33,7 +33,8 @@ static int follow(struct ust_worker *w, struct waiter *self, ust_time deadline);
 static int drive(struct ust_worker *w, struct waiter *self, ust_time deadline);
 static int turn(struct ust_worker *w, struct waiter *self, ust_time deadline);
 static int doze(struct ust_worker *w, ust_time now, ust_time until);
-static int sleep_on_port(struct ust_worker *w, ust_time now, ust_time until);
+static bool is_deaf(const struct ust_worker *w);
+static int sleep_on_ports(struct ust_worker *w, ust_time now, ust_time until);
 static void drain(int fd);
 static struct timespec to_timespec(ust_time t);
 
@@ -239,30 +240,42 @@ static int doze(struct ust_worker *w, ust_time now, ust_time until)
 
     if (due < until)
         until = due;
-    if (w->deaf && until > now + NAP_NS)
+    if (is_deaf(w) && until > now + NAP_NS)
         until = now + NAP_NS;
     if (until <= now)
         return 0;
-    r = w->port->ops->arm(w->port, w->queue) ? 0 : sleep_on_port(w, now, until);
-    if (w->port && !w->app_armed)
-        w->port->ops->disarm(w->port, w->queue);
+    r = worker_arm_ports(w) ? 0 : sleep_on_ports(w, now, until);
+    if (!w->app_armed)
+        worker_disarm_ports(w);
     return r;
 }
 
-/* Sleeps without the lock until the port, the bell or the time says so. */
-static int sleep_on_port(struct ust_worker *w, ust_time now, ust_time until)
+static bool is_deaf(const struct ust_worker *w)
 {
-    struct pollfd fds[2] = {
-        {.fd = w->bell, .events = POLLIN},
-        {.fd = w->deaf ? -1 : w->port->ops->fd(w->port, w->queue), .events = POLLIN},
-    };
+    for (unsigned i = 0; i < w->n_ports; i++)
+        if (w->ports[i].deaf)
+            return true;
+    return false;
+}
+
+/* Sleeps without the lock until a port, the bell or the time says so. */
+static int sleep_on_ports(struct ust_worker *w, ust_time now, ust_time until)
+{
+    struct pollfd fds[UST_MAX_IFACES + 1] = {{.fd = w->bell, .events = POLLIN}};
     struct timespec ts = to_timespec(until - now);
+    unsigned n_ports = w->n_ports; /* one more may come meanwhile */
     int n, err;
 
+    for (unsigned i = 0; i < n_ports; i++) {
+        const struct worker_port *p = &w->ports[i];
+
+        fds[i + 1].fd = p->deaf ? -1 : p->port->ops->fd(p->port, p->queue);
+        fds[i + 1].events = POLLIN;
+    }
     w->stats.sleeps++;
     w->sleep_until = until;
     pthread_mutex_unlock(&w->lock);
-    n = ppoll(fds, 2, until == UINT64_MAX ? NULL : &ts, NULL);
+    n = ppoll(fds, n_ports + 1, until == UINT64_MAX ? NULL : &ts, NULL);
     err = errno;
     ust_worker_lock(w);
     w->sleep_until = 0;
@@ -270,8 +283,9 @@ static int sleep_on_port(struct ust_worker *w, ust_time now, ust_time until)
         return err == EINTR ? -EINTR : 0;
     if (fds[0].revents)
         drain(w->bell);
-    if (fds[1].fd < 0 || (fds[1].revents & (POLLERR | POLLNVAL | POLLHUP)))
-        w->deaf = true;
+    for (unsigned i = 0; i < n_ports; i++)
+        if (fds[i + 1].fd < 0 || (fds[i + 1].revents & (POLLERR | POLLNVAL | POLLHUP)))
+            w->ports[i].deaf = true;
     return 0;
 }
 

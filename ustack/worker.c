@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The only loop: clock + port queue + engine.
+/* The only loop: clock + port queues + engine.
  *
  *   rx_burst -> engine_input -> engine_tick -> [apps] -> engine_output -> tx_burst
  *
  * A worker has no thread of its own: whoever waits drives it (wait.c), and an
  * event loop drives it between its own turns. One lock covers the engine and
- * the port's queue. The thread that drives keeps it from round to round and
+ * the ports' queues. The thread that drives keeps it from round to round and
  * gives way when another asks (worker_give_way), since a mutex alone would let
  * it win every time.
  *
@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <time.h>
@@ -30,7 +31,10 @@ enum {
 static int open_descriptors(struct ust_worker *w);
 static int watch(int epoll, int fd);
 static unsigned rx(struct ust_worker *w, ust_time now);
-static void drop_backlog(struct ust_worker *w);
+static bool has_room(const struct ust_worker *w);
+static unsigned send_backlogs(struct ust_worker *w);
+static void queue_frame(struct ust_worker *w, struct mbuf *m);
+static void drop_backlogs(struct ust_worker *w);
 
 /* ------------------------------------------------- birth and death */
 
@@ -38,25 +42,41 @@ struct ust_worker *ust_worker_new(struct ust_engine *eng, struct ust_port *port,
                                   unsigned queue, uint64_t spin_ns)
 {
     struct ust_worker *w = calloc(1, sizeof *w);
+    int err;
 
     if (!w)
         return NULL;
     w->eng = eng;
-    w->port = port;
     w->pool = ust_engine_pool(eng);
-    w->iface = iface;
-    w->queue = queue;
     w->spin_ns = spin_ns;
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->gone, NULL);
-    if (open_descriptors(w) != 0) {
-        int err = errno;
-
+    err = open_descriptors(w) != 0 ? -errno : ust_worker_add_port(w, port, iface, queue);
+    if (err != 0) {
         ust_worker_free(w);
-        errno = err;
+        errno = -err;
         return NULL;
     }
     return w;
+}
+
+int ust_worker_add_port(struct ust_worker *w, struct ust_port *port, int iface, unsigned queue)
+{
+    int fd = port->ops->fd(port, queue), err = -EBADF;
+
+    if (!worker_enter(w))
+        return err;
+    if (w->n_ports == UST_MAX_IFACES) {
+        err = -ENOSPC;
+    } else if (fd >= 0 && watch(w->app_fd, fd) != 0) {
+        err = -errno;
+    } else {
+        w->ports[w->n_ports++] = (struct worker_port){.port = port, .iface = iface, .queue = queue};
+        worker_ring(w->bell); /* who sleeps does not listen to it yet */
+        err = 0;
+    }
+    worker_leave(w);
+    return err;
 }
 
 void ust_worker_stop(struct ust_worker *w)
@@ -70,11 +90,11 @@ void ust_worker_stop(struct ust_worker *w)
         pthread_cond_signal(&t->moved);
     while (w->waiters)
         pthread_cond_wait(&w->gone, &w->lock);
-    drop_backlog(w);
+    drop_backlogs(w);
     if (w->app_armed)
-        w->port->ops->disarm(w->port, w->queue);
+        worker_disarm_ports(w);
     w->eng = NULL;
-    w->port = NULL;
+    w->n_ports = 0;
     pthread_mutex_unlock(&w->lock);
 }
 
@@ -93,16 +113,12 @@ void ust_worker_free(struct ust_worker *w)
 
 static int open_descriptors(struct ust_worker *w)
 {
-    int fd = w->port->ops->fd(w->port, w->queue);
-
     w->bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     w->app_bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     w->app_fd = epoll_create1(EPOLL_CLOEXEC);
     if (w->bell < 0 || w->app_bell < 0 || w->app_fd < 0)
         return -1;
-    if (watch(w->app_fd, w->app_bell) != 0)
-        return -1;
-    return fd < 0 ? 0 : watch(w->app_fd, fd);
+    return watch(w->app_fd, w->app_bell);
 }
 
 static int watch(int epoll, int fd)
@@ -112,12 +128,11 @@ static int watch(int epoll, int fd)
     return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &ev);
 }
 
-static void drop_backlog(struct ust_worker *w)
+static void drop_backlogs(struct ust_worker *w)
 {
-    while (w->n_backlog > 0) {
-        mbuf_free(w->pool, w->backlog[w->first++]);
-        w->n_backlog--;
-    }
+    for (struct worker_port *p = w->ports; p < w->ports + w->n_ports; p++)
+        while (p->n_backlog > 0)
+            mbuf_free(w->pool, p->backlog[--p->n_backlog]);
 }
 
 /* ------------------------------------------------------------ the lock */
@@ -200,44 +215,41 @@ bool worker_round(struct ust_worker *w, ust_time now)
 static unsigned rx(struct ust_worker *w, ust_time now)
 {
     struct mbuf *burst[UST_MAX_BURST];
-    bool due = w->n_backlog == 0 && ust_engine_deadline(w->eng) <= now;
-    unsigned n = w->port->ops->rx_burst(w->port, w->queue, w->pool, burst, UST_MAX_BURST);
+    bool due = has_room(w) && ust_engine_deadline(w->eng) <= now;
+    unsigned n, sum = 0;
 
-    for (unsigned i = 0; i < n; i++)
-        burst[i]->iface = (uint8_t)w->iface;
-    if (n > 0)
-        ust_engine_input(w->eng, now, burst, n);
+    for (struct worker_port *p = w->ports; p < w->ports + w->n_ports; p++) {
+        n = p->port->ops->rx_burst(p->port, p->queue, w->pool, burst, UST_MAX_BURST);
+        for (unsigned i = 0; i < n; i++)
+            burst[i]->iface = (uint8_t)p->iface;
+        if (n > 0)
+            ust_engine_input(w->eng, now, burst, n);
+        sum += n;
+    }
     ust_engine_tick(w->eng, now);
     w->stats.rounds++;
-    w->stats.rx_frames += n;
-    if (n > 0)
+    w->stats.rx_frames += sum;
+    if (sum > 0)
         w->last_work = now;
-    if (n > 0 || due) {
+    if (sum > 0 || due) {
         w->stats.busy_rounds++;
         w->work++;
     }
-    return n;
+    return sum;
 }
 
 unsigned worker_flush(struct ust_worker *w, ust_time now)
 {
-    unsigned asked = 0, sent = 0, n;
+    struct mbuf *burst[UST_MAX_BURST];
+    unsigned sent = send_backlogs(w), n;
 
-    for (;;) {
-        if (w->n_backlog == 0) {
-            if (asked++ == MAX_FLUSH_BURSTS)
-                break;
-            w->first = 0;
-            w->n_backlog = ust_engine_output(w->eng, now, w->backlog, UST_MAX_BURST);
-            if (w->n_backlog == 0)
-                break;
-        }
-        n = w->port->ops->tx_burst(w->port, w->queue, w->pool, w->backlog + w->first, w->n_backlog);
-        w->first += n;
-        w->n_backlog -= n;
-        sent += n;
-        if (w->n_backlog > 0)
+    for (unsigned asked = 0; asked < MAX_FLUSH_BURSTS && has_room(w); asked++) {
+        n = ust_engine_output(w->eng, now, burst, UST_MAX_BURST);
+        if (n == 0)
             break;
+        for (unsigned i = 0; i < n; i++)
+            queue_frame(w, burst[i]);
+        sent += send_backlogs(w);
     }
     if (sent > 0) {
         w->stats.tx_frames += sent;
@@ -245,6 +257,45 @@ unsigned worker_flush(struct ust_worker *w, ust_time now)
         w->work++;
     }
     return sent;
+}
+
+/* Is there a port that took all it was given? */
+static bool has_room(const struct ust_worker *w)
+{
+    for (unsigned i = 0; i < w->n_ports; i++)
+        if (w->ports[i].n_backlog == 0)
+            return true;
+    return false;
+}
+
+static unsigned send_backlogs(struct ust_worker *w)
+{
+    unsigned sum = 0, n;
+
+    for (struct worker_port *p = w->ports; p < w->ports + w->n_ports; p++) {
+        if (p->n_backlog == 0)
+            continue;
+        n = p->port->ops->tx_burst(p->port, p->queue, w->pool, p->backlog, p->n_backlog);
+        p->n_backlog -= n;
+        memmove(p->backlog, p->backlog + n, p->n_backlog * sizeof *p->backlog);
+        sum += n;
+    }
+    return sum;
+}
+
+/* A port that is stuck may not hold up the others: it loses frames. */
+static void queue_frame(struct ust_worker *w, struct mbuf *m)
+{
+    struct worker_port *p = w->ports;
+
+    while (p < w->ports + w->n_ports && p->iface != m->iface)
+        p++;
+    if (p < w->ports + w->n_ports && p->n_backlog < UST_MAX_BURST) {
+        p->backlog[p->n_backlog++] = m;
+    } else {
+        mbuf_free(w->pool, m);
+        w->stats.tx_dropped++;
+    }
 }
 
 /* ------------------------------------------- an event loop's own sleep */
@@ -258,7 +309,7 @@ int ust_worker_arm(struct ust_worker *w)
 {
     if (!w->stopped && !w->app_rung) {
         w->app_armed = true;
-        if (!w->port->ops->arm(w->port, w->queue))
+        if (!worker_arm_ports(w))
             return 0;
     }
     ust_worker_disarm(w);
@@ -273,7 +324,22 @@ void ust_worker_disarm(struct ust_worker *w)
     (void)n;
     w->app_armed = w->app_rung = false;
     if (!w->stopped && w->sleep_until == 0)
-        w->port->ops->disarm(w->port, w->queue);
+        worker_disarm_ports(w);
+}
+
+int worker_arm_ports(struct ust_worker *w)
+{
+    int busy = 0;
+
+    for (struct worker_port *p = w->ports; p < w->ports + w->n_ports; p++)
+        busy |= p->port->ops->arm(p->port, p->queue);
+    return busy;
+}
+
+void worker_disarm_ports(struct ust_worker *w)
+{
+    for (struct worker_port *p = w->ports; p < w->ports + w->n_ports; p++)
+        p->port->ops->disarm(p->port, p->queue);
 }
 
 void worker_ring_app(struct ust_worker *w)
@@ -286,11 +352,16 @@ void worker_ring_app(struct ust_worker *w)
 
 ust_time ust_worker_deadline(struct ust_worker *w)
 {
+    bool stuck = false;
+    ust_time due, retry;
+
     if (w->stopped)
         return UINT64_MAX;
-    if (w->n_backlog > 0)
-        return ust_worker_now() + TX_RETRY_NS;
-    return ust_engine_deadline(w->eng);
+    due = has_room(w) ? ust_engine_deadline(w->eng) : UINT64_MAX;
+    for (unsigned i = 0; i < w->n_ports; i++)
+        stuck |= w->ports[i].n_backlog > 0;
+    retry = stuck ? ust_worker_now() + TX_RETRY_NS : UINT64_MAX;
+    return due < retry ? due : retry;
 }
 
 ust_time ust_worker_now(void)

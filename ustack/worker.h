@@ -5,10 +5,10 @@
  *  K1  everything here but wanting, woken and the descriptors is touched only
  *      under lock
  *  K2  driver is one of the waiters, or NULL; only the driver sleeps in ppoll
- *  K3  while sleeping the driver does not hold the lock, and the port is armed
- *  K4  backlog[first .. first + n_backlog) left the engine and not the port;
- *      the engine is asked for more only when it is empty
- *  K5  after stop: eng and port are NULL, and so is waiters                  */
+ *  K3  while sleeping the driver does not hold the lock, and the ports are armed
+ *  K4  a port's backlog[0 .. n_backlog) left the engine and has not fitted the
+ *      port; while every port has one, the engine is not asked for more
+ *  K5  after stop: eng is NULL, n_ports is 0, and waiters is NULL            */
 #pragma once
 #include <pthread.h>
 #include <stdatomic.h>
@@ -27,17 +27,23 @@ struct waiter {
     pthread_cond_t moved; /* something it waits for may have changed */
 };
 
+/* One queue of one port, behind one interface of the engine. */
+struct worker_port {
+    struct ust_port *port;
+    int iface;
+    unsigned queue;
+    bool deaf; /* its fd is broken: nap instead */
+    struct mbuf *backlog[UST_MAX_BURST];
+    unsigned n_backlog;
+};
+
 struct ust_worker {
     pthread_mutex_t lock;
     atomic_uint wanting; /* threads that found the lock taken */
     struct ust_engine *eng;
-    struct ust_port *port;
     struct mbuf_pool *pool;
-    int iface;
-    unsigned queue;
-
-    struct mbuf *backlog[UST_MAX_BURST];
-    unsigned first, n_backlog;
+    struct worker_port ports[UST_MAX_IFACES];
+    unsigned n_ports;
 
     ust_time spin_ns;
     ust_time last_work; /* when frames last moved */
@@ -47,13 +53,12 @@ struct ust_worker {
     pthread_cond_t gone;  /* the last waiter left */
     ust_time sleep_until; /* of the sleeping driver; 0: awake */
     bool stopped;
-    bool deaf;         /* the port's fd is broken: nap instead */
     bool app_armed;    /* an event loop may sleep on app_fd */
     bool app_rung;     /* and has been woken already */
     atomic_bool woken; /* ust_worker_wake() since the last wait */
     int bell;          /* eventfd: wakes the driver */
     int app_bell;      /* eventfd: wakes the event loop */
-    int app_fd;        /* epoll: app_bell and the port */
+    int app_fd;        /* epoll: app_bell and the ports */
 
     struct ust_worker_stats stats;
 };
@@ -65,6 +70,9 @@ void worker_leave(struct ust_worker *w);
 /* rx, tick and flush; true when anything happened. */
 bool worker_round(struct ust_worker *w, ust_time now);
 unsigned worker_flush(struct ust_worker *w, ust_time now);
+/* Arm every port: 1 when one of them has frames already. */
+int worker_arm_ports(struct ust_worker *w);
+void worker_disarm_ports(struct ust_worker *w);
 /* Wake every waiter (but self) that has what it waits for, and the sleeping
  * driver if the engine now needs it earlier. */
 void worker_notify(struct ust_worker *w, const struct waiter *self);

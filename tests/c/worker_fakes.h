@@ -22,6 +22,8 @@ struct ust_engine { /* under the worker's lock, as the real one */
     unsigned readable[FAKE_SOCKS];
     bool closed[FAKE_SOCKS];
     uint32_t sent, given; /* frames sent by sockets, and given to the port */
+    unsigned n_ifaces;    /* frames leave by each in turn; 0 counts as 1 */
+    uint8_t last_iface;   /* of the last frame that came in */
     ust_time deadline;    /* of the fake timer */
     unsigned fired;
     struct mbuf out[FAKE_FRAMES];
@@ -50,6 +52,7 @@ static unsigned fake_rx(struct ust_port *port, unsigned queue, struct mbuf_pool 
     pthread_mutex_lock(&p->lock);
     for (n = 0; n < max && p->n_inbox > 0; n++) {
         p->in[n].seq = p->inbox[--p->n_inbox];
+        p->in[n].iface = 99; /* the worker says where a frame came in */
         burst[n] = &p->in[n];
     }
     pthread_mutex_unlock(&p->lock);
@@ -141,8 +144,10 @@ struct mbuf_pool *ust_engine_pool(struct ust_engine *eng)
 void ust_engine_input(struct ust_engine *eng, ust_time now, struct mbuf **burst, unsigned n)
 {
     (void)now;
-    for (unsigned i = 0; i < n; i++)
+    for (unsigned i = 0; i < n; i++) {
         eng->readable[burst[i]->seq]++;
+        eng->last_iface = burst[i]->iface;
+    }
 }
 
 void ust_engine_tick(struct ust_engine *eng, ust_time now)
@@ -160,6 +165,7 @@ unsigned ust_engine_output(struct ust_engine *eng, ust_time now, struct mbuf **b
     (void)now;
     for (n = 0; n < max && eng->given != eng->sent; n++) {
         burst[n] = &eng->out[eng->given % FAKE_FRAMES];
+        burst[n]->iface = (uint8_t)(eng->n_ifaces ? eng->given % eng->n_ifaces : 0);
         burst[n]->seq = eng->given++;
     }
     return n;
@@ -229,11 +235,8 @@ NOTHING(int, ust_getopt, CONST_ENG, ust_handle h, int opt, int64_t *value)
 NOTHING(int, ust_names, CONST_ENG, ust_handle h, struct ust_addr *local, uint16_t *local_port,
         struct ust_addr *remote, uint16_t *remote_port)
 NOTHING(int, ust_tcp_info, CONST_ENG, ust_handle h, struct ust_tcp_info *info)
-NOTHING(int, ust_engine_set, ENG, const char *name, int64_t value)
-NOTHING(int, ust_engine_get, CONST_ENG, const char *name, int64_t *value)
-NOTHING(int, ust_engine_add_addr, ENG, int iface, const struct ust_addr *addr, unsigned len)
-NOTHING(int, ust_engine_add_route, ENG, int iface, const struct ust_addr *dst, unsigned len,
-        const struct ust_addr *gateway)
-NOTHING(void, ust_engine_counters, CONST_ENG, uint64_t *values)
-NOTHING(void, ust_engine_usage, CONST_ENG, struct ust_usage *usage)
-NOTHING(void, ust_port_stats, const struct ust_port *port, struct ust_port_stats *stats)
+NOTHING(ust_handle, ust_udp_socket, ENG)
+NOTHING(int64_t, ust_sendto, ENG, ust_handle h, const void *data, size_t len,
+        const struct ust_addr *addr, uint16_t port)
+NOTHING(int64_t, ust_recvfrom, ENG, ust_handle h, void *buf, size_t size, int flags,
+        struct ust_datagram *info)

@@ -24,19 +24,24 @@ static const uint64_t LONG = 20000ull * MS; /* much longer than anything takes *
 
 struct bench {
     struct ust_engine eng;
-    struct fake_port port;
+    struct fake_port port, second;
     struct ust_worker *w;
 };
+
+static void set_up_port(struct fake_port *p)
+{
+    p->port.ops = &fake_ops;
+    p->tx_room = UST_MAX_BURST;
+    p->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    pthread_mutex_init(&p->lock, NULL);
+}
 
 static struct bench *set_up(uint64_t spin_ns)
 {
     struct bench *b = calloc(1, sizeof *b);
 
     b->eng.deadline = UINT64_MAX;
-    b->port.port.ops = &fake_ops;
-    b->port.tx_room = UST_MAX_BURST;
-    b->port.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    pthread_mutex_init(&b->port.lock, NULL);
+    set_up_port(&b->port);
     b->w = ust_worker_new(&b->eng, &b->port.port, 0, 0, spin_ns);
     CHECK(b->w);
     return b;
@@ -47,6 +52,24 @@ static void tear_down(struct bench *b)
     ust_worker_free(b->w);
     close(b->port.fd);
     free(b);
+}
+
+static struct bench *set_up_two(void)
+{
+    struct bench *b = set_up(0);
+
+    b->eng.n_ifaces = 2;
+    set_up_port(&b->second);
+    CHECK(ust_worker_add_port(b->w, &b->second.port, 1, 0) == 0);
+    return b;
+}
+
+static void tear_down_two(struct bench *b)
+{
+    int fd = b->second.fd;
+
+    tear_down(b);
+    close(fd);
 }
 
 struct job { /* a thread that waits on socket h, and what came of it */
@@ -358,6 +381,79 @@ static void a_full_port_keeps_the_order(void)
     tear_down(b);
 }
 
+static bool polls_readable(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+
+    return poll(&p, 1, 0) == 1;
+}
+
+static void a_second_port_has_its_own_frames(void)
+{
+    struct bench *b = set_up_two();
+
+    fake_arrive(&b->second, 7);
+    CHECK(ust_worker_wait(b->w, 7, UST_READABLE, LONG) == UST_READABLE);
+    CHECK(b->eng.last_iface == 1);
+    fake_arrive(&b->port, 6);
+    CHECK(ust_worker_wait(b->w, 6, UST_READABLE, LONG) == UST_READABLE);
+    CHECK(b->eng.last_iface == 0);
+    CHECK(ust_worker_send(b->w, 1, NULL, 100, 0, 0) == 100);
+    CHECK(b->port.n_tx == 50 && b->second.n_tx == 50);
+    for (uint32_t i = 0; i < 50; i++)
+        CHECK(b->port.tx[i] == 2 * i && b->second.tx[i] == 2 * i + 1);
+    tear_down_two(b);
+}
+
+static void a_stuck_port_does_not_hold_up_the_other(void)
+{
+    struct bench *b = set_up_two();
+
+    b->port.tx_room = 0;
+    CHECK(ust_worker_send(b->w, 1, NULL, 200, 0, 0) == 200);
+    CHECK(b->port.n_tx == 0 && b->second.n_tx == 100);
+    CHECK(ust_worker_deadline(b->w) > ust_worker_now());
+    b->port.tx_room = UST_MAX_BURST;
+    ust_worker_poll(b->w);
+    CHECK(b->port.n_tx == UST_MAX_BURST);
+    for (uint32_t i = 0; i < UST_MAX_BURST; i++)
+        CHECK(b->port.tx[i] == 2 * i);
+    CHECK(b->w->stats.tx_dropped == 100 - UST_MAX_BURST);
+    tear_down_two(b);
+}
+
+static void a_sleeper_hears_a_port_that_comes_later(void)
+{
+    struct bench *b = set_up(0);
+    struct job j = start(b, 9, 1);
+
+    set_up_port(&b->second);
+    run(&j, receive);
+    await_waiters(b, 1, true);
+    CHECK(ust_worker_add_port(b->w, &b->second.port, 1, 0) == 0);
+    await_waiters(b, 1, true);
+    fake_arrive(&b->second, 9);
+    join_all(&j, 1);
+    CHECK(j.result == 1 && j.took < LONG / 2);
+    tear_down_two(b);
+}
+
+static void an_event_loop_is_told_of_every_port(void)
+{
+    struct bench *b = set_up_two();
+
+    ust_worker_lock(b->w);
+    CHECK(ust_worker_arm(b->w) == 0);
+    ust_worker_unlock(b->w);
+    CHECK(!polls_readable(ust_worker_fd(b->w)));
+    fake_arrive(&b->second, 1);
+    CHECK(polls_readable(ust_worker_fd(b->w)));
+    ust_worker_lock(b->w);
+    CHECK(ust_worker_arm(b->w) == 1);
+    ust_worker_unlock(b->w);
+    tear_down_two(b);
+}
+
 static void wait_many_tells_which(void)
 {
     struct bench *b = set_up(0);
@@ -374,13 +470,6 @@ static void wait_many_tells_which(void)
     CHECK(ust_worker_wait_many(b->w, handles, wanted, ready, 4, LONG) == 2);
     CHECK(ready[3] == -EBADF);
     tear_down(b);
-}
-
-static bool polls_readable(int fd)
-{
-    struct pollfd p = {.fd = fd, .events = POLLIN};
-
-    return poll(&p, 1, 0) == 1;
 }
 
 static void an_event_loop_is_told_of_others_work(void)
@@ -441,6 +530,10 @@ static const struct {
     TEST(wake_ends_a_wait),
     TEST(a_signal_ends_a_wait),
     TEST(a_full_port_keeps_the_order),
+    TEST(a_second_port_has_its_own_frames),
+    TEST(a_stuck_port_does_not_hold_up_the_other),
+    TEST(a_sleeper_hears_a_port_that_comes_later),
+    TEST(an_event_loop_is_told_of_every_port),
     TEST(wait_many_tells_which),
     TEST(an_event_loop_is_told_of_others_work),
     TEST(a_driver_leaves_the_port_armed_for_an_event_loop),

@@ -158,6 +158,12 @@ int dgram_setopt(struct tcp *tcp, ust_handle h, int opt, int64_t value)
     switch (opt) {
     case UST_OPT_REUSEADDR: s->reuseaddr = value != 0; return 0;
     case UST_OPT_BROADCAST: s->broadcast = value != 0; return 0;
+    case UST_OPT_INET6: s->inet6 = value != 0; return 0;
+    case UST_OPT_V6ONLY:
+        if (s->bound || !s->inet6)
+            return s->inet6 ? -EINVAL : -ENOPROTOOPT;
+        s->v6only = value != 0;
+        return 0;
     case UST_OPT_TOS: s->tos = (uint8_t)value; return 0;
     case UST_OPT_TTL:
         if (!in(value, 1, 255))
@@ -201,6 +207,8 @@ int dgram_getopt(const struct tcp *tcp, ust_handle h, int opt, int64_t *value)
     switch (opt) {
     case UST_OPT_REUSEADDR: *value = s->reuseaddr; return 0;
     case UST_OPT_BROADCAST: *value = s->broadcast; return 0;
+    case UST_OPT_INET6: *value = s->inet6; return 0;
+    case UST_OPT_V6ONLY: *value = s->v6only; return 0;
     case UST_OPT_TOS: *value = s->tos; return 0;
     case UST_OPT_TTL: *value = s->ttl ? s->ttl : tcp->net.core.set.ip_ttl; return 0;
     case UST_OPT_MTU_DISCOVER: *value = s->discover; return 0;

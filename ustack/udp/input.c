@@ -71,6 +71,7 @@ static void split(struct udp *udp, struct udp_sock *s, struct mbuf *m, const str
         one->len = one->frame_len = head + n;
         one->l3_off = m->l3_off;
         one->l4_off = p->l4_off;
+        one->iface = m->iface;
         enqueue(udp, s, one);
     }
     mbuf_free(pool, m);
@@ -129,6 +130,7 @@ static void describe(const struct mbuf_pool *pool, const struct mbuf *m, struct 
     info->port = get16(h);
     info->tos = v4 ? ip[1] : (uint8_t)(get16(ip) >> 4);
     info->ttl = v4 ? ip[8] : ip[7];
+    info->iface = m->iface;
     info->len = get16(h + LENGTH) - UDP_LEN;
 }
 

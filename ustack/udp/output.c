@@ -70,6 +70,8 @@ static int send_one(struct udp *udp, const struct udp_sock *s, const void *data,
 
     if (!fits && s->discover >= UDP_PMTU_DO)
         return -EMSGSIZE;
+    if (net->core.pool.n_free[MBUF_SMALL] < (uint64_t)net->core.set.mbuf_reserve)
+        return -ENOBUFS;
     m = mbuf_alloc_for(&net->core.pool, len);
     if (!m)
         return -ENOBUFS;
@@ -106,7 +108,6 @@ static int send_all(struct udp *udp, const struct udp_sock *s, const uint8_t *da
 int64_t udp_send(struct udp *udp, struct udp_sock *s, const void *data, size_t len,
                  const struct ust_addr *addr, uint16_t port)
 {
-    const struct ust_addr any_v4 = {{[10] = 0xff, 0xff}}, any_v6 = {{0}};
     struct flow_key to;
     int err;
 
@@ -120,7 +121,7 @@ int64_t udp_send(struct udp *udp, struct udp_sock *s, const void *data, size_t l
     if (len > UDP_MAX_TEXT)
         return -EMSGSIZE;
     if (!s->bound && (addr || s->connected)) {
-        err = udp_bind(udp, s, addr && addr_is_v4(addr) ? &any_v4 : &any_v6, 0);
+        err = udp_bind_any(udp, s, addr && addr_is_v4(addr));
         if (err < 0)
             return err;
     }

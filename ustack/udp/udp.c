@@ -82,7 +82,8 @@ struct udp_sock *udp_find(const struct udp *udp, const struct flow_key *key)
         return s;
     if (addr_is_v4(&key->local) && (s = find_bound(udp, &any_v4, key->lport)))
         return s;
-    return find_bound(udp, &any_v6, key->lport);
+    s = find_bound(udp, &any_v6, key->lport);
+    return s && s->v6only && addr_is_v4(&key->local) ? NULL : s;
 }
 
 static int enter(struct udp *udp, struct udp_sock *s, const struct flow_key *key)
@@ -115,6 +116,18 @@ void udp_free(struct udp *udp, struct udp_sock *s)
 
 /* ------------------------------------------------------- bind, connect */
 
+/* Could one datagram be for both? The unspecified IPv6 address stands for both
+ * versions, unless its socket wants IPv6 only. */
+static bool overlap(const struct ust_addr *a, bool a_v6only, const struct ust_addr *b,
+                    bool b_v6only)
+{
+    bool a_v4 = addr_is_v4(a), b_v4 = addr_is_v4(b);
+
+    if (a_v4 != b_v4)
+        return a_v4 ? addr_is_any(b) && !b_v6only : addr_is_any(a) && !a_v6only;
+    return addr_is_any(a) || addr_is_any(b) || addr_same(a, b);
+}
+
 /* Would (addr, port) be ambiguous? Two that both said SO_REUSEADDR may share. */
 static bool conflicts(const struct udp *udp, const struct udp_sock *s, const struct ust_addr *addr,
                       uint16_t port)
@@ -126,7 +139,7 @@ static bool conflicts(const struct udp *udp, const struct udp_sock *s, const str
             continue;
         if (o->reuseaddr && s->reuseaddr)
             continue;
-        if (addr_is_any(addr) || addr_is_any(&o->key.local) || addr_same(&o->key.local, addr))
+        if (overlap(addr, s->v6only, &o->key.local, o->v6only))
             return true;
     }
     return false;
@@ -149,12 +162,22 @@ static uint16_t free_port(struct udp *udp, const struct udp_sock *s, const struc
     return 0;
 }
 
+int udp_bind_any(struct udp *udp, struct udp_sock *s, bool v4)
+{
+    int err = udp_bind(udp, s, v4 && !s->inet6 ? &any_v4 : &any_v6, 0);
+
+    s->addr_given = s->port_given = false;
+    return err;
+}
+
 int udp_bind(struct udp *udp, struct udp_sock *s, const struct ust_addr *addr, uint16_t port)
 {
     struct flow_key key = {.local = *addr, .lport = port};
 
     if (s->bound)
         return -EINVAL;
+    s->addr_given = !addr_is_any(addr);
+    s->port_given = port != 0;
     if (!addr_is_any(addr) && !net_own(udp->net, addr) && !net_is_group(udp->net, addr))
         return -EADDRNOTAVAIL;
     if (port == 0 && (key.lport = free_port(udp, s, addr)) == 0)
@@ -164,25 +187,39 @@ int udp_bind(struct udp *udp, struct udp_sock *s, const struct ust_addr *addr, u
     return enter(udp, s, &key);
 }
 
+/* As Linux: what bind did not give is given back. */
+static int disconnect(struct udp *udp, struct udp_sock *s)
+{
+    struct flow_key key = {.local = s->key.local, .lport = s->key.lport};
+
+    s->connected = false;
+    if (!s->bound)
+        return 0;
+    if (!s->addr_given)
+        key.local = addr_is_v4(&key.local) && !s->inet6 ? any_v4 : any_v6;
+    if (s->port_given || s->addr_given)
+        return enter(udp, s, &key);
+    flowtable_remove(&udp->table, key_hash(udp, &s->key), udp_index(udp, s));
+    s->bound = false;
+    s->key = (struct flow_key){.local = key.local};
+    return 0;
+}
+
 int udp_connect(struct udp *udp, struct udp_sock *s, const struct ust_addr *addr, uint16_t port)
 {
     struct flow_key key = s->key;
     const struct ust_addr *src;
     int err;
 
-    if (addr_is_any(addr) && port == 0) {
-        key.remote = any_v6;
-        key.rport = 0;
-        s->connected = false;
-        return s->bound ? enter(udp, s, &key) : 0;
-    }
+    if (addr_is_any(addr) && port == 0)
+        return disconnect(udp, s);
     if (net_is_group(udp->net, addr) && !s->broadcast && addr_is_v4(addr) &&
         (v4_bytes(addr)[0] & 0xf0) != 0xe0)
         return -EACCES;
     src = net_source(udp->net, addr);
     if (!src)
         return -ENETUNREACH;
-    if (!s->bound && (err = udp_bind(udp, s, addr_is_v4(addr) ? &any_v4 : &any_v6, 0)) < 0)
+    if (!s->bound && (err = udp_bind_any(udp, s, addr_is_v4(addr))) < 0)
         return err;
     key = s->key;
     if (addr_is_any(&key.local))

@@ -22,6 +22,9 @@ struct udp_sock {
     uint32_t gen;           /* of the handle, 1..UDP_GEN_MAX */
     bool used : 1, bound : 1, connected : 1;
     bool broadcast : 1, reuseaddr : 1, rcv_shut : 1, snd_shut : 1, event_queued : 1;
+    bool inet6 : 1;         /* an IPv6 socket: unbound, it takes both versions */
+    bool v6only : 1;        /* bound to every address, it takes no IPv4 */
+    bool addr_given : 1, port_given : 1; /* by bind: connect may not take them back */
     uint8_t tos, ttl;       /* ttl 0: the default */
     uint8_t discover;       /* enum udp_discover */
     uint16_t gso_size;      /* cut what is sent into datagrams of so many bytes; 0: do not */
@@ -51,6 +54,8 @@ struct udp_sock *udp_find(const struct udp *udp, const struct flow_key *key);
 
 /* port 0: any free one. 0, -EINVAL, -EADDRINUSE, -EADDRNOTAVAIL. */
 int udp_bind(struct udp *udp, struct udp_sock *s, const struct ust_addr *addr, uint16_t port);
+/* To every address of a version, and any free port. */
+int udp_bind_any(struct udp *udp, struct udp_sock *s, bool v4);
 /* port 0 and the unspecified address: forget the peer. */
 int udp_connect(struct udp *udp, struct udp_sock *s, const struct ust_addr *addr, uint16_t port);
 /* addr NULL: to the connected peer. Bytes sent, or -EMSGSIZE, -EDESTADDRREQ … */
