@@ -29,9 +29,11 @@ def pytest_runtest_makereport(
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Have a conversation over both versions of IP where the test says that it can be."""
-    if "wire" in metafunc.fixturenames and metafunc.definition.get_closest_marker("both_versions"):
-        metafunc.parametrize("wire", [4, 6], ids=["ipv4", "ipv6"], indirect=True)
+    """Play a test over both versions of IP where it says that it can be."""
+    if not metafunc.definition.get_closest_marker("both_versions"):
+        return
+    for name in {"wire", "lan"}.intersection(metafunc.fixturenames):
+        metafunc.parametrize(name, [4, 6], ids=["ipv4", "ipv6"], indirect=True)
 
 
 @pytest.fixture
@@ -50,11 +52,22 @@ def wire(request: pytest.FixtureRequest) -> Iterator[Wire]:
 
 
 @pytest.fixture
-def lan() -> Iterator[Lan]:
+def lan(request: pytest.FixtureRequest) -> Iterator[Lan]:
     """One engine among hosts that the test plays; see lan.py."""
     from lan import Lan
 
-    network = Lan()
+    network = Lan(version=getattr(request, "param", 4))
+    yield network
+    network.engine.check()
+    network.engine.free()
+
+
+@pytest.fixture
+def lan6() -> Iterator[Lan]:
+    """The same, always with IPv6."""
+    from lan import Lan
+
+    network = Lan(version=6)
     yield network
     network.engine.check()
     network.engine.free()

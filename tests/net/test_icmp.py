@@ -7,12 +7,10 @@ import errno
 import struct
 
 import pytest
-from scapy.layers.inet import ICMP
-from scapy.layers.l2 import Ether
 
 import frames
 from frames import BROADCAST, PROTO_ICMP, PROTO_UDP
-from lan import HOST_IP, HOST_MAC, OUR_IP, Lan
+from lan import HOST_IP, HOST_MAC, OUR_IP, Lan, icmp_of
 from wire import Wire
 
 UNREACHABLE = 3
@@ -24,15 +22,6 @@ def echo(payload: bytes = b"ping", csum: int | None = None) -> bytes:
 
 def udp(payload: bytes = b"x", dst: str = OUR_IP) -> bytes:
     return frames.udp(frames.ip4(HOST_IP), frames.ip4(dst), 4000, 9, payload)
-
-
-def icmp_of(frame: bytes) -> ICMP:
-    """A frame's ICMP message, its checksum found right."""
-    ip = frames.check_ipv4(frame)
-    body = frame[14 + 4 * ip.ihl :]
-    assert frames.checksum(body) == 0, "ICMP checksum is wrong"
-    packet: ICMP = Ether(frame)[ICMP]
-    return packet
 
 
 @pytest.mark.parametrize("size", [0, 1, 56, 1472])
