@@ -192,7 +192,7 @@ def stack(io: str = "tap:us0", **options: Any) -> Iterator[Stack]:
 
 def give6(ours: Stack, host: str, length: int) -> None:
     """Give the stack an IPv6 address."""
-    assert lib.ust_worker_add_addr(ours._worker, pack_address(host), length) == 0
+    assert lib.ust_worker_add_addr(ours._worker, 0, pack_address(host), length) == 0
 
 
 @contextlib.contextmanager
@@ -215,7 +215,9 @@ def driven(ours: Stack) -> Iterator[None]:
 
 def route6(ours: Stack, gateway: str) -> None:
     """Give the stack a default route for IPv6."""
-    result = lib.ust_worker_add_route(ours._worker, pack_address("::"), 0, pack_address(gateway))
+    result = lib.ust_worker_add_route(
+        ours._worker, 0, pack_address("::"), 0, pack_address(gateway)
+    )
     assert result == 0
 
 

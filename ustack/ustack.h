@@ -44,6 +44,7 @@ enum ust_cap {                      /* what a port can do for the engine */
                UST_CAP_TX_CSUM = 2, /* fills in transport checksums on transmit */
                UST_CAP_TSO = 4,     /* cuts TCP super-segments on transmit */
                UST_CAP_LRO = 8,     /* may deliver super-segments */
+               UST_CAP_USO = 16, /* cuts UDP super-segments on transmit, may deliver them */
 };
 
 struct ust_port_info {

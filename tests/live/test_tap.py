@@ -94,6 +94,9 @@ def run(script: str, *prefix: str) -> str:
     return done.stdout.strip()
 
 
+#: All capabilities, or those of a Linux before 6.2, which does not cut datagrams.
+OFFLOAD = ("31", "15")
+
 EXCHANGE = """
     with open_port("tap:us0{query}", addresses=["10.9.0.2/24"]) as port:
         sock = kernel_udp()
@@ -114,7 +117,7 @@ EXCHANGE = """
 
 
 def test_datagrams_cross_with_offload() -> None:
-    assert run(EXCHANGE.format(query="")) == "15"
+    assert run(EXCHANGE.format(query="")) in OFFLOAD
 
 
 def test_datagrams_cross_without_offload() -> None:
@@ -246,4 +249,4 @@ def test_without_privilege_a_user_namespace_is_enough(tmp_path: Path) -> None:
         assert subprocess.run([*prefix, "true"]).returncode == 0
         pytest.skip("nobody cannot run this Python")
     assert run("assert os.geteuid() == 0 and userns.is_privileged()\n", *prefix) == ""
-    assert run(EXCHANGE.format(query=""), *prefix) == "15"
+    assert run(EXCHANGE.format(query=""), *prefix) in OFFLOAD

@@ -39,7 +39,12 @@ enum mbuf_flag {
     MBUF_LINK_MCAST = 4,   /* rx: sent to a group or broadcast MAC */
 };
 
-enum mbuf_gso { MBUF_GSO_NONE = 0, MBUF_GSO_TCP4 = 1, MBUF_GSO_TCP6 = 4 };
+enum mbuf_gso { /* of virtio_net_hdr */
+    MBUF_GSO_NONE = 0,
+    MBUF_GSO_TCP4 = 1,
+    MBUF_GSO_TCP6 = 4,
+    MBUF_GSO_UDP = 5, /* many datagrams with one header, of either version */
+};
 
 struct mbuf {
     uint32_t next;  /* next mbuf of the same frame, or MBUF_NONE */

@@ -148,6 +148,16 @@ static struct mbuf *receive(const struct rx_lane *lane, struct mbuf_pool *pool,
     return m;
 }
 
+static bool believable(uint32_t caps, uint8_t gso_type)
+{
+    switch (gso_type) {
+    case MBUF_GSO_TCP4:
+    case MBUF_GSO_TCP6: return caps & UST_CAP_LRO;
+    case MBUF_GSO_UDP: return caps & UST_CAP_USO;
+    default: return false;
+    }
+}
+
 /* Believes the metadata as far as the port's capabilities and the frame's
  * length go. */
 static void set_offload(const struct rx_lane *lane, struct mbuf *m, const struct frame_meta *meta)
@@ -162,8 +172,7 @@ static void set_offload(const struct rx_lane *lane, struct mbuf *m, const struct
         m->csum_start = meta->csum_start;
         m->csum_offset = meta->csum_offset;
     }
-    if (meta->gso_size && (lane->caps & UST_CAP_LRO) &&
-        (meta->gso_type == MBUF_GSO_TCP4 || meta->gso_type == MBUF_GSO_TCP6)) {
+    if (meta->gso_size && believable(lane->caps, meta->gso_type)) {
         m->gso_size = meta->gso_size;
         m->gso_type = meta->gso_type;
     }

@@ -297,7 +297,8 @@ static struct rx_lane *rx_lane(struct ring_port *r, unsigned rxq, unsigned txq)
 static bool sendable(const struct ring_port *r, const struct mbuf *m)
 {
     return m->frame_len >= PORT_ETH_LEN && m->frame_len <= r->max_frame &&
-           (m->gso_size == 0 || (r->caps & UST_CAP_TSO)) &&
+           (m->gso_size == 0 ||
+            (r->caps & (m->gso_type == MBUF_GSO_UDP ? UST_CAP_USO : UST_CAP_TSO))) &&
            (!(m->flags & MBUF_CSUM_PARTIAL) || (r->caps & UST_CAP_TX_CSUM));
 }
 

@@ -53,6 +53,8 @@ int segment_check_params(struct segment_params *params)
         params->n_slots = SEGMENT_SLOTS_DEFAULT;
     if (params->caps & UST_CAP_TSO) /* whole super-segments arrive */
         params->caps |= UST_CAP_TX_CSUM | UST_CAP_LRO;
+    if (params->caps & UST_CAP_USO)
+        params->caps |= UST_CAP_TX_CSUM;
     if (params->caps & UST_CAP_TX_CSUM) /* what is not filled in is good */
         params->caps |= UST_CAP_RX_CSUM;
     if (params->n_queues < 1 || params->n_queues > PORT_MAX_QUEUES || params->mtu < 68 ||

@@ -27,6 +27,7 @@ enum {
     VNET_HDR_MAX = 12,
     FRAME_MAX = PORT_ETH_LEN + 65535,
     TCP_LEN = 20,
+    UDP_LEN = 8,
     GATHER_MAX = 8192, /* bytes that are copied faster than listed */
     COPY_MAX = 8192,   /* bytes worth a copy to spare a large mbuf */
     PIECES_MAX = 64,
@@ -34,7 +35,7 @@ enum {
 
 struct vnet_hdr { /* struct virtio_net_hdr, in native byte order */
     uint8_t flags;
-    uint8_t gso_type; /* 0, 1 and 4 are the numbers of enum mbuf_gso */
+    uint8_t gso_type; /* the numbers of enum mbuf_gso, and others */
     uint16_t hdr_len;
     uint16_t gso_size;
     uint16_t csum_start, csum_offset;
@@ -281,7 +282,7 @@ static void set_offload(struct mbuf *m, const struct vnet_hdr *hdr)
         m->csum_start = hdr->csum_start;
         m->csum_offset = hdr->csum_offset;
     }
-    if (type == MBUF_GSO_TCP4 || type == MBUF_GSO_TCP6) {
+    if (type == MBUF_GSO_TCP4 || type == MBUF_GSO_TCP6 || type == MBUF_GSO_UDP) {
         m->gso_size = hdr->gso_size;
         m->gso_type = type;
     }
@@ -325,7 +326,8 @@ static void fill_header(struct vnet_hdr *hdr, const struct mbuf *m)
     if (m->gso_size) {
         hdr->gso_type = m->gso_type;
         hdr->gso_size = m->gso_size;
-        hdr->hdr_len = m->csum_start + TCP_LEN; /* a hint: the headers */
+        hdr->hdr_len = /* a hint: the headers */
+            m->csum_start + (m->gso_type == MBUF_GSO_UDP ? UDP_LEN : TCP_LEN);
     }
 }
 

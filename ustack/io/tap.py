@@ -38,6 +38,7 @@ IFF_VNET_HDR = 0x4000
 IFF_MULTI_QUEUE = 0x0100
 
 TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6 = 1, 2, 4
+TUN_F_USO = 0x60  # USO4 and USO6: granted together, by Linux 6.2 and later
 VNET_HDR_LEN = 10  # struct virtio_net_hdr
 
 TX_QUEUE_LEN = 8192  # frames; the default of 1000 drops silently under a large window
@@ -118,11 +119,14 @@ def _set_offload(fds: list[int]) -> int:
         caps |= lib.UST_CAP_RX_CSUM
     if granted & TUN_F_TSO4:
         caps |= lib.UST_CAP_LRO
+    if granted & TUN_F_USO:
+        caps |= lib.UST_CAP_USO
     return int(caps)
 
 
 def _grant(fd: int) -> int:
-    for offload in (TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6, TUN_F_CSUM):
+    tso = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6
+    for offload in (tso | TUN_F_USO, tso, TUN_F_CSUM):
         try:
             fcntl.ioctl(fd, TUNSETOFFLOAD, offload)
         except OSError:

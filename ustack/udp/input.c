@@ -54,7 +54,8 @@ static void enqueue(struct udp *udp, struct udp_sock *s, struct mbuf *m)
 static void split(struct udp *udp, struct udp_sock *s, struct mbuf *m, const struct packet *p)
 {
     struct mbuf_pool *pool = &udp->net->core.pool;
-    uint32_t head = p->l4_off + UDP_LEN, text = m->frame_len - head, n;
+    uint32_t head = p->l4_off + UDP_LEN, n;
+    uint32_t text = get16(mbuf_data(pool, m) + p->l4_off + LENGTH) - UDP_LEN;
 
     for (uint32_t at = 0; at < text; at += n) {
         struct mbuf *one;
@@ -94,7 +95,7 @@ void udp_input(struct net *net, struct mbuf *m, const struct packet *p)
         return net_drop(net, m, C_UDP_DROP_NOPORT);
     }
     m->l4_off = p->l4_off;
-    if (m->gso_size)
+    if (m->gso_type == MBUF_GSO_UDP)
         return split(net->udp, s, m, p);
     enqueue(net->udp, s, m);
 }

@@ -58,14 +58,23 @@ static void put_header(const struct net *net, struct mbuf *m, const struct flow_
     memcpy(h + CSUM_OFFSET, &field, 2);
 }
 
-static int send_one(struct udp *udp, const struct udp_sock *s, const void *data, uint32_t len,
-                    const struct flow_key *to)
+/* Is this much known to pass in one packet? */
+static bool fits_path(const struct net *net, const struct udp_sock *s, const struct flow_key *to,
+                      uint32_t len)
 {
-    struct net *net = udp->net;
     uint32_t header = (addr_is_v4(&to->remote) ? IPV4_LEN : IPV6_LEN) + UDP_LEN;
     uint32_t mtu = s->discover == UDP_PMTU_PROBE ? net_link_mtu(net, &to->remote)
                                                  : net_path_mtu(net, &to->remote);
-    bool fits = len + header <= mtu || net_is_group(net, &to->remote);
+
+    return len + header <= mtu || net_is_group(net, &to->remote);
+}
+
+/* gso_size: the port cuts it into datagrams of so many bytes; 0: it is one. */
+static int send_one(struct udp *udp, const struct udp_sock *s, const void *data, uint32_t len,
+                    const struct flow_key *to, uint16_t gso_size)
+{
+    struct net *net = udp->net;
+    bool fits = gso_size || fits_path(net, s, to, len);
     struct mbuf *m;
 
     if (!fits && s->discover >= UDP_PMTU_DO)
@@ -78,7 +87,9 @@ static int send_one(struct udp *udp, const struct udp_sock *s, const void *data,
     memcpy(mbuf_data(&net->core.pool, m), data, len);
     m->len = m->frame_len = len;
     put_header(net, m, to, fits && (net->caps & UST_CAP_TX_CSUM));
-    count(&net->core, C_UDP_OUT);
+    m->gso_size = gso_size;
+    m->gso_type = gso_size ? MBUF_GSO_UDP : MBUF_GSO_NONE;
+    net->core.counters[C_UDP_OUT] += gso_size ? (len + gso_size - 1) / gso_size : 1;
     return ip_output(net, m,
                      &(struct ip_out){.src = &to->local,
                                       .dst = &to->remote,
@@ -88,15 +99,19 @@ static int send_one(struct udp *udp, const struct udp_sock *s, const void *data,
                                       .may_fragment = !fits || s->discover == UDP_PMTU_DONT});
 }
 
-/* UDP_SEGMENT: one call, many datagrams of gso_size bytes. */
+/* UDP_SEGMENT: one call, many datagrams of gso_size bytes; the port cuts them
+ * if it can and none needs fragments. */
 static int send_all(struct udp *udp, const struct udp_sock *s, const uint8_t *data, size_t len,
                     const struct flow_key *to)
 {
     size_t step = s->gso_size ? s->gso_size : len, at = 0;
 
+    if (len > step && (udp->net->caps & UST_CAP_USO) && (udp->net->caps & UST_CAP_TX_CSUM) &&
+        fits_path(udp->net, s, to, s->gso_size))
+        return send_one(udp, s, data, (uint32_t)len, to, s->gso_size);
     do {
         size_t n = len - at < step ? len - at : step;
-        int err = send_one(udp, s, data + at, (uint32_t)n, to);
+        int err = send_one(udp, s, data + at, (uint32_t)n, to, 0);
 
         if (err < 0)
             return err;
