@@ -88,7 +88,7 @@ int ust_engine_addr(const struct ust_engine *eng, unsigned i, struct ust_addr_ro
                                  .valid_until = ifa->valid_until};
     if (ifa->tentative)
         row->flags |= UST_ADDR_TENTATIVE;
-    if (ifa->valid_until != UINT64_MAX)
+    if (ifa->automatic)
         row->flags |= UST_ADDR_AUTO;
     return 0;
 }

@@ -11,9 +11,10 @@
  * by a keyed hash of the source), a deadline for each.                      */
 #include <errno.h>
 
+#include "../base/checksum.h"
 #include "net.h"
 
-enum { NONE = 0xffffffff, MAX_PACKET = 65535, FRAGMENT_HEADER = 44 };
+enum { NONE = 0xffffffff, MAX_PACKET = 65535, FRAGMENT_HEADER = 44, MORE_FRAGMENTS = 0x2000 };
 
 struct frag_key { /* free of padding */
     struct ust_addr src, dst;
@@ -106,8 +107,12 @@ static struct frag *begin(struct net *net, const struct packet *p, const struct 
     q = &net->frags[net->frag_free];
     net->frag_free = q->next;
     net->frags_used++;
-    *q = (struct frag){.src = p->src, .dst = p->dst, .id = key->id, .proto = p->proto,
-                       .used = true, .buf = mbuf_index(&net->core.pool, buf)};
+    *q = (struct frag){.src = p->src,
+                       .dst = p->dst,
+                       .id = key->id,
+                       .proto = p->proto,
+                       .used = true,
+                       .buf = mbuf_index(&net->core.pool, buf)};
     flowtable_insert(&net->frag_table, hash, (uint32_t)(q - net->frags));
     ++*source_count(net, &p->src);
     wheel_set(&net->core.wheel, net->frag_timers + (uint32_t)(q - net->frags),
@@ -188,15 +193,35 @@ static bool end_contradicts(const struct frag *q, const struct fragment *f)
            (end / 8 < FRAG_UNITS && marked(q->covered, (end + 7) / 8, FRAG_UNITS) > 0);
 }
 
+/* Makes a header that has lost its options, or stands before more than it did,
+ * true again. frag: IPv4's flags and offset. */
+static void fix_header(uint8_t *ip, uint8_t proto, uint32_t len, uint16_t frag)
+{
+    uint16_t sum;
+
+    if (ip[0] >> 4 == 6) {
+        put16(ip + 4, len);
+        ip[6] = proto;
+        return;
+    }
+    ip[0] = 0x45;
+    put16(ip + 2, IPV4_LEN + len);
+    put16(ip + 6, frag);
+    put16(ip + 10, 0);
+    sum = checksum_finish(checksum_add(ip, IPV4_LEN, 0));
+    memcpy(ip + 10, &sum, 2);
+}
+
 /* The headers that errors will quote: Ethernet and IP without options. */
 static void keep_headers(struct net *net, struct frag *q, const struct mbuf *m,
-                         const struct packet *p)
+                         const struct packet *p, uint32_t len)
 {
     struct mbuf *buf = &net->core.pool.meta[q->buf];
     uint8_t *data = net->core.pool.base + buf->buf + MBUF_HEADROOM;
 
     q->l2_l3_len = (uint16_t)(ETH_LEN + (addr_is_v4(&p->src) ? IPV4_LEN : IPV6_LEN));
     mbuf_copy_out(&net->core.pool, m, 0, data - q->l2_l3_len, q->l2_l3_len);
+    fix_header(data - q->l2_l3_len + ETH_LEN, p->proto, len, MORE_FRAGMENTS);
     q->proto = p->proto;
     q->tos = p->tos;
     q->ttl = p->ttl;
@@ -218,7 +243,7 @@ static void store(struct net *net, struct frag *q, struct mbuf *m, const struct 
     if (!f->more)
         q->total = f->offset + f->len;
     if (f->offset == 0)
-        keep_headers(net, q, m, p);
+        keep_headers(net, q, m, p, f->len);
 }
 
 /* The datagram as a frame of its own, with what is there of it. */
@@ -228,34 +253,25 @@ static struct mbuf *as_frame(struct mbuf *buf, const struct frag *q, struct pack
     buf->len = buf->frame_len = q->l2_l3_len + q->total;
     buf->l3_off = ETH_LEN;
     buf->l4_off = q->l2_l3_len;
-    *p = (struct packet){.src = q->src, .dst = q->dst, .proto = q->proto, .tos = q->tos,
-                         .ttl = q->ttl, .reassembled = true, .l4_off = q->l2_l3_len, .l4_len = q->total};
+    *p = (struct packet){.src = q->src,
+                         .dst = q->dst,
+                         .proto = q->proto,
+                         .tos = q->tos,
+                         .ttl = q->ttl,
+                         .group = q->group,
+                         .reassembled = true,
+                         .l4_off = q->l2_l3_len,
+                         .l4_len = q->total};
     return buf;
 }
 
-/* The headers kept now stand before the whole: make their lengths say so. */
-static void fix_header(struct net *net, struct mbuf *m, const struct packet *p)
-{
-    uint8_t *ip = mbuf_data(&net->core.pool, m) + ETH_LEN;
-
-    if (addr_is_v4(&p->src)) {
-        ip[0] = 0x45;
-        put16(ip + 2, IPV4_LEN + p->l4_len);
-        put16(ip + 6, 0);
-    } else {
-        put16(ip + 4, p->l4_len);
-        ip[6] = p->proto;
-    }
-}
-
-static void complete(struct net *net, struct frag *q, bool group)
+static void complete(struct net *net, struct frag *q)
 {
     struct mbuf *m = release(net, q);
     struct packet p;
 
     as_frame(m, q, &p);
-    p.group = group;
-    fix_header(net, m, &p);
+    fix_header(mbuf_data(&net->core.pool, m) + ETH_LEN, p.proto, p.l4_len, 0);
     count(&net->core, C_FRAG_OK);
     if (addr_is_v4(&p.src) || ipv6_skip_headers(net, m, &p, true)) {
         m->l4_off = p.l4_off;
@@ -267,9 +283,11 @@ static void complete(struct net *net, struct frag *q, bool group)
 static bool add(struct net *net, struct frag *q, struct mbuf *m, const struct packet *p,
                 const struct fragment *f)
 {
-    uint32_t lo = f->offset / 8, hi = lo + (f->len + 7) / 8;
+    uint32_t lo = f->offset / 8, hi = lo + (f->len + 7) / 8, end = f->offset + f->len;
+    bool same_end = f->more ? !q->total || end < q->total : end == q->total;
 
-    if (is_duplicate(q, lo, hi) && (f->more || q->total == f->offset + f->len)) {
+    q->group |= p->group;
+    if (is_duplicate(q, lo, hi) && same_end) {
         count(&net->core, C_FRAG_DUPLICATE);
         return true;
     }
@@ -289,8 +307,13 @@ void fragment_input(struct net *net, struct mbuf *m, const struct packet *p,
     enum counter why = validate(p, f);
     uint32_t hash = key_hash(net, &key);
     struct frag *q;
+    enum { PARAM_PROBLEM = 4, PAYLOAD_LENGTH = 4, FRAGMENT_OFFSET = 6 };
 
     count(&net->core, C_FRAG_IN);
+    if (why == C_FRAG_DROP_BAD && !addr_is_v4(&p->src)) /* RFC 8200 4.5 */
+        icmp6_error(net, m, p, PARAM_PROBLEM, 0,
+                    f->more && f->len % 8 ? PAYLOAD_LENGTH
+                                          : (uint32_t)(p->l4_off - m->l3_off) - FRAGMENT_OFFSET);
     if (why != N_COUNTERS)
         return net_drop(net, m, why);
     q = find(net, &key, hash);
@@ -299,7 +322,7 @@ void fragment_input(struct net *net, struct mbuf *m, const struct packet *p,
     if (!q)
         return net_drop(net, m, why);
     if (add(net, q, m, p, f) && q->total && q->got == q->total)
-        complete(net, q, p->group);
+        complete(net, q);
     mbuf_free(&net->core.pool, m);
 }
 
@@ -315,7 +338,6 @@ void fragment_timer(struct net *net, uint32_t i)
     if (q->have_first) {
         q->total = 8;
         as_frame(m, q, &p);
-        p.group = net_is_group(net, &p.dst);
         icmp_time_exceeded(net, m, &p);
     }
     mbuf_free(&net->core.pool, m);
@@ -345,8 +367,8 @@ static void put_fragment_header(struct net *net, struct mbuf *piece, uint8_t pro
     put32(h + 4, f->id);
 }
 
-static void send_piece(struct net *net, struct mbuf *piece, const struct ip_out *o,
-                       struct neigh *n, const struct fragment *f)
+static void send_piece(struct net *net, struct mbuf *piece, const struct ip_out *o, struct neigh *n,
+                       const struct fragment *f)
 {
     struct ip_out out = *o;
 
@@ -358,7 +380,7 @@ static void send_piece(struct net *net, struct mbuf *piece, const struct ip_out 
     } else {
         put_fragment_header(net, piece, o->proto, f);
         out.proto = FRAGMENT_HEADER;
-        ipv6_header(net, piece, &out);
+        ipv6_header(net, piece, &out, n->iface);
     }
     neigh_output(net, n, piece);
 }

@@ -71,8 +71,8 @@ void icmp_echo(struct net *net, struct mbuf *m, const struct packet *p, uint8_t 
     icmp_output(net, m, src, &p->src, p->tos, 0);
 }
 
-struct mbuf *icmp_quote(struct net *net, struct mbuf *m, const struct packet *p, int type,
-                        int code, uint32_t most)
+struct mbuf *icmp_quote(struct net *net, struct mbuf *m, const struct packet *p, int type, int code,
+                        uint32_t most)
 {
     uint32_t ip_len = (uint32_t)(p->l4_off - m->l3_off) + p->l4_len;
     uint32_t quote = ip_len < most ? ip_len : most;

@@ -23,8 +23,10 @@ enum {
  * (RFC 4443 2.4 (e.1)). */
 static bool is_icmp_error(const struct net *net, const struct mbuf *m, const struct packet *p)
 {
-    return p->proto == IPPROTO_ICMPV6_ && p->l4_len > 0 && m->len > p->l4_off &&
-           mbuf_data(&net->core.pool, m)[p->l4_off] < ECHO_REQUEST;
+    uint32_t off;
+
+    return ipv6_upper_layer(net, m, p, &off) == IPPROTO_ICMPV6_ && p->l4_off + p->l4_len > off &&
+           m->len > off && mbuf_data(&net->core.pool, m)[off] < ECHO_REQUEST;
 }
 
 void icmp6_error(struct net *net, struct mbuf *m, const struct packet *p, int type, int code,
@@ -51,13 +53,13 @@ void icmp6_error(struct net *net, struct mbuf *m, const struct packet *p, int ty
 static struct ip_error meaning(const uint8_t *icmp)
 {
     static const struct ip_error unreach[] = {
-        {ENETUNREACH, false, 0}, {EACCES, true, 0}, {EHOSTUNREACH, false, 0},
-        {EHOSTUNREACH, false, 0}, {ECONNREFUSED, true, 0}, {EACCES, true, 0}, {EACCES, true, 0},
+        {ENETUNREACH, false, 0},  {EACCES, true, 0},       {EHOSTUNREACH, false, 0},
+        {EHOSTUNREACH, false, 0}, {ECONNREFUSED, true, 0}, {EACCES, true, 0},
+        {EACCES, true, 0},
     };
 
     switch (icmp[0]) {
-    case UNREACH:
-        return icmp[1] < sizeof unreach / sizeof *unreach ? unreach[icmp[1]] : unreach[0];
+    case UNREACH: return icmp[1] < sizeof unreach / sizeof *unreach ? unreach[icmp[1]] : unreach[0];
     case TOO_BIG: return (struct ip_error){EMSGSIZE, false, get32(icmp + 4)};
     case PARAM_PROBLEM: return (struct ip_error){EPROTO, true, 0};
     default: return (struct ip_error){EHOSTUNREACH, false, 0};
@@ -101,8 +103,8 @@ void icmp6_input(struct net *net, struct mbuf *m, const struct packet *p)
     type = mbuf_data(&core->pool, m)[p->l4_off];
     if (type >= ROUTER_SOLICIT && type <= REDIRECT)
         return nd_input(net, m, p);
-    if (type == ECHO_REQUEST && p->dst.b[0] == 0xff && addr_is_any(&p->src))
-        return net_drop(net, m, C_ICMP_DROP_GROUP);
+    if (addr_is_any(&p->src))
+        return net_drop(net, m, C_IP6_DROP_MARTIAN);
     if (type == ECHO_REQUEST)
         return icmp_echo(net, m, p, ECHO_REPLY);
     if (type >= UNREACH && type <= PARAM_PROBLEM)

@@ -11,6 +11,8 @@ void ip_deliver(struct net *net, struct mbuf *m, const struct packet *p)
 {
     bool v4 = addr_is_v4(&p->src);
 
+    if (!v4 && addr_is_any(&p->src) && p->proto != IPPROTO_ICMPV6_)
+        return net_drop(net, m, C_IP6_DROP_MARTIAN); /* ND may, see icmp6_input() */
     switch (p->proto) {
     case IPPROTO_TCP_: return net->up->tcp_input(net, m, p);
     case IPPROTO_UDP_: return net->up->udp_input(net, m, p);
@@ -63,12 +65,12 @@ static void group_mac(const struct net *net, const struct ust_addr *dst, uint8_t
     }
 }
 
-static void add_header(struct net *net, struct mbuf *m, const struct ip_out *o)
+static void add_header(struct net *net, struct mbuf *m, const struct ip_out *o, int iface)
 {
     if (addr_is_v4(o->dst))
         ipv4_header(net, m, o);
     else
-        ipv6_header(net, m, o);
+        ipv6_header(net, m, o, iface);
     count(&net->core, C_IP_OUT);
 }
 
@@ -76,12 +78,12 @@ static void add_header(struct net *net, struct mbuf *m, const struct ip_out *o)
 static int output_group(struct net *net, struct mbuf *m, const struct ip_out *o)
 {
     const struct ifaddr *from = net_find_addr(net, o->src);
+    int iface = from ? from->iface : 0;
     uint8_t mac[6];
 
     group_mac(net, o->dst, mac);
-    add_header(net, m, o);
-    eth_output(net, m, from ? from->iface : 0, mac,
-               addr_is_v4(o->dst) ? ETHERTYPE_IPV4 : ETHERTYPE_IPV6);
+    add_header(net, m, o, iface);
+    eth_output(net, m, iface, mac, addr_is_v4(o->dst) ? ETHERTYPE_IPV4 : ETHERTYPE_IPV6);
     return 0;
 }
 
@@ -99,14 +101,14 @@ int ip_output(struct net *net, struct mbuf *m, const struct ip_out *o)
         net_drop(net, m, why);
         return -ENETUNREACH;
     }
-    mtu = net->ifaces[n->iface].mtu;
+    mtu = iface_mtu(&net->ifaces[n->iface], addr_is_v4(o->dst));
     if (!m->gso_size && (m->frame_len + header > mtu || net->pmtus_used > 0)) {
         uint32_t path = net_path_mtu(net, o->dst);
 
         if (m->frame_len + header > path)
             return fragment_output(net, m, o, n, path);
     }
-    add_header(net, m, o);
+    add_header(net, m, o, n->iface);
     neigh_output(net, n, m);
     return 0;
 }
@@ -114,9 +116,14 @@ int ip_output(struct net *net, struct mbuf *m, const struct ip_out *o)
 uint64_t ip_pseudo_sum(const struct ust_addr *src, const struct ust_addr *dst, uint8_t proto,
                        uint32_t len)
 {
-    uint8_t tail[8] = {
-        (uint8_t)(len >> 24), (uint8_t)(len >> 16), (uint8_t)(len >> 8), (uint8_t)len, 0, 0, 0,
-        proto};
+    uint8_t tail[8] = {(uint8_t)(len >> 24),
+                       (uint8_t)(len >> 16),
+                       (uint8_t)(len >> 8),
+                       (uint8_t)len,
+                       0,
+                       0,
+                       0,
+                       proto};
     uint64_t sum = checksum_add(tail, sizeof tail, 0);
     unsigned skip = addr_is_v4(src) ? 12 : 0;
 

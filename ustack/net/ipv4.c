@@ -52,8 +52,7 @@ static bool source_is_martian(const struct net *net, const struct ust_addr *src)
 {
     const uint8_t *p = v4_bytes(src);
 
-    return p[0] == 0 || p[0] == 127 || p[0] >= 0xe0 || net_is_group(net, src) ||
-           net_own(net, src);
+    return p[0] == 0 || p[0] == 127 || p[0] >= 0xe0 || net_is_group(net, src) || net_own(net, src);
 }
 
 static enum counter validate(const struct mbuf *m, const uint8_t *ip)

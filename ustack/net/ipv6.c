@@ -28,6 +28,7 @@ enum {
     BAD_FIELD = 0,
     BAD_NEXT = 1,
     BAD_OPTION = 2,
+    INCOMPLETE_CHAIN = 3, /* RFC 7112 */
 };
 
 /* RFC 4291 2.5, RFC 4038 4.2: what must not appear on a wire. */
@@ -145,6 +146,38 @@ bool ipv6_skip_headers(struct net *net, struct mbuf *m, struct packet *p, bool r
     return refuse(net, m, C_IP6_DROP_EXTHDR);
 }
 
+uint8_t ipv6_upper_layer(const struct net *net, const struct mbuf *m, const struct packet *p,
+                         uint32_t *off)
+{
+    const uint8_t *data = mbuf_data(&net->core.pool, m);
+    uint32_t end = p->l4_off + p->l4_len < m->len ? p->l4_off + p->l4_len : m->len, len;
+    uint8_t proto = p->proto;
+
+    *off = p->l4_off;
+    for (unsigned n = 0; n <= MAX_HEADERS; n++) {
+        if (proto != HOP_BY_HOP && proto != ROUTING && proto != DEST_OPTIONS)
+            return proto;
+        len = end - *off < 8 ? 8 : (data[*off + 1] + 1u) * 8;
+        if (len > end - *off)
+            break;
+        proto = data[*off];
+        *off += len;
+    }
+    return NO_NEXT;
+}
+
+/* RFC 7112: a first fragment holds all headers, the upper layer's included. */
+static bool holds_all_headers(const struct net *net, const struct mbuf *m, const struct packet *p)
+{
+    uint32_t off, least;
+    uint8_t proto = ipv6_upper_layer(net, m, p, &off);
+
+    if (proto == NO_NEXT && p->proto != NO_NEXT)
+        return false;
+    least = proto == IPPROTO_TCP_ ? TCP_LEN : proto == IPPROTO_UDP_ ? UDP_LEN : 0;
+    return off + least <= p->l4_off + p->l4_len;
+}
+
 /* p->l4_off is at a fragment header. */
 static void fragmented(struct net *net, struct mbuf *m, struct packet *p)
 {
@@ -156,10 +189,8 @@ static void fragmented(struct net *net, struct mbuf *m, struct packet *p)
     p->proto = h[0];
     p->l4_off = (uint16_t)(p->l4_off + IPV6_FRAGMENT_LEN);
     p->l4_len -= IPV6_FRAGMENT_LEN;
-    f = (struct fragment){.id = get32(h + 4),
-                          .offset = get16(h + 2) & 0xfff8,
-                          .len = p->l4_len,
-                          .more = h[3] & 1};
+    f = (struct fragment){
+        .id = get32(h + 4), .offset = get16(h + 2) & 0xfff8, .len = p->l4_len, .more = h[3] & 1};
     m->l4_off = p->l4_off;
     if (f.offset == 0 && !f.more) { /* an atomic fragment is whole (RFC 6946) */
         if (ipv6_skip_headers(net, m, p, true)) {
@@ -167,6 +198,10 @@ static void fragmented(struct net *net, struct mbuf *m, struct packet *p)
             ip_deliver(net, m, p);
         }
         return;
+    }
+    if (f.offset == 0 && f.len % 8 == 0 && !holds_all_headers(net, m, p)) {
+        icmp6_error(net, m, p, PARAM_PROBLEM, INCOMPLETE_CHAIN, 0);
+        return net_drop(net, m, C_FRAG_DROP_TINY);
     }
     fragment_input(net, m, p, &f);
 }
@@ -219,18 +254,18 @@ void ipv6_input(struct net *net, struct mbuf *m)
     ip_deliver(net, m, &p);
 }
 
-void ipv6_header(struct net *net, struct mbuf *m, const struct ip_out *o)
+void ipv6_header(struct net *net, struct mbuf *m, const struct ip_out *o, int iface)
 {
     uint32_t len = m->frame_len;
     uint8_t *ip = mbuf_push(&net->core.pool, m, IPV6_LEN);
-    const struct iface *ifc = &net->ifaces[0];
+    uint8_t advertised = net->ifaces[iface].hop_limit;
 
     put32(ip, 6u << 28 | (uint32_t)o->tos << 20);
     put16(ip + PAYLOAD_LEN, len);
     ip[NEXT] = o->proto;
-    ip[HOP_LIMIT] = o->ttl           ? o->ttl
-                  : ifc->hop_limit   ? ifc->hop_limit
-                                     : (uint8_t)net->core.set.ip6_hop_limit;
+    ip[HOP_LIMIT] = o->ttl     ? o->ttl
+                  : advertised ? advertised
+                               : (uint8_t)net->core.set.ip6_hop_limit;
     memcpy(ip + SRC, o->src, 16);
     memcpy(ip + DST, o->dst, 16);
     m->l4_off = IPV6_LEN;

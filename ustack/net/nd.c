@@ -49,8 +49,8 @@ static struct ust_addr solicited_node(const struct ust_addr *a)
 static struct ust_addr with_eui64(const struct ust_addr *prefix, const uint8_t mac[6])
 {
     struct ust_addr a = *prefix;
-    const uint8_t id[8] = {(uint8_t)(mac[0] ^ 2), mac[1], mac[2], 0xff, 0xfe,
-                           mac[3],                mac[4], mac[5]};
+    const uint8_t id[8] = {
+        (uint8_t)(mac[0] ^ 2), mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4], mac[5]};
 
     memcpy(a.b + 8, id, 8);
     return a;
@@ -91,7 +91,7 @@ static void send_group(struct net *net, int iface, struct mbuf *m, const struct 
     uint16_t field = checksum_finish(mbuf_checksum(&net->core.pool, m, 0, m->frame_len, sum));
 
     memcpy(mbuf_data(&net->core.pool, m) + 2, &field, 2);
-    ipv6_header(net, m, &o);
+    ipv6_header(net, m, &o, iface);
     count(&net->core, C_IP_OUT);
     eth_output(net, m, iface, mac, ETHERTYPE_IPV6);
 }
@@ -162,8 +162,7 @@ void nd_enable(struct net *net, int iface)
         nd_probe_addr(net, ifa);
     if (net->core.set.ip6_accept_ra) {
         ifc->solicits = RTR_SOLICITATIONS;
-        wheel_set(&net->core.wheel, net->iface_timers + (uint32_t)iface,
-                  net->core.now + NS_PER_S);
+        wheel_set(&net->core.wheel, net->iface_timers + (uint32_t)iface, net->core.now + NS_PER_S);
     }
 }
 
@@ -269,6 +268,19 @@ static bool parse_options(const uint8_t *p, uint32_t len, struct options *opt)
            !(opt->target_mac && (opt->target_mac[0] & 1));
 }
 
+/* What a target may be: one IPv6 address, and no IPv4 one in disguise. */
+static bool is_unicast(const struct ust_addr *a)
+{
+    return a->b[0] != 0xff && !addr_is_v4(a) && !addr_is_any(a);
+}
+
+static struct ifaddr *find_own(const struct net *net, int iface, const struct ust_addr *a)
+{
+    struct ifaddr *ifa = net_find_addr(net, a);
+
+    return ifa && ifa->iface == iface ? ifa : NULL;
+}
+
 static void learn(struct net *net, int iface, const struct ust_addr *addr, const uint8_t *mac)
 {
     struct neigh *n = mac ? neigh_get(net, iface, addr) : NULL;
@@ -285,10 +297,10 @@ static enum counter ns_input(struct net *net, const struct mbuf *m, const struct
     struct options opt;
     struct ifaddr *ifa;
 
-    if (target.b[0] == 0xff || !parse_options(icmp + NS_LEN, p->l4_len - NS_LEN, &opt) ||
+    if (!is_unicast(&target) || !parse_options(icmp + NS_LEN, p->l4_len - NS_LEN, &opt) ||
         (dad && (opt.source_mac || !addr_same(&p->dst, &group))))
         return C_ND_DROP_MALFORMED;
-    ifa = net_find_addr(net, &target);
+    ifa = find_own(net, m->iface, &target);
     if (!ifa || (ifa->tentative && !dad))
         return C_ND_DROP_TARGET;
     if (ifa->tentative) { /* another host is probing for it, too */
@@ -333,10 +345,10 @@ static enum counter na_input(struct net *net, const struct mbuf *m, const struct
     struct ifaddr *ifa;
     struct neigh *n;
 
-    if (target.b[0] == 0xff || !parse_options(icmp + NS_LEN, p->l4_len - NS_LEN, &opt) ||
+    if (!is_unicast(&target) || !parse_options(icmp + NS_LEN, p->l4_len - NS_LEN, &opt) ||
         (p->dst.b[0] == 0xff && (icmp[4] & FLAG_SOLICITED)))
         return C_ND_DROP_MALFORMED;
-    ifa = net_find_addr(net, &target);
+    ifa = find_own(net, m->iface, &target);
     if (ifa && ifa->tentative) {
         duplicate(net, ifa);
         return N_COUNTERS;
@@ -373,17 +385,31 @@ static void refresh(struct net *net, struct ifaddr *ifa, uint32_t valid, uint32_
         set_addr_timer(net, ifa, ifa->valid_until);
 }
 
+/* Advertisements leave half of the table to those who configure by hand. */
+static bool may_make_another(const struct net *net)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < net->n_addrs; i++)
+        n += net->addrs[i].automatic;
+    return n < UST_MAX_ADDRS / 2;
+}
+
 static void autoconfigure(struct net *net, int iface, const struct ust_addr *prefix, bool on_link,
                           uint32_t valid, uint32_t preferred)
 {
     struct ust_addr a = with_eui64(prefix, net->ifaces[iface].mac);
     struct ifaddr *ifa = net_find_addr(net, &a);
 
-    if (ifa)
-        return refresh(net, ifa, valid, preferred);
-    ifa = valid ? net_new_addr(net, iface, &a, 64) : NULL;
+    if (ifa) {
+        if (ifa->automatic)
+            refresh(net, ifa, valid, preferred);
+        return;
+    }
+    ifa = valid && may_make_another(net) ? net_new_addr(net, iface, &a, 64) : NULL;
     if (!ifa)
         return;
+    ifa->automatic = true;
     ifa->on_link = on_link;
     ifa->valid_until = lifetime(net, valid);
     ifa->preferred_until = lifetime(net, preferred);
@@ -396,7 +422,7 @@ static void prefix_input(struct net *net, int iface, const uint8_t *opt)
     uint32_t valid = get32(opt + 4), preferred = get32(opt + 8);
     bool on_link = opt[3] & PREFIX_ON_LINK, automatic = opt[3] & PREFIX_AUTO;
 
-    if (addr_is_link_local(&prefix) || prefix.b[0] == 0xff || preferred > valid || opt[2] > 128)
+    if (addr_is_link_local(&prefix) || !is_unicast(&prefix) || preferred > valid || opt[2] > 128)
         return;
     if (automatic && opt[2] == 64)
         autoconfigure(net, iface, &prefix, on_link, valid, preferred);
@@ -419,8 +445,10 @@ static enum counter ra_input(struct net *net, const struct mbuf *m, const struct
     ifc->solicits = 0;
     if (icmp[4])
         ifc->hop_limit = icmp[4];
-    if (opt.mtu >= IPV6_MIN_MTU && opt.mtu <= ifc->mtu)
+    if (opt.mtu >= IPV6_MIN_MTU && opt.mtu <= ifc->mtu && opt.mtu != ifc->ra_mtu) {
         ifc->ra_mtu = opt.mtu;
+        net->mtu_epoch++;
+    }
     learn(net, m->iface, &p->src, opt.source_mac);
     net_router(net, m->iface, &p->src, net->core.now + get16(icmp + 6) * NS_PER_S);
     n = neigh_find(net, m->iface, &p->src);
@@ -439,7 +467,9 @@ void nd_input(struct net *net, struct mbuf *m, const struct packet *p)
     if (p->ttl != HOP_LIMIT)
         return net_drop(net, m, C_ND_DROP_HOPLIMIT);
     if (p->reassembled /* RFC 6980 */ || icmp[1] != 0 || m->len < p->l4_off + p->l4_len ||
-        p->l4_len < (icmp[0] == RA ? RA_LEN : icmp[0] == RS ? RS_LEN : NS_LEN))
+        p->l4_len < (icmp[0] == RA   ? RA_LEN
+                     : icmp[0] == RS ? RS_LEN
+                                     : NS_LEN))
         return net_drop(net, m, C_ND_DROP_MALFORMED);
     switch (icmp[0]) {
     case NS: bad = ns_input(net, m, p, icmp); break;

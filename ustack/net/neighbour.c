@@ -48,6 +48,11 @@ void neigh_init(struct net *net)
     }
 }
 
+static void set_timer(struct net *net, struct neigh *n, ust_time deadline)
+{
+    wheel_set(&net->core.wheel, net->neigh_timers + neigh_index(net, n), deadline);
+}
+
 static void lru_unlink(struct net *net, struct neigh *n)
 {
     if (n->prev == NONE)
@@ -149,18 +154,13 @@ struct neigh *neigh_get(struct net *net, int iface, const struct ust_addr *addr)
     mbuf_queue_init(&n->pending);
     lru_append(net, n);
     flowtable_insert(&net->neigh_table, neigh_hash(net, iface, addr), i);
+    set_timer(net, n, net->core.now + ms(net->core.set.neigh_retrans_ms));
     return n;
-}
-
-static void set_timer(struct net *net, struct neigh *n, ust_time deadline)
-{
-    wheel_set(&net->core.wheel, net->neigh_timers + neigh_index(net, n), deadline);
 }
 
 static void send_to(struct net *net, struct neigh *n, struct mbuf *m)
 {
-    eth_output(net, m, n->iface, n->mac,
-               addr_is_v4(&n->addr) ? ETHERTYPE_IPV4 : ETHERTYPE_IPV6);
+    eth_output(net, m, n->iface, n->mac, addr_is_v4(&n->addr) ? ETHERTYPE_IPV4 : ETHERTYPE_IPV6);
 }
 
 /* The MAC is known now: those who wait may go. */
@@ -187,8 +187,8 @@ void neigh_confirm(struct net *net, struct neigh *n, const uint8_t mac[6])
 
 void neigh_learn(struct net *net, struct neigh *n, const uint8_t mac[6])
 {
-    bool news = n->state == NEIGH_INCOMPLETE || n->state == NEIGH_FAILED ||
-                memcmp(n->mac, mac, 6) != 0;
+    bool news =
+        n->state == NEIGH_INCOMPLETE || n->state == NEIGH_FAILED || memcmp(n->mac, mac, 6) != 0;
 
     if (n->state != NEIGH_PERMANENT && news)
         resolved(net, n, mac, NEIGH_STALE);
@@ -198,8 +198,8 @@ void neigh_progress(struct net *net, const struct ip_dst *dst)
 {
     struct neigh *n = &net->neighs[dst->neigh];
 
-    if (dst->epoch != net->epoch || n->state == NEIGH_PERMANENT ||
-        n->state == NEIGH_INCOMPLETE || n->state == NEIGH_FAILED)
+    if (dst->epoch != net->epoch || n->state == NEIGH_PERMANENT || n->state == NEIGH_INCOMPLETE ||
+        n->state == NEIGH_FAILED)
         return;
     n->state = NEIGH_REACHABLE;
     n->confirmed = net->core.now;
@@ -292,11 +292,13 @@ void neigh_output(struct net *net, struct neigh *n, struct mbuf *m)
     send_to(net, n, m);
 }
 
-/* An asked neighbour has not answered for arp.retrans_ms. */
+/* An asked neighbour has not answered for neigh.retrans_ms. */
 static void no_answer(struct net *net, struct neigh *n)
 {
     struct core *core = &net->core;
 
+    if (n->probes == 0) /* made for a packet that was not sent after all */
+        return neigh_forget(net, n);
     if (n->probes < core->set.neigh_probes) {
         ask(net, n);
         return;

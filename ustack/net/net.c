@@ -161,16 +161,17 @@ bool net_is_group(const struct net *net, const struct ust_addr *a)
 
 /* ------------------------------------------------------- the list of routes */
 
-static int add_route(struct net *net, int iface, const struct ust_addr *dst, unsigned mapped_len,
-                     const struct ust_addr *gateway, ust_time until)
+static void drop_route(struct net *net, struct route *r)
+{
+    *r = net->routes[--net->n_routes];
+    net->epoch++;
+}
+
+static int add_route(struct net *net, const struct route *new)
 {
     if (net->n_routes == UST_MAX_ROUTES)
         return -ENOSPC;
-    net->routes[net->n_routes++] = (struct route){.dst = *dst,
-                                                  .gateway = *gateway,
-                                                  .prefix_len = (uint8_t)mapped_len,
-                                                  .iface = (uint8_t)iface,
-                                                  .valid_until = until};
+    net->routes[net->n_routes++] = *new;
     net->epoch++;
     return 0;
 }
@@ -188,12 +189,6 @@ static struct route *find_route(struct net *net, const struct ust_addr *dst, uns
     return NULL;
 }
 
-static void drop_route(struct net *net, struct route *r)
-{
-    *r = net->routes[--net->n_routes];
-    net->epoch++;
-}
-
 int net_add_route(struct net *net, int iface, const struct ust_addr *dst, unsigned prefix_len,
                   const struct ust_addr *gateway)
 {
@@ -201,7 +196,11 @@ int net_add_route(struct net *net, int iface, const struct ust_addr *dst, unsign
 
     if (iface < 0 || (uint32_t)iface >= net->n_ifaces || len < 0)
         return -EINVAL;
-    return add_route(net, iface, dst, (unsigned)len, gateway, UINT64_MAX);
+    return add_route(net, &(struct route){.dst = *dst,
+                                          .gateway = *gateway,
+                                          .prefix_len = (uint8_t)len,
+                                          .iface = (uint8_t)iface,
+                                          .valid_until = UINT64_MAX});
 }
 
 int net_del_route(struct net *net, const struct ust_addr *dst, unsigned prefix_len,
@@ -218,19 +217,51 @@ int net_del_route(struct net *net, const struct ust_addr *dst, unsigned prefix_l
     return 0;
 }
 
+/* Routes from advertisements live apart from those that were configured, and
+ * leave them half of the table. Old ones are forgotten here. */
+static struct route *find_learned(struct net *net, const struct route *like)
+{
+    struct route *found = NULL;
+
+    for (uint32_t i = net->n_routes; i-- > 0;)
+        if (net->routes[i].valid_until <= net->core.now)
+            drop_route(net, &net->routes[i]);
+    for (uint32_t i = 0; i < net->n_routes; i++) {
+        struct route *r = &net->routes[i];
+
+        if (r->learned && r->iface == like->iface && r->prefix_len == like->prefix_len &&
+            addr_same(&r->dst, &like->dst) && addr_same(&r->gateway, &like->gateway))
+            found = r;
+    }
+    return found;
+}
+
+static uint32_t count_learned(const struct net *net)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < net->n_routes; i++)
+        n += net->routes[i].learned;
+    return n;
+}
+
 static void set_route(struct net *net, int iface, const struct ust_addr *dst, unsigned len,
                       const struct ust_addr *gateway, ust_time until)
 {
-    struct route *r = find_route(net, dst, len, gateway);
+    struct route new = {.dst = *dst,
+                        .gateway = *gateway,
+                        .prefix_len = (uint8_t)len,
+                        .iface = (uint8_t)iface,
+                        .learned = true,
+                        .valid_until = until};
+    struct route *r = find_learned(net, &new);
 
-    if (until <= net->core.now) {
-        if (r)
-            drop_route(net, r);
-    } else if (r) {
+    if (r && until <= net->core.now)
+        drop_route(net, r);
+    else if (r)
         r->valid_until = until;
-    } else {
-        add_route(net, iface, dst, len, gateway, until);
-    }
+    else if (until > net->core.now && count_learned(net) < UST_MAX_ROUTES / 2)
+        add_route(net, &new);
 }
 
 void net_router(struct net *net, int iface, const struct ust_addr *gateway, ust_time until)

@@ -35,6 +35,7 @@ struct ifaddr {
     uint8_t prefix_len;  /* 0..128 */
     uint8_t iface;
     bool tentative;      /* IPv6: duplicate address detection is going on */
+    bool automatic;      /* made from a router's advertisement */
     bool on_link;        /* the prefix is on the link (RFC 4861 6.3.4: its L bit) */
     uint8_t probes;      /* DAD solicitations sent */
     ust_time defended;   /* last gratuitous ARP for a conflict; 0: never */
@@ -45,6 +46,7 @@ struct route {
     struct ust_addr dst, gateway;
     uint8_t prefix_len;  /* 0..128 */
     uint8_t iface;
+    bool learned;         /* from a router's advertisement */
     ust_time valid_until; /* UINT64_MAX: for ever */
 };
 
@@ -131,6 +133,7 @@ struct frag {
     uint32_t id;
     uint8_t proto;
     bool used, have_first;
+    bool group;           /* one of its fragments was sent to a group */
     uint8_t tos, ttl;
     uint16_t l2_l3_len;   /* headers of the first fragment, kept before the data */
     uint32_t buf;         /* the mbuf */
@@ -273,7 +276,11 @@ struct ip_out {
 void ipv4_input(struct net *net, struct mbuf *m);
 void ipv4_header(struct net *net, struct mbuf *m, const struct ip_out *o);
 void ipv6_input(struct net *net, struct mbuf *m);
-void ipv6_header(struct net *net, struct mbuf *m, const struct ip_out *o);
+void ipv6_header(struct net *net, struct mbuf *m, const struct ip_out *o, int iface);
+/* The protocol behind the extension headers at p->l4_off, and where it begins;
+ * 59 (no next header) if they do not end within this packet. Only looks. */
+uint8_t ipv6_upper_layer(const struct net *net, const struct mbuf *m, const struct packet *p,
+                         uint32_t *off);
 /* The chain of extension headers from *l4_off on: *proto becomes the upper
  * layer's, or 44 at a fragment header. Frees m and returns false when the
  * packet must be dropped. */
@@ -325,6 +332,12 @@ void icmp_echo(struct net *net, struct mbuf *m, const struct packet *p, uint8_t 
 /* Hands an error about a quoted transport header up. Owns m. */
 void icmp_report(struct net *net, struct mbuf *m, uint8_t proto, const struct ust_addr *src,
                  const struct ust_addr *dst, const uint8_t *quoted, const struct ip_error *e);
+
+/* What one packet may measure on an interface. */
+static inline uint32_t iface_mtu(const struct iface *ifc, bool v4)
+{
+    return !v4 && ifc->ra_mtu ? ifc->ra_mtu : ifc->mtu;
+}
 
 static inline void net_drop(struct net *net, struct mbuf *m, enum counter why)
 {

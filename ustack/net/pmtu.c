@@ -5,7 +5,7 @@
  *
  * Whether a message may be believed is for the flow to say that it quotes;
  * here it is only kept within reason: never above the interface's MTU, never
- * below ip.min_pmtu, or 1280 for IPv6.                                      */
+ * below ip.min_pmtu; less than 1280 for IPv6 is not believed.                                      */
 #include "net.h"
 
 enum { NONE = 0xffffffff };
@@ -100,14 +100,12 @@ void pmtu_timer(struct net *net, uint32_t i)
 
 uint32_t net_link_mtu(const struct net *net, const struct ust_addr *dst)
 {
-    const struct iface *ifc;
     struct ust_addr next_hop;
     int iface;
 
     if (!net_route(net, dst, &iface, &next_hop))
         return 0;
-    ifc = &net->ifaces[iface];
-    return !addr_is_v4(dst) && ifc->ra_mtu ? ifc->ra_mtu : ifc->mtu;
+    return iface_mtu(&net->ifaces[iface], addr_is_v4(dst));
 }
 
 uint32_t net_path_mtu(const struct net *net, const struct ust_addr *dst)
@@ -120,11 +118,12 @@ uint32_t net_path_mtu(const struct net *net, const struct ust_addr *dst)
 
 bool pmtu_learn(struct net *net, const struct ust_addr *dst, uint32_t mtu)
 {
-    uint32_t floor =
-        addr_is_v4(dst) ? (uint32_t)net->core.set.ip_min_pmtu : (uint32_t)IPV6_MIN_MTU;
+    uint32_t floor = (uint32_t)net->core.set.ip_min_pmtu;
     struct pmtu *e;
 
-    if (mtu < floor)
+    if (!addr_is_v4(dst) && mtu < IPV6_MIN_MTU)
+        return false; /* RFC 8201 4: no IPv6 link is so narrow */
+    if (addr_is_v4(dst) && mtu < floor)
         mtu = floor;
     if (mtu >= net_path_mtu(net, dst))
         return false;

@@ -30,7 +30,7 @@ bool net_route(const struct net *net, const struct ust_addr *dst, int *iface,
     for (uint32_t i = 0; i < net->n_addrs; i++) {
         const struct ifaddr *ifa = &net->addrs[i];
 
-        if (ifa->on_link && ifa->prefix_len > best &&
+        if (ifa->on_link && ifa->prefix_len > best && addr_is_v4(&ifa->addr) == addr_is_v4(dst) &&
             prefix_match(&ifa->addr, dst, ifa->prefix_len)) {
             best = ifa->prefix_len;
             *iface = ifa->iface;
