@@ -51,7 +51,9 @@ class Lan:
 
     def wait(self, seconds: float) -> list[bytes]:
         """Let time pass; what comes out."""
-        return list(self.engine.run_until(self.engine.now + round(seconds * rig.SECOND)))
+        out = list(self.engine.run_until(self.engine.now + round(seconds * rig.SECOND)))
+        self.engine.tick()  # so that calls that take no time know what it is
+        return out
 
     def arp(
         self,

@@ -12,9 +12,7 @@ from frames import PROTO_ICMP6, PROTO_TCP, PROTO_UDP
 from lan import ALL_NODES, HOST_IP6, HOST_MAC, OUR_IP6, OUR_MAC, Lan, icmp_bytes, kind_of
 
 HOP, ROUTING, FRAGMENT, NO_NEXT, DEST = 0, 43, 44, 59, 60
-ECHO = frames.icmp6(
-    frames.packed(HOST_IP6), frames.packed(OUR_IP6), 128, 0, b"\0\1\0\1", b"ping"
-)
+ECHO = frames.icmp6(frames.packed(HOST_IP6), frames.packed(OUR_IP6), 128, 0, b"\0\1\0\1", b"ping")
 PADN4 = bytes([1, 4, 0, 0, 0, 0])
 
 
