@@ -27,7 +27,8 @@ def complaint(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     [
         ([], ["COMMAND", "--help"]),
         (["fly"], ["fly", "serve"]),
-        (["serve", "echo"], ["--io", "--address"]),
+        (["serve", "echo"], ["--io"]),
+        (["serve", "echo", "--io", "ring:test-cli"], ["address", "none", "autoconf"]),
         (["serve", "ftp", *RING], ["ftp", "http"]),
         (["serve", "echo", *RING, "--listen", "x"], ["--listen", "'x'", "65535"]),
         (["serve", "echo", *RING, "--listen", "65536"], ["'65536'"]),

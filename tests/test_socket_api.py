@@ -196,7 +196,9 @@ def test_the_message_names_the_address(pair: Pair) -> None:
         (("10.9.0.1",), TypeError),
         ("10.9.0.1:80", TypeError),
         ((b"10.9.0.1", 80), TypeError),
-        (("fe80::1", 80, 0, 2), ValueError),
+        (("10.9.0.1", 80, 1), ValueError),
+        (("10.9.0.1", 80, 0, 5), ValueError),
+        (("fe80::1", 80), socket.gaierror),
     ],
 )
 def test_what_is_no_address_is_refused_before_the_engine_sees_it(

@@ -38,7 +38,6 @@ BAD: dict[str, tuple[dict[str, Any], tuple[str, str, str]]] = {
     "too many": (
         {"addresses": [f"10.9.0.{i}/24" for i in range(3, 30)]}, ("addresses", "28", "give fewer")
     ),
-    "IPv6": ({"address": "2001:db8::1/64"}, ("address", "2001:db8::1/64", "IPv4 CIDR")),
     "twice": ({"addresses": ["10.9.0.2/24"]}, ("address", "10.9.0.2/24", "give it once")),
     "gateway no address": ({"gateway": "router"}, ("gateway", "'router'", "10.9.0.1")),
     "gateway far": ({"gateway": "10.8.0.1"}, ("gateway", "10.8.0.1", "neighbour")),
@@ -179,7 +178,7 @@ def test_a_route_leads_by_way_of_a_neighbour() -> None:
 
 
 def test_a_stack_tells_its_address_and_mtu(stack: Stack) -> None:
-    assert stack.addresses == ["10.9.0.2/24"]
+    assert list(map(str, stack.addresses)) == ["10.9.0.2/24"]
     assert stack.mtu == 1500
     assert len(bytes.fromhex(stack.mac.replace(":", ""))) == 6
     assert "10.9.0.2/24" in repr(stack)

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """ustack: a TCP/IP stack in user space, over packet ports, for programs written in Python."""
 
+from ustack._network import Neighbour, Route, StackAddress
 from ustack._settings import Setting, settings
+from ustack.datagram import UdpSocket
 from ustack.errors import ConfigError, PortError, UstackError
 from ustack.poll import Poll
 from ustack.socket import Address, Socket
@@ -13,12 +15,16 @@ __version__ = "0.1.0"
 __all__ = [
     "Address",
     "ConfigError",
+    "Neighbour",
     "Poll",
     "PortError",
+    "Route",
     "Setting",
     "Socket",
     "Stack",
+    "StackAddress",
     "TcpInfo",
+    "UdpSocket",
     "UstackError",
     "settings",
 ]

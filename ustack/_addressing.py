@@ -2,29 +2,75 @@
 """What a user says about addresses and routes, checked before the engine sees it."""
 
 import ipaddress
-from collections.abc import Iterable
-from typing import TypeAlias
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ustack.errors import ConfigError
 
-__all__ = ["Gateway", "Interface", "Network", "parse_gateway", "parse_interface"]
-__all__ += ["parse_host", "parse_interfaces", "parse_network"]
+if TYPE_CHECKING:
+    from ustack.io import Port
+
+__all__ = ["Gateway", "Interface", "Network", "Plan", "Ports", "parse_gateway", "parse_host"]
+__all__ += ["parse_interface", "parse_mac", "parse_neighbour", "parse_network", "plan_ports"]
 
 Interface: TypeAlias = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 Gateway: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-def parse_interfaces(one: str | None, many: Iterable[str], limit: int) -> list[Interface]:
-    """Return the addresses of a stack, from the argument for one and that for several."""
+#: What `Stack(io=…)` takes: a port, several, or each with its CIDRs.
+Ports: TypeAlias = "str | Port | Iterable[str | Port] | Mapping[str, str | Iterable[str]]"
+Plan: TypeAlias = "list[tuple[str | Port, list[Interface]]]"
+
+
+def plan_ports(
+    io: Ports, one: str | None, many: Iterable[str], *, autoconf: bool, limits: tuple[int, int]
+) -> Plan:
+    """Return the ports to open and the addresses of each, from the arguments of Stack.
+
+    one, many: the arguments for one address and for several, which the only port gets. limits:
+    how many ports and how many addresses a stack has.
+    """
+    given = _given(one, many)
+    if isinstance(io, Mapping):
+        if given:
+            raise ConfigError(
+                f"addresses must be in io= with their ports, got {given[0]!r} beside it; move it"
+            )
+        plan: Plan = [(url, _given(None, cidrs, url)) for url, cidrs in io.items()]  # type: ignore[misc]
+    elif isinstance(io, Iterable) and not isinstance(io, str):
+        plan = [(port, []) for port in io]
+        if given and len(plan) != 1:
+            raise ConfigError(
+                f"address must say which of the ports it is for, got {given[0]!r};"
+                f" use io={{{str(plan[0][0]) if plan else 'ring:demo'!r}: [{given[0]!r}]}}"
+            )
+        plan = [(port, given) for port, _ in plan]  # type: ignore[misc]
+    else:
+        plan = [(io, given)]  # type: ignore[list-item]
+    return _checked(plan, autoconf, *limits)
+
+
+def _given(one: str | None, many: str | Iterable[str], url: str | None = None) -> list[str]:
+    if isinstance(many, str) and url is not None:
+        return [many]
     if isinstance(many, str):
         raise ConfigError(f"addresses must be a list of CIDRs, got {many!r}; use address=")
-    given = ([] if one is None else [one]) + list(many)
-    if not given:
-        raise ConfigError("a stack needs an address, got none; give address='10.9.0.2/24'")
-    if len(given) > limit:
-        raise ConfigError(f"a stack has at most {limit} addresses, got {len(given)}; give fewer")
-    return [parse_interface(text) for text in given]
+    return ([] if one is None else [one]) + list(many)
+
+
+def _checked(plan: Any, autoconf: bool, max_ports: int, max_addresses: int) -> Plan:
+    count = sum(len(cidrs) for _, cidrs in plan)
+    if not 1 <= len(plan) <= max_ports:
+        raise ConfigError(f"a stack has 1 to {max_ports} ports, got {len(plan)}; see io=")
+    if not count and not autoconf:
+        raise ConfigError(
+            "a stack needs an address, got none; give address='10.9.0.2/24' or autoconf=True"
+        )
+    if count > max_addresses:
+        raise ConfigError(f"a stack has at most {max_addresses} addresses, got {count}; give fewer")
+    return [(port, [parse_interface(text) for text in cidrs]) for port, cidrs in plan]
 
 
 def parse_interface(text: str) -> Interface:
@@ -81,7 +127,8 @@ def parse_gateway(text: str, interfaces: Iterable[Interface]) -> Gateway:
             f"gateway must be an IPv4 or IPv6 address, got {text!r}; give one such as 10.9.0.1"
         ) from None
     interfaces = list(interfaces)
-    if not any(gateway in interface.network for interface in interfaces):
+    on_link = gateway.version == 6 and gateway.is_link_local  # every IPv6 interface has such
+    if not on_link and not any(gateway in interface.network for interface in interfaces):
         ours = ", ".join(map(str, interfaces))
         raise ConfigError(
             f"gateway must be in a network of this stack ({ours}), got {text!r};"
@@ -101,3 +148,27 @@ def parse_host(text: str) -> Gateway | None:
         return ipaddress.ip_address(text)
     except ValueError:
         return None
+
+
+def parse_neighbour(text: str) -> Gateway:
+    """Return the address of a host on a link."""
+    address = parse_host(text)
+    if address is None or address.is_multicast or address.is_unspecified:
+        raise ConfigError(
+            f"neighbour must be a host's IPv4 or IPv6 address, got {text!r}; such as 10.9.0.1"
+        )
+    return address
+
+
+def parse_mac(text: str) -> bytes:
+    """Return the 6 bytes of a host's MAC address such as "02:00:00:00:00:01"."""
+    if not isinstance(text, str) or not re.fullmatch(
+        r"[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}", text
+    ):
+        raise ConfigError(f"MAC address must be six bytes such as 02:00:00:00:00:01, got {text!r}")
+    mac = bytes.fromhex(re.sub("[:-]", "", text))
+    if mac[0] & 1 or not any(mac):
+        raise ConfigError(
+            f"MAC address must be one that a host can have, got {text!r}; take another"
+        )
+    return mac

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ustack._native import lib
 
-__all__ = ["FIXED", "LINGER", "OPTIONS", "TCP_INFO", "Option", "look_up", "pack", "unpack"]
+__all__ = ["FIXED", "LINGER", "LINUX", "OPTIONS", "TCP_INFO", "Option", "look_up", "pack", "unpack"]
 
 _INT = struct.Struct("=i")
 _LINGER = struct.Struct("=ii")  # struct linger: l_onoff, l_linger
@@ -25,16 +25,21 @@ TCP_INFO = (socket.IPPROTO_TCP, socket.TCP_INFO)
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One row: the engine's number for it, and whether it can only be read."""
+    """One row: the engine's number for it, and whether it can only be read.
+
+    default: what the value -1 stands for, if anything.
+    """
 
     number: int
     read_only: bool = False
     is_bool: bool = False
+    default: int | None = None
 
 
 _SOCKET = {
     "SO_REUSEADDR": Option(lib.UST_OPT_REUSEADDR, is_bool=True),
     "SO_KEEPALIVE": Option(lib.UST_OPT_KEEPALIVE, is_bool=True),
+    "SO_BROADCAST": Option(lib.UST_OPT_BROADCAST, is_bool=True),
     "SO_SNDBUF": Option(lib.UST_OPT_SNDBUF),
     "SO_RCVBUF": Option(lib.UST_OPT_RCVBUF),
     "SO_LINGER": Option(lib.UST_OPT_LINGER),
@@ -52,32 +57,66 @@ _TCP = {
     "TCP_USER_TIMEOUT": Option(lib.UST_OPT_USER_TIMEOUT),
     "TCP_SYNCNT": Option(lib.UST_OPT_SYNCNT),
 }
+_UDP = {
+    "UDP_SEGMENT": Option(lib.UST_OPT_GSO_SIZE),
+}
 _IP = {
     "IP_TOS": Option(lib.UST_OPT_TOS),
     "IP_TTL": Option(lib.UST_OPT_TTL),
+    "IP_MTU_DISCOVER": Option(lib.UST_OPT_MTU_DISCOVER),
+    "IP_MTU": Option(lib.UST_OPT_MTU, read_only=True),
+}
+_IPV6 = {
+    "IPV6_TCLASS": Option(lib.UST_OPT_TOS, default=0),
+    "IPV6_UNICAST_HOPS": Option(lib.UST_OPT_TTL),
+    "IPV6_MTU_DISCOVER": Option(lib.UST_OPT_MTU_DISCOVER),
+    "IPV6_MTU": Option(lib.UST_OPT_MTU, read_only=True),
+    "IPV6_V6ONLY": Option(lib.UST_OPT_V6ONLY, is_bool=True),
+}
+
+#: Linux's numbers that the socket module of some Pythons lacks.
+LINUX = {
+    "SO_BROADCAST": 6,
+    "IP_PKTINFO": 8,
+    "IP_MTU_DISCOVER": 10,
+    "IP_RECVTTL": 12,
+    "IP_RECVTOS": 13,
+    "IP_MTU": 14,
+    "IPV6_MTU_DISCOVER": 23,
+    "IPV6_MTU": 24,
+    "UDP_SEGMENT": 103,
 }
 
 #: (level, name) → row.
 OPTIONS: dict[tuple[int, int], Option] = {
-    (level, getattr(socket, name)): option
+    (level, getattr(socket, name, None) or LINUX[name]): option
     for level, table in (
         (socket.SOL_SOCKET, _SOCKET),
         (socket.IPPROTO_TCP, _TCP),
+        (socket.IPPROTO_UDP, _UDP),
         (socket.IPPROTO_IP, _IP),
+        (socket.IPPROTO_IPV6, _IPV6),
     )
     for name, option in table.items()
 }
 
-#: What every socket answers alike, SO_DOMAIN apart. Read only.
+#: What every TCP socket answers alike, SO_DOMAIN apart. Read only.
 FIXED: dict[tuple[int, int], int] = {
     (socket.SOL_SOCKET, socket.SO_TYPE): socket.SOCK_STREAM,
     (socket.SOL_SOCKET, socket.SO_PROTOCOL): socket.IPPROTO_TCP,
 }
 
 
-def look_up(level: int, name: int, *, to_set: bool = False) -> Option:
-    """Return the row of an option; OSError(ENOPROTOOPT) when there is none, or none to set."""
+def look_up(
+    level: int, name: int, *, to_set: bool = False, family: int = socket.AF_INET6
+) -> Option:
+    """Return the row of an option; OSError(ENOPROTOOPT) when there is none, or none to set.
+
+    family: of the socket; those of level IPPROTO_IPV6 are for IPv6 sockets.
+    """
     option = OPTIONS.get((level, name))
+    if level == socket.IPPROTO_IPV6 and family != socket.AF_INET6:
+        option = None
     if option is None or (to_set and option.read_only):
         verb = "set" if to_set else "get"
         reason = os.strerror(errno.ENOPROTOOPT)
@@ -100,7 +139,10 @@ def unpack(level: int, name: int, value: int | bytes | bytearray | memoryview) -
         value = _INT.unpack_from(raw)[0]
     elif is_linger:
         raise _invalid("SO_LINGER takes a struct linger, 8 bytes, got an int")
-    return int(value != 0) if OPTIONS[level, name].is_bool else int(value)
+    option = OPTIONS[level, name]
+    if value == -1 and option.default is not None:
+        return option.default
+    return int(value != 0) if option.is_bool else int(value)
 
 
 def pack(level: int, name: int, value: int, size: int) -> int | bytes:

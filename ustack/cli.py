@@ -18,6 +18,9 @@ __all__ = ["main"]
 COMMANDS = {
     "serve": ("ustack.apps.serve", "run a server, echo or http, on a stack of its own"),
     "demo": ("ustack.demo", "show ustack at work, without root; --tap: with the kernel as client"),
+    "addr": ("ustack.control.addr", "show and change the addresses of a running stack"),
+    "route": ("ustack.control.route", "show and change its routes"),
+    "neigh": ("ustack.control.neigh", "show and change its neighbours"),
     "doctor": ("ustack.doctor", "tell which ways in work on this machine, and the cure if not"),
     "bench": ("ustack.bench", "measure: rpc or bulk"),
 }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ustack._native import SLICE_NS, check, ffi, insist, lib
 
 if TYPE_CHECKING:
-    from ustack.socket import Socket
+    from ustack._endpoint import Endpoint
     from ustack.stack import Stack
 
 __all__ = ["Poll"]
@@ -28,10 +28,10 @@ class Poll:
 
     def __init__(self, stack: "Stack") -> None:
         self._stack = stack
-        self._masks: dict[Socket, int] = {}
-        self._arrays: tuple[list[tuple[Socket, int]], Any] | None = None
+        self._masks: dict[Endpoint, int] = {}
+        self._arrays: tuple[list[tuple[Endpoint, int]], Any] | None = None
 
-    def register(self, sock: "Socket", eventmask: int = _DEFAULT) -> None:
+    def register(self, sock: "Endpoint", eventmask: int = _DEFAULT) -> None:
         """Wait for sock, too: any of POLLIN and POLLOUT. Registering again changes the mask.
 
         POLLHUP, POLLERR and POLLNVAL (closed) are always reported.
@@ -41,18 +41,18 @@ class Poll:
         self._masks[sock] = eventmask
         self._arrays = None
 
-    def modify(self, sock: "Socket", eventmask: int) -> None:
+    def modify(self, sock: "Endpoint", eventmask: int) -> None:
         """Change what to wait for; FileNotFoundError if sock is not registered."""
         if sock not in self._masks:
             raise FileNotFoundError(errno.ENOENT, f"{sock} is not registered")
         self.register(sock, eventmask)
 
-    def unregister(self, sock: "Socket") -> None:
+    def unregister(self, sock: "Endpoint") -> None:
         """Stop waiting for sock; KeyError if it is not registered."""
         del self._masks[sock]
         self._arrays = None
 
-    def poll(self, timeout: float | None = None) -> list[tuple["Socket", int]]:
+    def poll(self, timeout: float | None = None) -> list[tuple["Endpoint", int]]:
         """Return the sockets that are ready, each with its POLL* mask; [] after the timeout.
 
         timeout: in milliseconds as select.poll has it; None or negative: for ever.
@@ -73,7 +73,7 @@ class Poll:
         check(n, "poll")
         return [(sock, _mask(ready[i], mask)) for i, (sock, mask) in enumerate(entries) if ready[i]]
 
-    def _prepare(self) -> tuple[list[tuple["Socket", int]], Any, Any, Any]:
+    def _prepare(self) -> tuple[list[tuple["Endpoint", int]], Any, Any, Any]:
         """Return the registered sockets, their handles of now, what they want, and a result."""
         arrays = self._arrays
         if arrays is None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A stack: configuration, a port, an engine, and the worker that joins them."""
+"""A stack: configuration, ports, an engine, and the worker that joins them."""
 
 import errno
 import os
@@ -8,23 +8,31 @@ import time
 import weakref
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from socket import AF_INET, SOCK_DGRAM, SOCK_STREAM, SocketKind
+from typing import Any, Literal, Self, overload
 
 from ustack import _addressing
-from ustack._native import NOT_YET, SLICE_NS, check, ffi, lib, pack_address
+from ustack._addressing import Gateway, Interface, Plan, Ports
+from ustack._endpoint import Endpoint
+from ustack._native import NOT_YET, SLICE_NS, check, ffi, lib
+from ustack._network import Networking
 from ustack._settings import Settings, configure
+from ustack._sockaddr import Address, family_of
+from ustack.control.server import Control
+from ustack.datagram import UdpSocket
 from ustack.errors import ConfigError, UstackError
 from ustack.io import Port, open_port
 from ustack.poll import Poll
-from ustack.socket import Address, Socket
+from ustack.socket import Socket
 
 __all__ = ["Stack"]
 
+_AUTOCONF = 5.0  # seconds to wait for a router's advertisement
 _LINGER = 1.0  # seconds that close() gives to what is still to be delivered
 
 
-class Stack:
-    """A TCP/IP stack of one's own on a packet port.
+class Stack(Networking):
+    """A TCP/IP stack of one's own on packet ports.
 
     It has no thread: whichever thread waits in a call of it, or of its sockets, drives it. So a
     peer is answered only while somebody waits, polls or sends. Threads may share it.
@@ -39,72 +47,144 @@ class Stack:
 
     def __init__(
         self,
-        io: str | Port = "ring:demo",
+        io: Ports = "ring:demo",
         address: str | None = None,
         addresses: Iterable[str] = (),
         *,
         gateway: str | None = None,
+        gateways: Iterable[str] = (),
+        autoconf: bool | float = False,
         capture: str | Path | None = None,
+        control: bool | str = False,
         profile: str = "linux",
         settings: Mapping[str, int] | None = None,
         seed: int | None = None,
         secret: bytes | None = None,
         spin: float = 50e-6,
     ) -> None:
-        """Open the port and start.
+        """Open the ports and start.
 
         io: a URL, ring:NAME[?…] or tap:NAME[?…], or a port that `open_port` gave, which the
-        stack then owns. address, addresses: CIDRs. gateway: the default route's. capture: a
-        pcapng file to write all frames to. profile: "linux" or "rfc". settings: by the names of
+        stack then owns; a list of those; or a mapping of URLs to their CIDRs. address, addresses:
+        CIDRs of the only port. gateway, gateways: of the default routes. autoconf: take the
+        addresses that routers advertise, too, and wait for them for so many seconds (True: 5).
+        capture: a pcapng file to write all frames to; the second port's gets "-2" before its
+        suffix, and so on. control: let `ustack addr`, `route` and `neigh` see and change this
+        stack; a name to tell it by. profile: "linux" or "rfc". settings: by the names of
         `ustack.settings()`. seed, secret: an integer and 32 bytes that make runs repeatable;
         from the system's entropy unless given. spin: seconds to poll before sleeping.
 
+        IPv6 addresses are tried first, to see that nobody else has them, which takes a second.
+
         Raises ConfigError for what cannot be, PortError for a port that cannot be opened.
         """
-        self._interfaces = _addressing.parse_interfaces(address, addresses, lib.UST_MAX_ADDRS)
-        hop = None if gateway is None else _addressing.parse_gateway(gateway, self._interfaces)
+        limits = lib.UST_MAX_IFACES, lib.UST_MAX_ADDRS
+        plan = _addressing.plan_ports(
+            io, address, addresses, autoconf=autoconf is not False, limits=limits
+        )
+        hops = _parse_gateways(gateway, gateways, plan)
         spin_ns = _parse_spin(spin)
-        config = configure(profile, settings or {})
+        wanted = dict(settings or {})
+        if autoconf is not False:
+            wanted.setdefault("ip6.accept_ra", 1)
+        config = configure(profile, wanted)
         lib.ust_config_entropy(config, *_parse_entropy(seed, secret))
-        self._routes: list[_addressing.Network] = []
-        self._sockets: weakref.WeakSet[Socket] = weakref.WeakSet()
+        self._sockets: weakref.WeakSet[Endpoint] = weakref.WeakSet()
         self._closed = False
-        self._port = open_port(io, addresses=self._interfaces) if isinstance(io, str) else io
+        self._control: Control | None = None
+        self._ports: list[Port] = []
         try:
-            if capture is not None:
-                self._port.capture(capture)
+            for url, interfaces in plan:
+                self._open(url, interfaces, capture)
             self._engine = _new_engine(config)
             self._worker = self._new_worker(spin_ns)
             self._settings = Settings(self._worker, profile)
-            for interface in self._interfaces:
-                self._give_address(interface)
-            if hop is not None:
-                self.add_route("default" if hop.version == 4 else "::/0", str(hop))
+            self._configure(plan, hops, _parse_autoconf(autoconf))
+            if control:
+                self._control = Control(self, control if isinstance(control, str) else None)
         except BaseException:
             self.close(linger=0)
             raise
 
+    def _open(self, io: str | Port, interfaces: list[Interface], capture: Any) -> None:
+        port = open_port(io, addresses=interfaces) if isinstance(io, str) else io
+        self._ports.append(port)
+        if capture is not None:
+            path, number = Path(capture), len(self._ports)
+            port.capture(path if number == 1 else path.with_stem(f"{path.stem}-{number}"))
+
     def _new_worker(self, spin_ns: int) -> Any:
-        info = self._port.info
-        iface = lib.ust_engine_add_iface(self._engine, info.mac, info.mtu, info.caps)
-        check(iface, f"interface for {self._port}")
-        worker = lib.ust_worker_new(self._engine, self._port.handle, iface, 0, spin_ns)
+        ifaces = [self._add_interface(port) for port in self._ports]
+        first = self._ports[0]
+        worker = lib.ust_worker_new(self._engine, first.handle, ifaces[0], 0, spin_ns)
         if worker == ffi.NULL:
-            raise OSError(ffi.errno, f"{os.strerror(ffi.errno)}: worker for {self._port}")
-        return ffi.gc(worker, lib.ust_worker_free)
+            raise OSError(ffi.errno, f"{os.strerror(ffi.errno)}: worker for {first}")
+        worker = ffi.gc(worker, lib.ust_worker_free)
+        for port, iface in zip(self._ports[1:], ifaces[1:], strict=True):
+            result = lib.ust_worker_add_port(worker, port.handle, iface, 0)  # law 3: once a port
+            check(result, f"worker for {port}")
+        return worker
+
+    def _add_interface(self, port: Port) -> int:
+        info = port.info
+        iface = lib.ust_engine_add_iface(self._engine, info.mac, info.mtu, info.caps)
+        return check(iface, f"interface for {port}")
+
+    def _configure(self, plan: Plan, hops: list[Gateway], autoconf: float | None) -> None:
+        """Give the engine what the user said, and wait until it holds."""
+        for iface, (_, interfaces) in enumerate(plan):
+            if autoconf is not None:
+                result = lib.ust_worker_enable_ipv6(self._worker, iface)  # law 3: once a port
+                check(result, f"autoconf on {self._ports[iface]}")
+            for interface in interfaces:
+                self._give_address(interface, iface)
+        for hop in hops:
+            self.add_route("default", str(hop))
+        self._settle([i for _, interfaces in plan for i in interfaces], autoconf or 0.0)
 
     # ------------------------------------------------------------------------- sockets
 
-    def socket(self, family: int = socket.AF_INET) -> Socket:
-        """Return a new TCP socket. family: AF_INET or AF_INET6."""
-        return Socket(self, family)
+    @overload
+    def socket(self, family: int = ..., type: Literal[SocketKind.SOCK_STREAM] = ...) -> Socket: ...
+    @overload
+    def socket(self, family: int = ..., *, type: Literal[SocketKind.SOCK_DGRAM]) -> UdpSocket: ...
+    @overload
+    def socket(self, family: int, type: Literal[SocketKind.SOCK_DGRAM]) -> UdpSocket: ...
+
+    def socket(self, family: int = AF_INET, type: int = SOCK_STREAM) -> Socket | UdpSocket:
+        """Return a new socket. family: AF_INET or AF_INET6; type: SOCK_STREAM or SOCK_DGRAM."""
+        if type == SOCK_STREAM:
+            return Socket(self, family)
+        if type == SOCK_DGRAM:
+            return UdpSocket(self, family)
+        raise OSError(
+            errno.ESOCKTNOSUPPORT,
+            f"{os.strerror(errno.ESOCKTNOSUPPORT)}: {type}; SOCK_STREAM and SOCK_DGRAM are",
+        )
+
+    def udp(self, address: Address | None = None, family: int | None = None) -> UdpSocket:
+        """Return a new UDP socket, bound to address if that is given.
+
+        family: AF_INET or AF_INET6; None: the address's, AF_INET without one.
+        """
+        if family is None:
+            family = AF_INET if address is None else family_of(address)
+        sock = UdpSocket(self, family)
+        try:
+            if address is not None:
+                sock.bind(address)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
     def listen(self, address: Address, backlog: int = 128) -> Socket:
-        """Return a socket that listens on address; host "" is every address of the stack.
+        """Return a socket that listens on address.
 
-        Raises OSError(EADDRINUSE) or OSError(EADDRNOTAVAIL).
+        host "" is every IPv4 address of the stack, "::" every address of either version. Raises
+        OSError(EADDRINUSE) or OSError(EADDRNOTAVAIL).
         """
-        sock = self.socket()
+        sock = self.socket(family_of(address))
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind(address)
@@ -120,7 +200,7 @@ class Stack:
         timeout: seconds; None waits until the stack gives up on the SYN (tcp.syn_retries). It
         stays the socket's timeout. Raises as `Socket.connect` does.
         """
-        sock = self.socket()
+        sock = self.socket(family_of(address))
         try:
             sock.settimeout(timeout)
             sock.connect(address)
@@ -160,71 +240,19 @@ class Stack:
         self._settings[name] = value
 
     @property
-    def addresses(self) -> list[str]:
-        """The addresses as CIDRs, in the order given."""
-        return [str(interface) for interface in self._interfaces]
-
-    @property
     def mtu(self) -> int:
-        """The largest IP packet of the port, in bytes."""
-        return int(self._port.info.mtu)
+        """The largest IP packet of the first port, in bytes."""
+        return self._ports[0].info.mtu
 
     @property
     def mac(self) -> str:
-        """Our address on the wire."""
-        return ":".join(f"{byte:02x}" for byte in bytes(self._port.info.mac))
+        """Our address on the wire of the first port."""
+        return self._ports[0].info.mac.hex(":")
 
     @property
     def closed(self) -> bool:
         """Whether close() was called."""
         return self._closed
-
-    def add_address(self, address: str) -> None:
-        """Take one more address, a CIDR; its network becomes reachable directly."""
-        if len(self._interfaces) >= lib.UST_MAX_ADDRS:
-            raise ConfigError(
-                f"a stack has at most {lib.UST_MAX_ADDRS} addresses, cannot add {address!r};"
-                " open another stack"
-            )
-        interface = _addressing.parse_interface(address)
-        self._give_address(interface)
-        self._interfaces.append(interface)
-
-    def _give_address(self, interface: _addressing.Interface) -> None:
-        if interface.version != 4:  # until there is neighbour discovery
-            raise ConfigError(f"address must be IPv4 so far, got {interface}; take an IPv4 CIDR")
-        addr, length = pack_address(str(interface.ip)), interface.network.prefixlen
-        result = lib.ust_worker_add_addr(self._worker, 0, addr, length)
-        if result == -errno.EEXIST:
-            raise ConfigError(f"address {interface} is given twice; give it once")
-        check(result, f"address {interface}")
-
-    def add_route(self, network: str, gateway: str) -> None:
-        """Send what goes to network (a CIDR, or "default") by way of a neighbour."""
-        dst = _addressing.parse_network(network)
-        hop = _addressing.parse_gateway(gateway, self._interfaces)
-        if dst.version != hop.version:
-            raise ConfigError(f"route to {dst} needs an IPv{dst.version} gateway, got {gateway!r}")
-        result = lib.ust_worker_add_route(
-            self._worker,
-            0,
-            pack_address(str(dst.network_address)),
-            dst.prefixlen,
-            pack_address(str(hop)),
-        )
-        check(result, f"route to {dst} by way of {hop}")
-        self._routes.append(dst)
-
-    def owns(self, host: str) -> bool:
-        """Return whether host, an address or any other text, is an address of this stack."""
-        address = _addressing.parse_host(host)
-        return any(address == interface.ip for interface in self._interfaces)
-
-    def reaches(self, host: str) -> bool:
-        """Return whether host is in one of the stack's networks, or behind one of its routes."""
-        address = _addressing.parse_host(host)
-        networks = [interface.network for interface in self._interfaces] + self._routes
-        return address is not None and any(address in network for network in networks)
 
     # --------------------------------------------------------------------- looking in
 
@@ -250,8 +278,8 @@ class Stack:
         return _fields(raw)
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else ", ".join(self.addresses)
-        return f"<ustack.Stack on {self._port}: {state}>"
+        state = "closed" if self._closed else ", ".join(map(str, self.addresses))
+        return f"<ustack.Stack on {', '.join(map(str, self._ports))}: {state}>"
 
     # ------------------------------------------------------------------------ lifetime
 
@@ -264,6 +292,8 @@ class Stack:
         if self._closed:
             return
         self._closed = True
+        if self._control is not None:
+            self._control.close()
         try:
             if hasattr(self, "_worker"):
                 for sock in list(self._sockets):
@@ -273,7 +303,8 @@ class Stack:
             if hasattr(self, "_worker"):
                 lib.ust_worker_stop(self._worker)
             self._engine = None
-            self._port.close()
+            for port in self._ports:
+                port.close()
 
     def _drain(self, linger: float) -> None:
         """Drive the engine until no connection is left but those in TIME-WAIT."""
@@ -310,6 +341,25 @@ def _parse_spin(spin: float) -> int:
     if not 0 <= spin <= 10:
         raise ConfigError(f"spin must be 0..10 seconds, got {spin!r}; 50e-6 is usual")
     return int(spin * 1e9)
+
+
+def _parse_gateways(one: str | None, many: Iterable[str], plan: Plan) -> list[Gateway]:
+    if isinstance(many, str):
+        raise ConfigError(f"gateways must be a list of addresses, got {many!r}; use gateway=")
+    interfaces = [interface for _, given in plan for interface in given]
+    texts = ([] if one is None else [one]) + list(many)
+    return [_addressing.parse_gateway(text, interfaces) for text in texts]
+
+
+def _parse_autoconf(value: bool | float) -> float | None:
+    """Return the seconds to wait for a router; None: do not ask for one."""
+    if value is False:
+        return None
+    if value is True:
+        return _AUTOCONF
+    if not 0 <= value <= 60:
+        raise ConfigError(f"autoconf must be True or 0..60 seconds, got {value!r}; 5 is usual")
+    return float(value)
 
 
 def _parse_entropy(seed: int | None, secret: bytes | None) -> tuple[int, bytes]:

@@ -292,7 +292,7 @@ enum ust_opt {
     UST_OPT_SYNCNT,
     UST_OPT_REUSEADDR,  /* 0/1 */
     UST_OPT_TOS,        /* DS field, 0..255 */
-    UST_OPT_TTL,        /* 1..255 */
+    UST_OPT_TTL,        /* 1..255, -1: the default */
     UST_OPT_ERROR,      /* read only: takes the pending error, as SO_ERROR */
     UST_OPT_ACCEPTCONN, /* read only */
     UST_OPT_INQ,        /* read only: bytes that recv would give */

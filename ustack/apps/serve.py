@@ -30,8 +30,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_stack_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what it takes to make a stack."""
     parser.add_argument("--io", required=True, metavar="URL", help="ring:NAME[?…], tap:NAME[?…]")
-    parser.add_argument("--address", required=True, metavar="CIDR", help="ours: 10.9.0.2/24")
-    parser.add_argument("--gateway", metavar="ADDRESS", help="the default route's next hop")
+    parser.add_argument(
+        "--address",
+        action="append",
+        default=[],
+        metavar="CIDR",
+        help="ours: 10.9.0.2/24; more than once for several",
+    )
+    parser.add_argument(
+        "--autoconf", action="store_true", help="take IPv6 addresses that routers advertise"
+    )
+    parser.add_argument(
+        "--gateway",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="a default route's next hop; once for each IP version",
+    )
+    parser.add_argument("--name", metavar="NAME", help="what ustack addr --name tells it by")
     parser.add_argument("--capture", metavar="FILE", help="write all frames to a pcapng file")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting"
@@ -49,8 +65,10 @@ def open_stack(args: argparse.Namespace) -> Stack:
         )
     return Stack(
         args.io,
-        args.address,
-        gateway=args.gateway,
+        addresses=args.address,
+        gateways=args.gateway,
+        autoconf=args.autoconf,
+        control=args.name or True,
         capture=args.capture,
         settings=dict(map(_setting, args.set)),
     )
@@ -61,7 +79,7 @@ def main(args: argparse.Namespace) -> int:
     port = _port(args.listen, PORTS[args.app])
     start = _starter(args)
     with open_stack(args) as stack:
-        host = stack.addresses[0].partition("/")[0]
+        host = stack.addresses[0].host
         try:
             run(_serve(args, lambda: start(host, port)), stack)
         except KeyboardInterrupt:

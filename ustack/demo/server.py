@@ -49,7 +49,7 @@ async def _serve(stack: Stack) -> None:
         if not asked:
             over.set()
 
-    host = stack.addresses[0].partition("/")[0]
+    host = stack.addresses[0].host
     servers = [await http.serve(host), await echo.serve(host)]
     loop.add_reader(stdin, on_stdin)
     print("ready", flush=True)

@@ -166,9 +166,9 @@ int dgram_setopt(struct tcp *tcp, ust_handle h, int opt, int64_t value)
         return 0;
     case UST_OPT_TOS: s->tos = (uint8_t)value; return 0;
     case UST_OPT_TTL:
-        if (!in(value, 1, 255))
+        if (!in(value, 1, 255) && value != -1)
             return -EINVAL;
-        s->ttl = (uint8_t)value;
+        s->ttl = value == -1 ? 0 : (uint8_t)value;
         return 0;
     case UST_OPT_MTU_DISCOVER:
         if (!in(value, UDP_PMTU_DONT, UDP_PMTU_PROBE))

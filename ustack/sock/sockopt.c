@@ -101,7 +101,7 @@ int ust_setopt(struct ust_engine *eng, ust_handle h, int opt, int64_t value)
     case UST_OPT_SYNCNT: return set_u8(&tcb->syncnt, value, 1, 127);
     case UST_OPT_REUSEADDR: tcb->reuseaddr = value != 0; return 0;
     case UST_OPT_TOS: tcb->tos = (uint8_t)value; return 0;
-    case UST_OPT_TTL: return set_u8(&tcb->ttl, value, 1, 255);
+    case UST_OPT_TTL: return set_u8(&tcb->ttl, value == -1 ? 0 : value, value != -1, 255);
     default: return -ENOPROTOOPT;
     }
 }
