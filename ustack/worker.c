@@ -22,6 +22,9 @@
 #include <unistd.h>
 
 enum {
+    /* A round takes in no more than this: its answers leave while the next are
+     * worked on, and two sides that answer each other need not take turns. */
+    RX_BURST = 32,
     MAX_FLUSH_BURSTS = 16, /* then look at the input again */
     GIVE_WAY_YIELDS = 1000,
     TX_RETRY_NS = 1000 * 1000, /* a full port is tried again after this */
@@ -199,9 +202,9 @@ bool worker_round(struct ust_worker *w, ust_time now)
 
 static unsigned rx(struct ust_worker *w, ust_time now)
 {
-    struct mbuf *burst[UST_MAX_BURST];
+    struct mbuf *burst[RX_BURST];
     bool due = w->n_backlog == 0 && ust_engine_deadline(w->eng) <= now;
-    unsigned n = w->port->ops->rx_burst(w->port, w->queue, w->pool, burst, UST_MAX_BURST);
+    unsigned n = w->port->ops->rx_burst(w->port, w->queue, w->pool, burst, RX_BURST);
 
     for (unsigned i = 0; i < n; i++)
         burst[i]->iface = (uint8_t)w->iface;
