@@ -71,6 +71,8 @@ class Stack:
         self._closed = False
         self._port = open_port(io, addresses=self._interfaces) if isinstance(io, str) else io
         try:
+            if self._port.info.n_queues > 1:
+                self._port.receive_on(1)  # that of the only worker
             if capture is not None:
                 self._port.capture(capture)
             self._engine = _new_engine(config)
