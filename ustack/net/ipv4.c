@@ -55,6 +55,13 @@ static bool source_is_martian(const struct net *net, const struct ust_addr *src)
            net_own((struct net *)net, src);
 }
 
+static uint64_t header_sum(const uint8_t *ip, unsigned ihl)
+{
+    if (ihl == IPV4_LEN) /* a constant count unrolls */
+        return checksum_add_words(ip, IPV4_LEN / 4, 0);
+    return checksum_add(ip, ihl, 0);
+}
+
 static enum counter validate(const struct mbuf *m, const uint8_t *ip)
 {
     unsigned left = m->len - ETH_LEN, ihl, total;
@@ -69,7 +76,7 @@ static enum counter validate(const struct mbuf *m, const uint8_t *ip)
     total = get16(ip + TOTAL_LEN);
     if (total < ihl || total > m->frame_len - ETH_LEN)
         return C_IP_DROP_LENGTH;
-    if (checksum_finish(checksum_add(ip, ihl, 0)) != 0)
+    if (checksum_finish(header_sum(ip, ihl)) != 0)
         return C_IP_DROP_CHECKSUM;
     if (ihl > IPV4_LEN && !options_ok(ip + IPV4_LEN, ihl - IPV4_LEN))
         return C_IP_DROP_OPTIONS;
@@ -162,7 +169,7 @@ bool ip_output(struct net *net, struct mbuf *m, const struct ip_out *o)
     memset(ip + CHECKSUM, 0, 2);
     memcpy(ip + SRC, v4_bytes(o->src), 4);
     memcpy(ip + DST, v4_bytes(o->dst), 4);
-    memcpy(ip + CHECKSUM, &(uint16_t){checksum_finish(checksum_add(ip, IPV4_LEN, 0))}, 2);
+    memcpy(ip + CHECKSUM, &(uint16_t){checksum_finish(header_sum(ip, IPV4_LEN))}, 2);
     m->l4_off = IPV4_LEN;
     count(&net->core, C_IP_OUT);
     neigh_output(net, n, m);
@@ -173,9 +180,12 @@ uint64_t ip_pseudo_sum(const struct ust_addr *src, const struct ust_addr *dst, u
                        uint32_t len)
 {
     uint8_t tail[8] = {0, 0, (uint8_t)(len >> 8), (uint8_t)len, 0, 0, 0, proto};
-    uint64_t sum = checksum_add(tail, sizeof tail, 0);
-    unsigned skip = addr_is_v4(src) ? 12 : 0;
+    uint64_t sum = checksum_add_words(tail, 2, 0);
 
-    sum = checksum_add(src->b + skip, 16 - skip, sum);
-    return checksum_add(dst->b + skip, 16 - skip, sum);
+    if (addr_is_v4(src)) {
+        sum = checksum_add_words(v4_bytes(src), 1, sum);
+        return checksum_add_words(v4_bytes(dst), 1, sum);
+    }
+    sum = checksum_add_words(src->b, 4, sum);
+    return checksum_add_words(dst->b, 4, sum);
 }

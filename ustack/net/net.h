@@ -28,6 +28,7 @@ struct ifaddr {
     struct ust_addr addr;
     uint8_t prefix_len; /* 0..128 */
     uint8_t iface;
+    uint32_t broadcast; /* last address of an IPv4 network, host order; 0: it has none */
     ust_time defended; /* last gratuitous ARP for a conflict; 0: never */
 };
 
