@@ -14,6 +14,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from _pytest.runner import runtestprotocol
@@ -26,8 +27,6 @@ from ustack.io import open_port, userns  # noqa: E402
 
 HERE = Path(__file__).parent
 PATIENCE = 60.0  # seconds for one test
-
-refused: str | None = None  # in the test's process: why it cannot be
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -51,7 +50,8 @@ def run_in_child(item: pytest.Item) -> list[pytest.TestReport]:
         os.close(read_end)
         status = 1
         try:
-            write_all(write_end, child(item))
+            with os.fdopen(write_end, "w") as pipe:
+                json.dump(child(item), pipe)
             status = 0
         finally:
             os._exit(status)
@@ -62,33 +62,38 @@ def run_in_child(item: pytest.Item) -> list[pytest.TestReport]:
         os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
     if not text:
-        why = f"its process ended with {os.waitstatus_to_exitcode(status)} or took {PATIENCE:.0f} s"
-        return [failed(item, why)]
-    restore = item.config.hook.pytest_report_from_serializable
-    return [restore(config=item.config, data=data) for data in json.loads(text)]
+        code = os.waitstatus_to_exitcode(status)
+        why = f"its process ended with {code}, or took more than {PATIENCE:.0f} s"
+        return [report(item, "call", "failed", why)]
+    done = json.loads(text)
+    if isinstance(done, str):  # at one place in one file, so that pytest counts them as one reason
+        why = (__file__, child.__code__.co_firstlineno, f"Skipped: no privilege: {done}")
+        return [report(item, "setup", "skipped", why)]
+    return [restored(item, data) for data in done]
 
 
-def child(item: pytest.Item) -> bytes:
-    """Leave the machine's network and run the test; its reports as JSON."""
-    global refused
+def child(item: pytest.Item) -> list[dict[str, Any]] | str:
+    """Leave the machine's network and run the test; its reports, or why it cannot be."""
     try:
         userns.isolate()
         open_port("tap:us0", addresses=["10.9.0.2/24"]).close()
     except PortError as error:
-        refused = str(error)
-    reports = runtestprotocol(item, log=False)
+        return str(error)
     store = item.config.hook.pytest_report_to_serializable
-    return json.dumps([store(config=item.config, report=report) for report in reports]).encode()
+    return [store(config=item.config, report=done) for done in runtestprotocol(item, log=False)]
 
 
-def failed(item: pytest.Item, why: str) -> pytest.TestReport:
+def restored(item: pytest.Item, data: dict[str, Any]) -> pytest.TestReport:
+    restore = item.config.hook.pytest_report_from_serializable
+    done: pytest.TestReport = restore(config=item.config, data=data)
+    if isinstance(done.longrepr, list):  # where it was skipped, and why: JSON has no tuples
+        done.longrepr = tuple(done.longrepr)
+    return done
+
+
+def report(item: pytest.Item, when: Any, outcome: Any, why: Any) -> pytest.TestReport:
     keywords = dict.fromkeys(item.keywords, 1)
-    return pytest.TestReport(item.nodeid, item.location, keywords, "failed", why, "call")
-
-
-def write_all(fd: int, data: bytes) -> None:
-    with os.fdopen(fd, "wb") as pipe:
-        pipe.write(data)
+    return pytest.TestReport(item.nodeid, item.location, keywords, outcome, why, when)
 
 
 def read_all(fd: int) -> bytes:
@@ -100,12 +105,6 @@ def read_all(fd: int) -> bytes:
             return data
         data += piece
     return b""
-
-
-@pytest.fixture(autouse=True)
-def privilege() -> None:
-    if refused is not None:
-        pytest.skip(f"no privilege: {refused}")
 
 
 @pytest.fixture
