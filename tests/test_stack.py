@@ -154,6 +154,16 @@ def test_ten_thousand_connections_leave_nothing_but_time_wait() -> None:
         assert pair.client.usage()["timewaits"] == 10_000
 
 
+def test_a_port_of_several_queues_loses_no_flow() -> None:
+    """One worker serves one queue, so all frames must come by that."""
+    with Pair("?queues=4") as pair:
+        for port in range(80, 100):
+            near, far = pair.connect(port)
+            assert near.send(b"there") == 5
+            pair.pump()
+            assert far.recv(10) == b"there"
+
+
 def test_a_closed_stack_says_so(stack: Stack) -> None:
     stack.close()
     stack.close()

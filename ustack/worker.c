@@ -23,6 +23,9 @@
 #include <unistd.h>
 
 enum {
+    /* A round takes in no more than this: its answers leave while the next are
+     * worked on, and two sides that answer each other need not take turns. */
+    RX_BURST = 32,
     MAX_FLUSH_BURSTS = 16, /* then look at the input again */
     GIVE_WAY_YIELDS = 1000,
     TX_RETRY_NS = 1000 * 1000, /* a full port is tried again after this */
@@ -214,12 +217,12 @@ bool worker_round(struct ust_worker *w, ust_time now)
 
 static unsigned rx(struct ust_worker *w, ust_time now)
 {
-    struct mbuf *burst[UST_MAX_BURST];
+    struct mbuf *burst[RX_BURST];
     bool due = has_room(w) && ust_engine_deadline(w->eng) <= now;
     unsigned n, sum = 0;
 
     for (struct worker_port *p = w->ports; p < w->ports + w->n_ports; p++) {
-        n = p->port->ops->rx_burst(p->port, p->queue, w->pool, burst, UST_MAX_BURST);
+        n = p->port->ops->rx_burst(p->port, p->queue, w->pool, burst, RX_BURST);
         for (unsigned i = 0; i < n; i++)
             burst[i]->iface = (uint8_t)p->iface;
         if (n > 0)

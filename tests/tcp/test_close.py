@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 import notation
+import rig
 from wire import Sock, Wire, pattern
 
 pytestmark = pytest.mark.both_versions
@@ -337,6 +338,18 @@ def test_a_reopened_connection_begins_beyond_the_numbers_of_the_old_one(wire: Wi
         +0 > S. 0:0(0) ack 100001 <mss 1460>
     """)
     assert 0 < ((wire.default.iss or 0) - last) % 2**32 < 2**31
+
+
+def test_a_new_syn_that_a_full_listener_refuses_leaves_time_wait(wire: Wire) -> None:
+    """RFC 9293 MUST-13: the record goes only when a new connection takes its place."""
+    sock = time_wait(wire)
+    rig.check(rig.lib.ust_listen(wire.engine.raw, wire._listener, 0))
+    wire.peer(5000)("""
+        +0 < S  0:0(0) win 65535 <mss 1000>
+        +0 > S. 0:0(0) ack 1 <...>
+    """)
+    wire("+.1 < S 100000:100000(0) win 65535 <mss 1000>")
+    assert sock.state == "TIME_WAIT"
 
 
 def test_an_older_syn_does_not_reopen_time_wait(wire: Wire) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import socket
 
 import pytest
-from lab import KERNEL, OURS, Udp, kernel_udp, pattern, stack
+from netlab import KERNEL, OURS, Udp, kernel_udp, pattern, stack
 
 from ustack import Stack
 from ustack._native import lib

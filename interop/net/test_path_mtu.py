@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from lab import (
+from netlab import (
     KERNEL4,
     KERNEL6,
     OURS,

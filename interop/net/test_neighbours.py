@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from lab import (
+from netlab import (
     KERNEL,
     OURS,
     Udp,

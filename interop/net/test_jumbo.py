@@ -2,7 +2,7 @@
 """Frames of 9000 bytes: datagrams whole, and bulk."""
 
 import pytest
-from lab import KERNEL, OURS, Udp, connected, kernel_udp, pattern, stack, transfer
+from netlab import KERNEL, OURS, Udp, connected, kernel_udp, pattern, stack, transfer
 
 
 @pytest.mark.parametrize("version", [4, 6])

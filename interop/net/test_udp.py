@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from lab import KERNEL, OURS, Udp, echoing, kernel_udp, pattern, running, stack, until
+from netlab import KERNEL, OURS, Udp, echoing, kernel_udp, pattern, running, stack, until
 
 SIZES = (1, 2, 512, 1452, 1453, 1472, 1473, 2944, 8192, 20_000, 60_000)
 

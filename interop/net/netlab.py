@@ -1,0 +1,333 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Namespaces, the kernel's programs in them, and a stack beside them: what interop tests stand on.
+
+A test runs in a process and a network namespace of its own (see conftest.py), where it is root, and
+touches no interface of the machine. The kernel's end of a tap is in that namespace; more namespaces
+are made with `Net`, which moves the calling thread alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ustack import Stack
+from ustack._native import ffi, lib, pack_address, unpack_address
+from ustack.socket import Socket
+
+OURS4, OURS6 = "10.9.0.2", "fd09::2"
+KERNEL4, KERNEL6 = "10.9.0.1", "fd09::1"
+FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+OURS = {4: OURS4, 6: OURS6}
+KERNEL = {4: KERNEL4, 6: KERNEL6}
+PATIENCE = 15.0  # seconds after which something is broken
+
+CLONE_NEWNET = 0x40000000
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+# ------------------------------------------------------------------------- the kernel's side
+
+
+class Net:
+    """A network namespace; inside `with`, the calling thread and what it starts are in it."""
+
+    def __init__(self) -> None:
+        before = _current()
+        try:
+            _call(_libc.unshare, CLONE_NEWNET)
+            self.fd = _current()
+            with contextlib.suppress(OSError):
+                ip("link", "set", "lo", "up")
+        finally:
+            _call(_libc.setns, before, CLONE_NEWNET)
+            os.close(before)
+
+    def __enter__(self) -> Net:
+        self._before = _current()
+        _call(_libc.setns, self.fd, CLONE_NEWNET)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        _call(_libc.setns, self._before, CLONE_NEWNET)
+        os.close(self._before)
+
+    @property
+    def path(self) -> str:
+        """A name for it that other programs understand while this one lives."""
+        return f"/proc/{os.getpid()}/fd/{self.fd}"
+
+
+def _current() -> int:
+    return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _call(function: Callable[..., int], *args: int) -> None:
+    if function(*args) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+def ip(*args: object) -> str:
+    """Run `ip` and return what it says."""
+    return run("ip", *args)
+
+
+def run(*argv: object, check: bool = True, timeout: float = PATIENCE) -> str:
+    """Run a program to its end and return what it printed; skip when it is not installed."""
+    words = [need(str(argv[0])), *map(str, argv[1:])]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=timeout)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0 or not check, f"{' '.join(words)}: {done.returncode}\n{said}"
+    return said
+
+
+def need(program: str) -> str:
+    """Return the program's path; skip the test when it is not installed."""
+    path = shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if path is None:
+        pytest.skip(f"not installed: {program}")
+    return path
+
+
+def sysctl(name: str, value: object) -> None:
+    """Write one of the kernel's settings, in the calling thread's namespace."""
+    try:
+        Path("/proc/sys", name.replace(".", "/")).write_text(str(value))
+    except OSError as error:
+        pytest.skip(f"no privilege: sysctl {name} ({error.strerror})")
+
+
+@contextlib.contextmanager
+def running(*argv: object) -> Iterator[subprocess.Popen[str]]:
+    """Keep a program running; it is ended, and only it."""
+    words = [need(str(argv[0])), *map(str, argv[1:])]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.communicate(timeout=PATIENCE)
+
+
+def until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
+    """Return the condition's first true value."""
+    end = time.monotonic() + patience
+    while not (value := condition()):
+        assert time.monotonic() < end, f"never: {what}"
+        time.sleep(0.01)
+    return value
+
+
+def kernel_udp(host: str, port: int = 0) -> socket.socket:
+    """Return a socket of the kernel, bound, that waits with patience."""
+    sock = socket.socket(_family(host), socket.SOCK_DGRAM)
+    sock.bind((host, port))
+    sock.settimeout(PATIENCE)
+    return sock
+
+
+def kernel_listener(host: str, port: int) -> socket.socket:
+    """Return a listening socket of the kernel that waits with patience."""
+    sock = socket.create_server((host, port), family=_family(host))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"cubic")
+    sock.settimeout(PATIENCE)
+    return sock
+
+
+@contextlib.contextmanager
+def echoing(sock: socket.socket) -> Iterator[None]:
+    """Let a thread send every datagram back, to whoever sent it."""
+    over = threading.Event()
+    sock.settimeout(0.02)
+
+    def echo() -> None:
+        while not over.is_set():
+            with contextlib.suppress(TimeoutError):
+                data, sender = sock.recvfrom(65535)
+                sock.sendto(data, sender)
+
+    thread = threading.Thread(target=echo)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+# ---------------------------------------------------------------------------------- our side
+
+
+@contextlib.contextmanager
+def stack(io: str = "tap:us0", **options: Any) -> Iterator[Stack]:
+    """Open a stack with both versions' addresses on a tap, driven by a thread of its own.
+
+    Its addresses are used at once, without detection of duplicates.
+    """
+    options["settings"] = {"ip6.dad_transmits": 0} | options.get("settings", {})
+    with Stack(io, f"{OURS4}/24", **options) as ours:
+        give6(ours, OURS6, 64)
+        ip("-6", "addr", "add", f"{KERNEL6}/64", "dev", "us0", "nodad")
+        with driven(ours):
+            yield ours
+
+
+def give6(ours: Stack, host: str, length: int) -> None:
+    """Give the stack an IPv6 address."""
+    assert lib.ust_worker_add_addr(ours._worker, 0, pack_address(host), length) == 0
+
+
+@contextlib.contextmanager
+def driven(ours: Stack) -> Iterator[None]:
+    """Let a thread answer for the stack."""
+    over = threading.Event()
+
+    def drive() -> None:
+        while not over.is_set():
+            ours.run_once(0.02)
+
+    thread = threading.Thread(target=drive)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def route6(ours: Stack, gateway: str) -> None:
+    """Give the stack a default route for IPv6."""
+    result = lib.ust_worker_add_route(
+        ours._worker, 0, pack_address("::"), 0, pack_address(gateway)
+    )
+    assert result == 0
+
+
+def tcp6(ours: Stack) -> Socket:
+    """Return a TCP socket of the stack for IPv6."""
+    return ours.socket(socket.AF_INET6)
+
+
+def locked(ours: Stack, function: Any, *args: Any) -> int:
+    """Call a function of the engine, and let what it has to send leave."""
+    lib.ust_worker_lock(ours._worker)
+    try:
+        result = function(ours._engine, *args)
+        lib.ust_worker_flush(ours._worker)
+    finally:
+        lib.ust_worker_unlock(ours._worker)
+    lib.ust_worker_wake(ours._worker)
+    return int(result)
+
+
+def addresses(ours: Stack) -> list[str]:
+    """Return the addresses that are in use."""
+    row, found, number = ffi.new("struct ust_addr_row *"), [], 0
+    while locked(ours, lib.ust_engine_addr, number, row) == 0:
+        if not row.flags & lib.UST_ADDR_TENTATIVE:
+            found.append(unpack_address(row.addr))
+        number += 1
+    return found
+
+
+class Udp:
+    """A UDP socket of the stack, by its C calls."""
+
+    def __init__(self, ours: Stack, port: int = 0, host: str = "::") -> None:
+        self.ours = ours
+        self.handle = self._do(lib.ust_udp_socket)
+        assert self._do(lib.ust_bind, self.handle, pack_address(host), port) == 0
+
+    def _do(self, function: Any, *args: Any) -> int:
+        return locked(self.ours, function, *args)
+
+    def setopt(self, option: int, value: int) -> None:
+        assert self._do(lib.ust_setopt, self.handle, option, value) == 0
+
+    def connect(self, host: str, port: int) -> None:
+        assert self._do(lib.ust_connect, self.handle, pack_address(host), port) == 0
+
+    def sendto(self, data: bytes, address: tuple[str, int] | None) -> int:
+        host = ffi.NULL if address is None else pack_address(address[0])
+        port = 0 if address is None else address[1]
+        sent = self._do(lib.ust_sendto, self.handle, data, len(data), host, port)
+        if sent < 0:
+            raise OSError(-sent, os.strerror(-sent))
+        return sent
+
+    def recvfrom(
+        self, size: int = 65535, patience: float = PATIENCE
+    ) -> tuple[bytes, tuple[str, int]]:
+        buffer, info = ffi.new("uint8_t[]", size), ffi.new("struct ust_datagram *")
+        end = time.monotonic() + patience
+        while True:
+            got = self._do(lib.ust_recvfrom, self.handle, buffer, size, 0, info)
+            if got >= 0:
+                return bytes(ffi.buffer(buffer, got)), (unpack_address(info.src), info.port)
+            if got != -11:
+                raise OSError(-got, os.strerror(-got))
+            if time.monotonic() > end:
+                raise TimeoutError("no datagram")
+            time.sleep(0.001)
+
+
+def connected(ours: Stack, host: str, net: Net | None = None) -> tuple[Any, Any]:
+    """Connect to a listener of the kernel, which may be in another namespace; both sockets."""
+    with net or contextlib.nullcontext(), kernel_listener(host, 5000) as listener:
+        sock = tcp6(ours) if ":" in host else ours.socket()
+        sock.settimeout(PATIENCE)
+        sock.connect((host, 5000))
+        accepted, _ = listener.accept()
+    accepted.settimeout(PATIENCE)
+    return sock, accepted
+
+
+# -------------------------------------------------------------------------------- transfers
+
+PIECE = 1 << 18
+
+
+def push(sock: Any, data: bytes) -> None:
+    """Send it all, and the end."""
+    sock.sendall(data)
+    sock.shutdown(socket.SHUT_WR)
+
+
+def pull(sock: Any) -> str:
+    """Receive until the end; the SHA-256 of what came."""
+    digest = hashlib.sha256()
+    while piece := sock.recv(PIECE):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def transfer(sender: Any, receiver: Any, data: bytes) -> None:
+    """Move data from one socket to the other, and see that it is the same."""
+    thread = threading.Thread(target=push, args=(sender, data))
+    thread.start()
+    got = pull(receiver)
+    thread.join()
+    assert got == hashlib.sha256(data).hexdigest()
+
+
+def pattern(length: int) -> bytes:
+    """Return bytes that repeat nowhere soon."""
+    return hashlib.shake_128(b"interop").digest(length)
