@@ -548,7 +548,7 @@ def test_an_mtu_option_is_obeyed_within_reason(auto: Lan, option: int, mtu: int)
 
 
 def test_a_flood_of_advertisements_leaves_room() -> None:
-    
+
     lan = Lan({"ip6.accept_ra": 1}, version=6)
     for i in range(200):
         options = [prefix_option(f"2001:db8:{i:x}::"), prefix_option(f"2001:db8:{i:x}::", 48, 0x80)]
