@@ -548,7 +548,7 @@ def test_an_mtu_option_is_obeyed_within_reason(auto: Lan, option: int, mtu: int)
 
 
 def test_a_flood_of_advertisements_leaves_room() -> None:
-    """ROBUSTNESS S35: caps."""
+
     lan = Lan({"ip6.accept_ra": 1}, version=6)
     for i in range(200):
         options = [prefix_option(f"2001:db8:{i:x}::"), prefix_option(f"2001:db8:{i:x}::", 48, 0x80)]
@@ -576,10 +576,11 @@ def test_ipv6_is_enabled_once() -> None:
 
 
 def test_no_mbuf_means_no_answer() -> None:
-    lan = Lan(version=6)
+    lost = 0
     for nth in range(2, 5):  # the first is the frame itself
+        lan = Lan(version=6)
         rig.lib.ust_engine_fail_alloc(lan.engine.raw, nth, False)
         lan.nd(NS, OUR_IP6, link_address(1, HOST_MAC))
-        rig.lib.ust_engine_fail_alloc(lan.engine.raw, 0, False)
         lan.engine.check()
-    assert lan.stats["ip.drop.nombuf"] >= 1
+        lost += lan.stats["ip.drop.nombuf"]
+    assert lost == 1
