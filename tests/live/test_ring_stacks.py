@@ -92,7 +92,7 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Starts a Python; all are killed at the end."""
+    """Starts a Python; all are ended at the end."""
     processes: list[subprocess.Popen[str]] = []
 
     def start(*argv: str) -> subprocess.Popen[str]:
@@ -102,8 +102,8 @@ def start() -> Iterator[Start]:
 
     yield start
     for process in processes:
-        process.kill()
-        process.communicate()
+        process.terminate()  # so that it leaves its ring
+        process.communicate(timeout=20)
 
 
 def first_line(process: subprocess.Popen[str]) -> str:
