@@ -22,9 +22,12 @@
 #include <unistd.h>
 
 enum {
-    /* A round takes in no more than this: its answers leave while the next are
-     * worked on, and two sides that answer each other need not take turns. */
+    /* A round takes in no more than this, in frames and, about, in bytes: its
+     * answers leave while the next are worked on, and two sides that answer
+     * each other need not take turns. */
     RX_BURST = 32,
+    RX_BYTES = 64 * 1024,
+    RX_STEP = 4,           /* frames between two looks at the bytes */
     MAX_FLUSH_BURSTS = 16, /* then look at the input again */
     GIVE_WAY_YIELDS = 1000,
     TX_RETRY_NS = 1000 * 1000, /* a full port is tried again after this */
@@ -200,14 +203,28 @@ bool worker_round(struct ust_worker *w, ust_time now)
     return w->work != before;
 }
 
+/* Frames from the port, until there are enough of them or of their bytes. */
+static unsigned receive(struct ust_worker *w, struct mbuf *burst[RX_BURST])
+{
+    unsigned n = 0, got;
+    size_t bytes = 0;
+
+    do {
+        got = w->port->ops->rx_burst(w->port, w->queue, w->pool, burst + n, RX_STEP);
+        for (unsigned end = n + got; n < end; n++) {
+            burst[n]->iface = (uint8_t)w->iface;
+            bytes += burst[n]->frame_len;
+        }
+    } while (got == RX_STEP && n + RX_STEP <= RX_BURST && bytes < RX_BYTES);
+    return n;
+}
+
 static unsigned rx(struct ust_worker *w, ust_time now)
 {
     struct mbuf *burst[RX_BURST];
     bool due = w->n_backlog == 0 && ust_engine_deadline(w->eng) <= now;
-    unsigned n = w->port->ops->rx_burst(w->port, w->queue, w->pool, burst, RX_BURST);
+    unsigned n = receive(w, burst);
 
-    for (unsigned i = 0; i < n; i++)
-        burst[i]->iface = (uint8_t)w->iface;
     if (n > 0)
         ust_engine_input(w->eng, now, burst, n);
     ust_engine_tick(w->eng, now);
