@@ -42,7 +42,8 @@ def test_ten_thousand_connections_leave_nothing_but_time_wait(
     for name in ("mbufs_small", "mbufs_large", "mbufs_ref", "requests", "reass", "ready", "outq"):
         assert left[name] == 0, name
     assert left["listeners"] == 1
-    assert left["timewaits"] == (COUNT if factory is Hasty else 0)
+    reused = lab.counter("tcp.timewait.reused")  # the kernel took a port again (RFC 6191)
+    assert left["timewaits"] + reused == (COUNT if factory is Hasty else 0)
     assert left["flows"] == left["timewaits"] + left["listeners"]
     assert left["timers"] <= left["timewaits"] + left["neighs"]
 
