@@ -456,3 +456,25 @@ def test_without_mbufs_nothing_is_sent(host: Lan) -> None:
     lib.ust_engine_fail_alloc(host.engine.raw, 1, False)
     with pytest.raises(OSError, match="buffer space"):
         host.engine.udp()
+
+
+def test_what_bind_did_not_give_is_given_back(host: Lan) -> None:
+    """As Linux: a dissolved connection leaves the port only to who asked for one."""
+    sock = host.engine.udp()
+    host.engine.associate(sock, "::", 0)  # nothing to dissolve
+    host.engine.associate(sock, host.them, 9)
+    assert host.engine.names(sock)[0]
+    host.engine.associate(sock, "::", 0)
+    assert host.engine.names(sock) == (0, 0)
+    bound = host.engine.udp(host.engine.any, 77)
+    host.engine.associate(bound, host.them, 9)
+    host.engine.associate(bound, "::", 0)
+    assert host.engine.names(bound) == (77, 0)
+
+
+def test_a_broadcast_peer_needs_leave_too(host: Lan) -> None:
+    if host.version == 6:
+        return
+    sock = host.engine.udp(host.us, 9)
+    with pytest.raises(PermissionError):
+        host.engine.associate(sock, "10.0.0.255", 9)
