@@ -1,121 +1,157 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Each test here runs in a process and in namespaces of its own.
+"""Each test here runs in a process and in namespaces of its own, with the kernel on a tap.
 
-As root it runs twice: as root in a new network namespace, and as nobody, who becomes root of a user
-namespace first. Without root, only the latter. What this machine does not allow is skipped, with
-the reason.
+So nothing touches the machine's network, a test may change sysctls, and what it leaves behind ends
+with it. Where the system grants no namespaces or no tap, the tests are skipped.
+
+Those that use the fixture `way` run twice as root: as root, and as nobody, who becomes root of a
+user namespace first.
 """
 
 from __future__ import annotations
 
-import concurrent.futures.thread  # noqa: F401  (what nobody may not be able to read later)
+import concurrent.futures.thread  # noqa: F401  (what nobody may be unable to read later)
 import ctypes
-import faulthandler
+import json
 import os
-import pickle
+import select
 import signal
-import sys
 import tempfile
-import traceback
+import time
+from pathlib import Path
 from typing import Any
 
 import pyroute2.netlink.exceptions  # noqa: F401  (the same)
 import pytest
+from _pytest.runner import runtestprotocol
 
-from ustack.io import userns
+pytest.register_assert_rewrite("netlab")
 
+from ustack.io import open_port, userns  # noqa: E402
+
+HERE = Path(__file__).parent
+PATIENCE = 60.0  # seconds for one test
 NOBODY = 65534
-LIMIT = 60  # seconds for one test
+WAYS = ["root", "nobody"] if os.geteuid() == 0 else ["unprivileged"]
 CLONE_NEWNS = 0x20000
 MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
 PR_SET_DUMPABLE = 4
 
-WAYS = ["root", "nobody"] if os.geteuid() == 0 else ["unprivileged"]
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    metafunc.fixturenames.append("_way")
-    metafunc.parametrize("_way", WAYS)
-
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool:
-    names = pyfuncitem._fixtureinfo.argnames
-    arguments = {name: pyfuncitem.funcargs[name] for name in names}
-    verdict, text = _in_child(pyfuncitem.callspec.params["_way"], pyfuncitem.obj, arguments)
-    if verdict == "skipped":
-        pytest.skip(text)
-    if verdict == "failed":
-        pytest.fail(text, pytrace=False)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Run a test of this directory in a child."""
+    if HERE not in item.path.parents:
+        return None
+    hook, where = item.ihook, item.location
+    hook.pytest_runtest_logstart(nodeid=item.nodeid, location=where)
+    for report in run_in_child(item):
+        hook.pytest_runtest_logreport(report=report)
+    hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=where)
     return True
 
 
-def _in_child(way: str, function: Any, arguments: dict[str, Any]) -> tuple[str, str]:
-    """Run the test in a child process; "passed", "skipped" or "failed", and why."""
-    readable, writable = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(readable)
-        os.set_inheritable(writable, False)
-        _be_test(way, function, arguments, writable)
-    os.close(writable)
-    with open(readable, "rb") as pipe:
-        said = pipe.read()
-    _, status = os.waitpid(child, 0)
-    if not said:
-        return "failed", f"the test's process ended with {os.waitstatus_to_exitcode(status)}"
-    verdict: tuple[str, str] = pickle.loads(said)
-    return verdict
+def run_in_child(item: pytest.Item) -> list[pytest.TestReport]:
+    """Set a test up, call it and tear it down in a child; the reports."""
+    read_end, write_end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(read_end)
+        status = 1
+        try:
+            with os.fdopen(write_end, "w") as pipe:
+                json.dump(child(item), pipe)
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(write_end)
+    text = read_all(read_end)
+    os.close(read_end)
+    if not text:
+        os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    if not text:
+        code = os.waitstatus_to_exitcode(status)
+        why = f"its process ended with {code}, or took more than {PATIENCE:.0f} s"
+        return [report(item, "call", "failed", why)]
+    done = json.loads(text)
+    if isinstance(done, str):  # at one place in one file, so that pytest counts them as one reason
+        why = (__file__, child.__code__.co_firstlineno, f"Skipped: no privilege: {done}")
+        return [report(item, "setup", "skipped", why)]
+    return [restored(item, data) for data in done]
 
 
-def _be_test(way: str, function: Any, arguments: dict[str, Any], writable: int) -> None:
-    faulthandler.register(signal.SIGALRM, file=sys.__stderr__, chain=True)
-    signal.alarm(LIMIT)  # whose default is to end the process
+def child(item: pytest.Item) -> list[dict[str, Any]] | str:
+    """Leave the machine's network and run the test; its reports, or why it cannot be."""
     try:
-        _isolate(way)
-        function(**arguments)
-        verdict = ("passed", "")
-    except pytest.skip.Exception as skipped:
-        verdict = ("skipped", str(skipped))
-    except BaseException:
-        verdict = ("failed", traceback.format_exc())
-    os.write(writable, pickle.dumps(verdict))
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
-
-
-def _isolate(way: str) -> None:
-    try:
-        if way == "nobody":
-            _open_tun_to_all()
-            _become_nobody()
-        if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
-            pytest.skip("no privilege: tap (/dev/net/tun)")
+        if item_way(item) == "nobody":
+            become_nobody()
         userns.isolate()
+        open_port("tap:us0", addresses=["10.9.0.2/24"]).close()
     except OSError as error:
-        pytest.skip(f"no privilege: namespaces ({error})")
+        return str(error)
+    store = item.config.hook.pytest_report_to_serializable
+    return [store(config=item.config, report=done) for done in runtestprotocol(item, log=False)]
 
 
-def _open_tun_to_all() -> None:
-    """Give this process a /dev/net/tun that all may open, as distributions have it."""
-    libc = ctypes.CDLL(None, use_errno=True)
+def restored(item: pytest.Item, data: dict[str, Any]) -> pytest.TestReport:
+    restore = item.config.hook.pytest_report_from_serializable
+    done: pytest.TestReport = restore(config=item.config, data=data)
+    if isinstance(done.longrepr, list):  # where it was skipped, and why: JSON has no tuples
+        done.longrepr = tuple(done.longrepr)
+    return done
+
+
+def report(item: pytest.Item, when: Any, outcome: Any, why: Any) -> pytest.TestReport:
+    keywords = dict.fromkeys(item.keywords, 1)
+    return pytest.TestReport(item.nodeid, item.location, keywords, outcome, why, when)
+
+
+def read_all(fd: int) -> bytes:
+    """Read until the end, or nothing at all when that takes too long."""
+    data, end = b"", time.monotonic() + PATIENCE
+    while select.select([fd], [], [], max(end - time.monotonic(), 0))[0]:
+        piece = os.read(fd, 1 << 16)
+        if not piece:
+            return data
+        data += piece
+    return b""
+
+
+# ---------------------------------------------------------------------------------- as nobody
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest) -> str:
+    """As whom the test runs."""
+    return str(request.param)
+
+
+def item_way(item: pytest.Item) -> str:
+    return str(item.callspec.params.get("way", "")) if hasattr(item, "callspec") else ""
+
+
+def become_nobody() -> None:
+    """Give up root, in a mount namespace where /dev/net/tun is open to all, as usual."""
     where = tempfile.mkdtemp()
-    for step in (
-        lambda: libc.unshare(CLONE_NEWNS),
-        lambda: libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None),
-        lambda: libc.mount(b"none", where.encode(), b"tmpfs", 0, b"mode=755"),
-    ):
-        if step() != 0:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    os.mknod(f"{where}/tun", 0o20666, os.makedev(10, 200))
-    os.chmod(f"{where}/tun", 0o666)
-    if libc.mount(f"{where}/tun".encode(), b"/dev/net/tun", None, MS_BIND, None) != 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-
-
-def _become_nobody() -> None:
+    try:
+        libc("unshare", CLONE_NEWNS)
+        libc("mount", None, b"/", None, MS_REC | MS_PRIVATE, None)
+        libc("mount", b"none", where.encode(), b"tmpfs", 0, b"mode=755")
+        os.mknod(f"{where}/tun", 0o20666, os.makedev(10, 200))
+        os.chmod(f"{where}/tun", 0o666)
+        libc("mount", f"{where}/tun".encode(), b"/dev/net/tun", None, MS_BIND, None)
+        libc("umount2", where.encode(), 2)
+    finally:
+        os.rmdir(where)
     os.setgroups([])
     os.setresgid(NOBODY, NOBODY, NOBODY)
     os.setresuid(NOBODY, NOBODY, NOBODY)
-    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)  # else /proc/self stays root's
+    libc("prctl", PR_SET_DUMPABLE, 1, 0, 0, 0)  # else /proc/self stays root's
+
+
+def libc(name: str, *arguments: Any) -> None:
+    library = ctypes.CDLL(None, use_errno=True)
+    if getattr(library, name)(*arguments) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{name}: {os.strerror(code)}")

@@ -2,7 +2,9 @@
 """Frames of 9000 bytes: datagrams whole, and bulk."""
 
 import pytest
-from lab import KERNEL, OURS, connected, kernel_udp, our_udp, pattern, stack, transfer
+from netlab import KERNEL, OURS, connected, kernel_udp, our_udp, pattern, stack, transfer
+
+pytestmark = pytest.mark.usefixtures("way")
 
 
 @pytest.mark.parametrize("version", [4, 6])

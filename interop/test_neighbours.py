@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from lab import (
+from netlab import (
     KERNEL,
     OURS,
     connected,
@@ -26,6 +26,8 @@ from lab import (
 )
 
 from ustack import Stack
+
+pytestmark = pytest.mark.usefixtures("way")
 
 SHORT = {"neigh.reachable_ms": 200, "neigh.delay_ms": 100, "neigh.retrans_ms": 100}
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from lab import (
+from netlab import (
     KERNEL4,
     KERNEL6,
     OURS,
@@ -32,6 +32,8 @@ from lab import (
 
 from ustack import Stack
 from ustack.datagram import UdpSocket
+
+pytestmark = pytest.mark.usefixtures("way")
 
 FAR = {4: "10.92.0.2", 6: "fd92::2"}
 LENGTH = 50_000_000

@@ -9,9 +9,11 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from lab import KERNEL, OURS, echoing, kernel_udp, our_udp, pattern, running, stack, until
+from netlab import KERNEL, OURS, echoing, kernel_udp, our_udp, pattern, running, stack, until
 
 from ustack.datagram import UdpSocket
+
+pytestmark = pytest.mark.usefixtures("way")
 
 SIZES = (1, 2, 512, 1452, 1453, 1472, 1473, 2944, 8192, 20_000, 60_000)
 

@@ -6,11 +6,13 @@ from __future__ import annotations
 import socket
 
 import pytest
-from lab import KERNEL, OURS, kernel_udp, our_udp, pattern, stack
+from netlab import KERNEL, OURS, kernel_udp, our_udp, pattern, stack
 
 from ustack import Stack
 from ustack._native import lib
 from ustack.datagram import UdpSocket
+
+pytestmark = pytest.mark.usefixtures("way")
 
 UDP_SEGMENT, UDP_GRO = 103, 104
 SIZE, LENGTH = 1400, 56_700  # 40 datagrams and a half
