@@ -394,12 +394,13 @@ def print_coverage(tree: Path) -> None:
         ran = lines[name]
         missed = [number for number, count in sorted(ran.items()) if not count]
         covered = len(ran) - len(missed)
-        print(f"{name:26} {covered:5}/{len(ran):<5} {100 * covered / len(ran):6.1f} %  {spans(missed)}")
+        share = 100 * covered / len(ran)
+        print(f"{name:26} {covered:5}/{len(ran):<5} {share:6.1f} %  {spans(missed)}")
         place = places.setdefault(name.rsplit("/", 1)[0], [0, 0])
         place[0] += covered
         place[1] += len(ran)
     for place, (covered, total) in places.items():
-        print(f"{place + "/":26} {covered:5}/{total:<5} {100 * covered / total:6.1f} %")
+        print(f"{place + '/':26} {covered:5}/{total:<5} {100 * covered / total:6.1f} %")
 
 
 def read_coverage(tree: Path, data: Path, lines: dict) -> None:

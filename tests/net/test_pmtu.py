@@ -13,7 +13,7 @@ import rig
 from flow import OUR_IPS, THEIR_IPS
 from frames import PROTO_TCP, PROTO_UDP
 from lan import HOST_MAC, OUR_MAC, Lan
-from link import ADDRESSES, MACS, Link
+from link import MACS, Link
 from wire import Wire
 
 pytestmark = pytest.mark.both_versions
@@ -194,46 +194,55 @@ def test_a_probe_may_be_larger_than_the_known_path(lan: Lan) -> None:
         lan.engine.sendto(handle, bytes(1500), lan.them, 5)
 
 
-def test_a_transfer_through_a_narrow_path_completes() -> None:
-    """A router with an MTU of 1300 in the middle, both versions; then the path widens again."""
-    for version in (4, 6):
-        with Link(seed=3, delay=0.005) as link:
-            ours, theirs = ADDRESSES if version == 4 else ("fd00::1", "fd00::2")
-            for end, address, other in ((0, ours, theirs), (1, theirs, ours)):
-                if version == 6:
-                    link.ends[end].engine.add_addr(address, 64)
-                    link.ends[end].engine.neighbour(other, MACS[1 - end])
-                    link.ends[end].engine.any = "::"
-                    link.ends[end].engine.address = address
-            narrow = [1300]
+class Router:
+    """What lies between the ends of a link: drops what is too long for it, and says so."""
 
-            def router(to: int, frame: bytes) -> bool:
-                if len(frame) - 14 <= narrow[0]:
-                    return True
-                ip = frame[14:]
-                src, dst = (ip[12:16], ip[16:20]) if version == 4 else (ip[8:24], ip[24:40])
-                if version == 4:
-                    body = frames.icmp(3, 4, struct.pack("!HH", 0, narrow[0]), ip[:28])
-                    answer = frames.ipv4(dst, src, 1, body)
-                else:
-                    body = frames.icmp6(dst, src, 2, 0, struct.pack("!I", narrow[0]), ip[:1232])
-                    answer = frames.ipv6(dst, src, 58, body)
-                link._transmit(1 - to, frames.ip_frame(MACS[1 - to], MACS[to], answer))
-                return False
+    def __init__(self, link: Link, version: int, mtu: int) -> None:
+        self.link, self.version, self.mtu = link, version, mtu
 
-            link.filter = router
-            client, server = link.connected()
-            data = bytes(i % 251 for i in range(1_000_000))
-            client.send(data)
-            assert link.run(30, lambda: len(server.received) == len(data))
-            assert server.received == data
-            assert client.engine.counters()["pmtu.lowered"] == 1
-            assert client.engine.counters()["tcp.rexmt.rto"] == 0
-            mss = client.engine.info(client.handle or 0).snd_mss
-            assert mss == 1300 - (52 if version == 4 else 72)
-            narrow[0] = 1500
-            link.run(601)
-            client.send(data)
-            assert link.run(30, lambda: len(server.received) == 2 * len(data))
-            assert client.engine.info(client.handle or 0).snd_mss == mss + 200
-            link.check()
+    def __call__(self, to: int, frame: bytes) -> bool:
+        if len(frame) - 14 <= self.mtu:
+            return True
+        ip = frame[14:]
+        if self.version == 4:
+            body = frames.icmp(3, 4, struct.pack("!HH", 0, self.mtu), ip[:28])
+            answer = frames.ipv4(ip[16:20], ip[12:16], 1, body)
+        else:
+            src, dst = ip[8:24], ip[24:40]
+            body = frames.icmp6(dst, src, 2, 0, struct.pack("!I", self.mtu), ip[:1232])
+            answer = frames.ipv6(dst, src, 58, body)
+        self.link._transmit(1 - to, frames.ip_frame(MACS[1 - to], MACS[to], answer))
+        return False
+
+
+def link_of(version: int) -> Link:
+    """A link whose ends know each other by addresses of this version."""
+    link = Link(seed=3, delay=0.005)
+    if version == 6:
+        for i, end in enumerate(link.ends):
+            end.engine.add_addr(f"fd00::{1 + i}", 64)
+            end.engine.neighbour(f"fd00::{2 - i}", MACS[1 - i])
+            end.engine.any, end.engine.address = "::", f"fd00::{1 + i}"
+    return link
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_transfer_through_a_narrow_path_completes(version: int) -> None:
+    """A router with an MTU of 1300 in the middle; after ten minutes the path is wide again."""
+    with link_of(version) as link:
+        link.filter = router = Router(link, version, 1300)
+        client, server = link.connected()
+        data = bytes(i % 251 for i in range(1_000_000))
+        client.send(data)
+        assert link.run(30, lambda: len(server.received) == len(data))
+        assert server.received == data
+        counters = client.engine.counters()
+        assert (counters["pmtu.lowered"], counters["tcp.rexmt.rto"]) == (1, 0)
+        mss = client.engine.info(client.handle or 0).snd_mss
+        assert mss == 1300 - (52 if version == 4 else 72)
+        router.mtu = 1500
+        link.run(601)
+        client.send(data)
+        assert link.run(30, lambda: len(server.received) == 2 * len(data))
+        assert client.engine.info(client.handle or 0).snd_mss == mss + 200
+        link.check()

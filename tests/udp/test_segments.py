@@ -32,7 +32,7 @@ class Joined:
 
     def pump(self) -> None:
         """Drive both until neither has anything to do."""
-        while any([lib.ust_worker_poll(worker) for worker in self.workers]):
+        while sum(lib.ust_worker_poll(worker) for worker in self.workers):
             pass
 
     def free(self) -> None:

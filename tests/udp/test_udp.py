@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""UDP on virtual time (RFC 768, RFC 8200 8.1, RFC 1122 4.1): what is checked, whose it is, bounds."""
+"""UDP on virtual time (RFC 768, 8200 8.1, 1122 4.1): what is checked, whose it is, bounds."""
 
 from __future__ import annotations
 
