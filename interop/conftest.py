@@ -18,6 +18,7 @@ import select
 import signal
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ import pyroute2.netlink.exceptions  # noqa: F401  (the same)
 import pytest
 from _pytest.runner import runtestprotocol
 
-pytest.register_assert_rewrite("netlab")
+pytest.register_assert_rewrite("lab", "netlab")
 
 from ustack.io import open_port, userns  # noqa: E402
 
@@ -116,6 +117,15 @@ def read_all(fd: int) -> bytes:
             return data
         data += piece
     return b""
+
+
+@pytest.fixture
+def lab(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A stack on a tap; its URL's query is what the test is parametrized with, if it is."""
+    from lab import Lab
+
+    with Lab(getattr(request, "param", "")) as lab:
+        yield lab
 
 
 # ---------------------------------------------------------------------------------- as nobody
