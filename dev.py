@@ -95,6 +95,18 @@ def san(args: list[str]) -> int:
 
 
 @target
+def cover(args: list[str]) -> int:
+    """line coverage of the C engine by tests/net, udp and tcp, or the tests that are given"""
+    prepare("test", engine=False)
+    tree = coverage_tree()
+    env = {"PYTHONPATH": str(tree), "PYTHONSAFEPATH": "1", "USTACK_SANITIZER": "coverage"}
+    tests = args or ["tests/net", "tests/udp", "tests/tcp"]
+    status = call([sys.executable, "-m", "pytest", "-q", *tests], env, tree)
+    print_coverage(tree)
+    return status
+
+
+@target
 def bench(args: list[str]) -> int:
     """measure: ustack bench rpc|bulk [--io URL] [--json]"""
     prepare("bench")
@@ -357,6 +369,66 @@ def sanitizer_library(name: str) -> str:
     return os.path.realpath(path)
 
 
+# ------------------------------------------------------------------------------------- coverage
+
+
+def coverage_tree() -> Path:
+    """Return a copy of the project whose extension counts the lines that it runs."""
+    tree = BUILD / "cover"
+    shutil.rmtree(tree, ignore_errors=True)
+    leave = shutil.ignore_patterns("*.so", "__pycache__", "build", ".*", "dist", "*.egg-info")
+    shutil.copytree(ROOT, tree, ignore=leave)
+    say("building with --coverage ...")
+    command = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"]
+    logged(command, {"USTACK_CFLAGS": "--coverage -O0", "USTACK_LTO": "0"}, tree)
+    return tree
+
+
+def print_coverage(tree: Path) -> None:
+    """Print how many lines of each C file ran, the ones that did not, and sums by directory."""
+    lines: dict = {}
+    for notes in sorted(tree.rglob("*.gcda")):
+        read_coverage(tree, notes, lines)
+    places: dict = {}
+    for name in sorted(lines):
+        ran = lines[name]
+        missed = [number for number, count in sorted(ran.items()) if not count]
+        covered = len(ran) - len(missed)
+        share = 100 * covered / len(ran)
+        print(f"{name:26} {covered:5}/{len(ran):<5} {share:6.1f} %  {spans(missed)}")
+        place = places.setdefault(name.rsplit("/", 1)[0], [0, 0])
+        place[0] += covered
+        place[1] += len(ran)
+    for place, (covered, total) in places.items():
+        print(f"{place + '/':26} {covered:5}/{total:<5} {100 * covered / total:6.1f} %")
+
+
+def read_coverage(tree: Path, data: Path, lines: dict) -> None:
+    """Add what gcov says of one object: lines[file][number] = how often it ran."""
+    gcov = ["gcov", "--json-format", "--stdout", str(data)]
+    found = subprocess.run(gcov, cwd=tree, capture_output=True, text=True)
+    for report in found.stdout.splitlines():
+        for file in json.loads(report)["files"]:
+            path = Path(os.path.normpath(tree / file["file"]))
+            if not path.is_relative_to(tree / "ustack") or path.name.startswith("_ustack"):
+                continue
+            counts = lines.setdefault(str(path.relative_to(tree)), {})
+            for line in file["lines"]:
+                number = line["line_number"]
+                counts[number] = counts.get(number, 0) + line["count"]
+
+
+def spans(numbers: list) -> str:
+    """Return line numbers shortly: 3-5 9."""
+    out: list = []
+    for n in numbers:
+        if out and n == out[-1][1] + 1:
+            out[-1][1] = n
+        else:
+            out.append([n, n])
+    return " ".join(f"{a}-{b}" if a != b else f"{a}" for a, b in out)
+
+
 # ------------------------------------------------------------------------------ ----- wheels
 
 
@@ -412,12 +484,12 @@ def works(command: list[str], text: str = "") -> bool:
     return done.returncode == 0
 
 
-def logged(command: list[str], env: dict | None = None) -> None:
+def logged(command: list[str], env: dict | None = None, cwd: Path = ROOT) -> None:
     """Run a command with its output in the log; if it fails, show the first error and stop."""
     BUILD.mkdir(exist_ok=True)
     done = subprocess.run(
         command,
-        cwd=ROOT,
+        cwd=cwd,
         env={**os.environ, **(env or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

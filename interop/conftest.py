@@ -3,36 +3,46 @@
 
 So nothing touches the machine's network, a test may change sysctls, and what it leaves behind ends
 with it. Where the system grants no namespaces or no tap, the tests are skipped.
+
+Those that use the fixture `way` run twice as root: as root, and as nobody, who becomes root of a
+user namespace first.
 """
 
 from __future__ import annotations
 
+import concurrent.futures.thread  # noqa: F401  (what nobody may be unable to read later)
+import ctypes
 import json
 import os
 import select
 import signal
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyroute2.netlink.exceptions  # noqa: F401  (the same)
 import pytest
 from _pytest.runner import runtestprotocol
 
-pytest.register_assert_rewrite("lab")
+pytest.register_assert_rewrite("lab", "netlab")
 
-from lab import Lab  # noqa: E402
-from ustack.errors import PortError  # noqa: E402
 from ustack.io import open_port, userns  # noqa: E402
 
 HERE = Path(__file__).parent
 PATIENCE = 60.0  # seconds for one test
+NOBODY = 65534
+WAYS = ["root", "nobody"] if os.geteuid() == 0 else ["unprivileged"]
+CLONE_NEWNS = 0x20000
+MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
+PR_SET_DUMPABLE = 4
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """Run a test of this directory in a child."""
-    if item.path.parent != HERE:
+    if HERE not in item.path.parents:
         return None
     hook, where = item.ihook, item.location
     hook.pytest_runtest_logstart(nodeid=item.nodeid, location=where)
@@ -75,9 +85,11 @@ def run_in_child(item: pytest.Item) -> list[pytest.TestReport]:
 def child(item: pytest.Item) -> list[dict[str, Any]] | str:
     """Leave the machine's network and run the test; its reports, or why it cannot be."""
     try:
+        if item_way(item) == "nobody":
+            become_nobody()
         userns.isolate()
         open_port("tap:us0", addresses=["10.9.0.2/24"]).close()
-    except PortError as error:
+    except OSError as error:
         return str(error)
     store = item.config.hook.pytest_report_to_serializable
     return [store(config=item.config, report=done) for done in runtestprotocol(item, log=False)]
@@ -108,7 +120,48 @@ def read_all(fd: int) -> bytes:
 
 
 @pytest.fixture
-def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+def lab(request: pytest.FixtureRequest) -> Iterator[Any]:
     """A stack on a tap; its URL's query is what the test is parametrized with, if it is."""
+    from lab import Lab
+
     with Lab(getattr(request, "param", "")) as lab:
         yield lab
+
+
+# ---------------------------------------------------------------------------------- as nobody
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest) -> str:
+    """As whom the test runs."""
+    return str(request.param)
+
+
+def item_way(item: pytest.Item) -> str:
+    return str(item.callspec.params.get("way", "")) if hasattr(item, "callspec") else ""
+
+
+def become_nobody() -> None:
+    """Give up root, in a mount namespace where /dev/net/tun is open to all, as usual."""
+    where = tempfile.mkdtemp()
+    try:
+        libc("unshare", CLONE_NEWNS)
+        libc("mount", None, b"/", None, MS_REC | MS_PRIVATE, None)
+        libc("mount", b"none", where.encode(), b"tmpfs", 0, b"mode=755")
+        os.mknod(f"{where}/tun", 0o20666, os.makedev(10, 200))
+        os.chmod(f"{where}/tun", 0o666)
+        libc("mount", f"{where}/tun".encode(), b"/dev/net/tun", None, MS_BIND, None)
+        libc("umount2", where.encode(), 2)
+    finally:
+        os.rmdir(where)
+    os.setgroups([])
+    os.setresgid(NOBODY, NOBODY, NOBODY)
+    os.setresuid(NOBODY, NOBODY, NOBODY)
+    libc("prctl", PR_SET_DUMPABLE, 1, 0, 0, 0)  # else /proc/self stays root's
+
+
+def libc(name: str, *arguments: Any) -> None:
+    library = ctypes.CDLL(None, use_errno=True)
+    if getattr(library, name)(*arguments) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{name}: {os.strerror(code)}")

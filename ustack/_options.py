@@ -115,13 +115,12 @@ def look_up(
     family: of the socket; those of level IPPROTO_IPV6 are for IPv6 sockets.
     """
     option = OPTIONS.get((level, name))
-    if level == socket.IPPROTO_IPV6 and family != socket.AF_INET6:
-        option = None
-    if option is None or (to_set and option.read_only):
+    foreign = level == socket.IPPROTO_IPV6 and family != socket.AF_INET6
+    if option is None or foreign or (to_set and option.read_only):
         verb = "set" if to_set else "get"
-        reason = os.strerror(errno.ENOPROTOOPT)
+        code = errno.EOPNOTSUPP if foreign and not to_set else errno.ENOPROTOOPT  # as Linux
         raise OSError(
-            errno.ENOPROTOOPT, f"{reason}: ustack cannot {verb} option {name} of level {level}"
+            code, f"{os.strerror(code)}: ustack cannot {verb} option {name} of level {level}"
         )
     return option
 

@@ -27,8 +27,10 @@ def smack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """tests/c/smack.c with the engine, as it is released."""
     program = tmp_path_factory.mktemp("smack") / "smack"
     subprocess.run(
-        ["gcc", "-O2", "-g", "-std=gnu11", "-I", ROOT / "ustack", ROOT / "tests/c/smack.c"]
-        + [*engine_sources(), "-o", program],
+        [
+            *("gcc", "-O2", "-g", "-std=gnu11", "-I", ROOT / "ustack"),
+            *(ROOT / "tests/c/smack.c", *engine_sources(), "-o", program),
+        ],
         check=True,
         env=ENV,
     )

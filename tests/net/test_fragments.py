@@ -12,7 +12,7 @@ import pytest
 import frames
 import rig
 from frames import PROTO_TCP, PROTO_UDP
-from lan import HOST_MAC, OUR_MAC, Lan, icmp_bytes, kind_of
+from lan import HOST_MAC, Lan, icmp_bytes, kind_of
 
 pytestmark = pytest.mark.both_versions
 

@@ -9,8 +9,9 @@ import struct
 import pytest
 
 import frames
+import rig
 from frames import BROADCAST, PROTO_ICMP, PROTO_UDP
-from lan import HOST_IP, HOST_MAC, OUR_IP, Lan, icmp_of
+from lan import HOST_IP, HOST_IP6, HOST_MAC, OUR_IP, OUR_IP6, Lan, icmp_bytes, icmp_of, kind_of
 from wire import Wire
 
 UNREACHABLE = 3
@@ -195,3 +196,125 @@ def test_source_quench_changes_nothing(wire: Wire) -> None:
     tcp_error(wire, 4, 0, 1)
     assert sock.info.cwnd == cwnd
     wire("+.01 < . 1:1(0) ack 1001 win 257")
+
+
+# ------------------------------------------------------------------ both versions
+
+
+@pytest.mark.both_versions
+def test_errors_are_limited_together(lan: Lan) -> None:
+    """RFC 1812 4.3.2.8; RFC 4443 2.4 (f): whatever their kind."""
+    lan.learn()
+    lan.engine.set("icmp.ratelimit", 5)
+    out = [lan.udp(4000, 9, b"x") or lan.ip(253, bytes(20)) for _ in range(50)]
+    assert sum(map(len, out)) == 5
+    assert lan.stats["icmp.ratelimited"] >= 45
+    lan.wait(0.4)
+    assert sum(len(lan.udp(4000, 9, b"x")) for _ in range(10)) == 2
+    lan.engine.set("icmp.ratelimit", 0)
+    assert lan.udp(4000, 9, b"x") == []
+
+
+@pytest.mark.both_versions
+def test_an_error_without_an_mbuf_is_not_sent(lan: Lan) -> None:
+    lan.learn()
+    rig.lib.ust_engine_fail_alloc(lan.engine.raw, 2, False)
+    assert lan.udp(4000, 9, b"x") == []
+    assert lan.stats["ip.drop.nombuf"] == 1
+    assert lan.held() == 0
+
+
+@pytest.mark.both_versions
+def test_echo_replies_have_a_limit_of_their_own(lan: Lan) -> None:
+    lan.learn()
+    lan.engine.set("icmp.echo_limit", 3)
+    assert sum(len(lan.echo()) for _ in range(9)) == 3
+    assert len(lan.udp(4000, 9)) == 1
+
+
+@pytest.mark.both_versions
+def test_icmp_of_the_other_version_is_no_protocol_of_this_one(lan: Lan) -> None:
+    lan.learn()
+    proto = 58 if lan.version == 4 else 1
+    (answer,) = lan.ip(proto, bytes(16))
+    assert kind_of(answer) == ((3, 2) if lan.version == 4 else (4, 1))
+
+
+def test_an_icmpv6_error_quotes_as_much_as_fits_1280_bytes(lan6: Lan) -> None:
+    """RFC 4443 3.1."""
+    lan6.learn()
+    for length, quoted in ((100, 148), (1400, 1232)):
+        (answer,) = lan6.udp(4000, 9, bytes(length))
+        assert len(icmp_bytes(answer)) == 8 + quoted
+        assert len(answer) <= 14 + 1280
+
+
+def test_an_icmpv6_error_about_our_fragment_is_understood(lan6: Lan) -> None:
+    sock = lan6.engine.udp(OUR_IP6, 9)
+    lan6.engine.associate(sock, HOST_IP6, 4000)
+    ends = frames.packed(OUR_IP6), frames.packed(HOST_IP6)
+    for offset, heard in ((0, errno.ECONNREFUSED), (1480, 0)):
+        head = struct.pack("!BBHI", PROTO_UDP, 0, offset | 1, 7) + frames.udp(*ends, 9, 4000)
+        lan6.quote(44, head, 1, 4)
+        assert lan6.engine.getopt(sock, rig.lib.UST_OPT_ERROR) == heard
+    lan6.quote(44, bytes(8), 1, 4)
+    assert lan6.moved() == {"icmp.drop.quote": 2}
+
+
+def test_unknown_icmpv6_messages_are_dropped(lan6: Lan) -> None:
+    """RFC 4443 2.4 (a), (b)."""
+    lan6.learn()
+    for kind in (0, 5, 100, 127, 129, 130, 200, 255):
+        assert lan6.icmp_message(kind, 0, bytes(4), bytes(48)) == []
+    assert lan6.moved() == {"icmp.drop.type": 8}
+
+
+def test_an_error_about_an_option_goes_to_a_group_only_from_an_address_of_ours(lan6: Lan) -> None:
+    lan6.engine.del_addr(OUR_IP6)
+    for address in list(lan6.engine.addrs()):
+        lan6.engine.del_addr(address)
+    option = bytes([58, 0, 0x9E, 4, 0, 0, 0, 0])
+    assert lan6.ip(60, option + bytes(8), dst="ff02::1", dst_mac=b"\x33\x33\0\0\0\1") == []
+    assert lan6.moved() == {"ip6.drop.option": 1}
+
+
+def test_requests_without_an_address_or_mbuf_are_not_sent(lan: Lan) -> None:
+    """The question needs a source; the rest of the engine goes on."""
+    sock = lan.engine.udp(OUR_IP, 9)
+    lan.engine.sendto(sock, b"x", HOST_IP, 9)
+    lan.engine.del_addr(OUR_IP)
+    assert [
+        f for f in lan.wait(5) if frames.ethertype(f) == frames.ETH_ARP and f[38:42] != bytes(4)
+    ][1:] == []
+    lan.engine.check()
+    lan.engine.add_addr(OUR_IP, 24)
+    list(lan.engine.output())
+    rig.lib.ust_engine_fail_alloc(lan.engine.raw, 3, False)
+    lan.engine.sendto(sock, b"x", HOST_IP, 9)
+    assert lan.wait(0.5) == []
+    assert lan.stats["ip.drop.nombuf"] == 1
+
+
+@pytest.mark.both_versions
+@pytest.mark.parametrize("code", ["port", "admin"])
+def test_a_hard_error_ends_a_connection_attempt_over_both(wire: Wire, code: str) -> None:
+    """RFC 5927 4.1."""
+    sock = wire.connect()
+    wire("+0 > S 0:0(0) <...>")
+    peer, (src, dst) = wire.default, (wire.engine.address, wire.their_ip)
+    head = struct.pack("!HHI", peer.our_port, peer.port, peer.iss or 0)
+    inner = frames.ip(frames.packed(src), frames.packed(dst), 6, head)
+    ends = frames.packed(dst), frames.packed(src)
+    if wire.version == 4:
+        body = frames.icmp(3, 3 if code == "port" else 10, bytes(4), inner)
+        packet = frames.ipv4(*ends, PROTO_ICMP, body)
+    else:
+        body = frames.icmp6(*ends, 1, 4 if code == "port" else 1, bytes(4), inner)
+        packet = frames.ipv6(*ends, 58, body)
+    wire.inject(frames.ip_frame(wire.engine.mac, HOST_MAC, packet))
+    assert sock.state == "CLOSED"
+    wanted = {
+        "port": errno.ECONNREFUSED,
+        "admin": [errno.EHOSTUNREACH, errno.EACCES][wire.version == 6],
+    }
+    assert sock.error == wanted[code]

@@ -103,7 +103,7 @@ int ip_output(struct net *net, struct mbuf *m, const struct ip_out *o)
     }
     mtu = iface_mtu(&net->ifaces[n->iface], addr_is_v4(o->dst));
     if (!m->gso_size && (m->frame_len + header > mtu || net->pmtus_used > 0)) {
-        uint32_t path = net_path_mtu(net, o->dst);
+        uint32_t path = o->probe ? mtu : net_path_mtu(net, o->dst);
 
         if (m->frame_len + header > path)
             return fragment_output(net, m, o, n, path);

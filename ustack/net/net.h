@@ -271,6 +271,7 @@ struct ip_out {
     uint8_t proto, tos;
     uint8_t ttl; /* 0: the default */
     bool may_fragment;
+    bool probe; /* as large as the link carries, whatever is known of the path */
     const struct fragment *frag; /* this packet is one; or NULL */
     struct ip_dst *cache;        /* or NULL */
 };

@@ -176,7 +176,7 @@ int dgram_setopt(struct tcp *tcp, ust_handle h, int opt, int64_t value)
         s->discover = (uint8_t)value;
         return 0;
     case UST_OPT_GSO_SIZE:
-        if (!in(value, 0, UDP_MAX_TEXT))
+        if (!in(value, 0, UINT16_MAX))
             return -EINVAL;
         s->gso_size = (uint16_t)value;
         return 0;

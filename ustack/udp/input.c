@@ -7,7 +7,11 @@
 #include "../base/rcvbuf.h"
 #include "udp.h"
 
-enum { LENGTH = 4, CHECKSUM = 6 };
+enum {
+    LENGTH = 4,
+    CHECKSUM = 6,
+    COMPACT_MAX = MBUF_LARGE_SIZE / 2, /* bytes worth a copy to spare a large mbuf */
+};
 
 static bool checksum_ok(const struct net *net, const struct mbuf *m, const struct packet *p,
                         uint32_t len)
@@ -35,12 +39,46 @@ static enum counter validate(const struct net *net, const struct mbuf *m, const 
     return checksum_ok(net, m, p, len) ? N_COUNTERS : C_UDP_DROP_CHECKSUM;
 }
 
+/* Datagrams put together lie in a large mbuf each. Those that do not fill half
+ * of it move to small ones, so that few of them do not fill a receive queue.
+ * Owns m. */
+static struct mbuf *compact(struct mbuf_pool *pool, struct mbuf *m)
+{
+    struct mbuf *first = NULL, *last = NULL, *piece;
+
+    if (m->cls != MBUF_LARGE || m->frame_len > COMPACT_MAX)
+        return m;
+    for (uint32_t at = 0; at < m->frame_len; at += piece->len) {
+        piece = mbuf_alloc(pool, MBUF_SMALL);
+        if (!piece) {
+            if (first)
+                mbuf_free(pool, first);
+            return m;
+        }
+        piece->len = (uint32_t)mbuf_copy_out(pool, m, at, mbuf_data(pool, piece),
+                                             mbuf_tailroom(piece));
+        if (last)
+            last->next = mbuf_index(pool, piece);
+        else
+            first = piece;
+        last = piece;
+    }
+    first->frame_len = m->frame_len;
+    first->l3_off = m->l3_off;
+    first->l4_off = m->l4_off;
+    first->iface = m->iface;
+    mbuf_free(pool, m);
+    return first;
+}
+
 static void enqueue(struct udp *udp, struct udp_sock *s, struct mbuf *m)
 {
     struct core *core = &udp->net->core;
-    uint32_t size = mbuf_truesize(&core->pool, m);
+    uint32_t size;
 
-    if (s->rcv_shut || s->charged + size > s->rcv_limit)
+    m = compact(&core->pool, m);
+    size = mbuf_truesize(&core->pool, m);
+    if (s->charged + size > s->rcv_limit)
         return net_drop(udp->net, m, C_UDP_DROP_FULL);
     if (core->pool.n_free[MBUF_SMALL] < (uint64_t)core->set.mbuf_reserve)
         return net_drop(udp->net, m, C_UDP_DROP_NOMBUF);

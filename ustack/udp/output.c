@@ -27,7 +27,7 @@ static int destination(struct udp *udp, struct udp_sock *s, const struct ust_add
     if (addr_is_v4(&to->remote) && net_is_group(net, &to->remote) && !s->broadcast &&
         (v4_bytes(&to->remote)[0] & 0xf0) != 0xe0)
         return -EACCES;
-    src = net_source(net, &to->remote);
+    src = s->v6only && addr_is_v4(&to->remote) ? NULL : net_source(net, &to->remote);
     if (!src)
         return -ENETUNREACH;
     if (addr_is_any(&to->local) || net_is_group(net, &to->local))
@@ -96,27 +96,29 @@ static int send_one(struct udp *udp, const struct udp_sock *s, const void *data,
                                       .proto = IPPROTO_UDP_,
                                       .tos = s->tos,
                                       .ttl = s->ttl,
+                                      .probe = s->discover == UDP_PMTU_PROBE,
                                       .may_fragment = !fits || s->discover == UDP_PMTU_DONT});
 }
 
 /* UDP_SEGMENT: one call, many datagrams of gso_size bytes; the port cuts them
- * if it can and none needs fragments. */
-static int send_all(struct udp *udp, const struct udp_sock *s, const uint8_t *data, size_t len,
-                    const struct flow_key *to)
+ * if it can. None may need fragments, as Linux has it. */
+static int send_segments(struct udp *udp, const struct udp_sock *s, const uint8_t *data,
+                         size_t len, const struct flow_key *to)
 {
-    size_t step = s->gso_size ? s->gso_size : len, at = 0;
+    size_t step = s->gso_size;
+    uint32_t caps = udp->net->caps;
 
-    if (len > step && (udp->net->caps & UST_CAP_USO) && (udp->net->caps & UST_CAP_TX_CSUM) &&
-        fits_path(udp->net, s, to, s->gso_size))
+    if (len > step * UDP_MAX_SEGMENTS || !fits_path(udp->net, s, to, (uint32_t)step))
+        return -EINVAL;
+    if ((caps & UST_CAP_USO) && (caps & UST_CAP_TX_CSUM))
         return send_one(udp, s, data, (uint32_t)len, to, s->gso_size);
-    do {
+    for (size_t at = 0; at < len; at += step) {
         size_t n = len - at < step ? len - at : step;
         int err = send_one(udp, s, data + at, (uint32_t)n, to, 0);
 
         if (err < 0)
             return err;
-        at += n;
-    } while (at < len);
+    }
     return 0;
 }
 
@@ -135,15 +137,17 @@ int64_t udp_send(struct udp *udp, struct udp_sock *s, const void *data, size_t l
         return -EPIPE;
     if (len > UDP_MAX_TEXT)
         return -EMSGSIZE;
-    if (!s->bound && (addr || s->connected)) {
-        err = udp_bind_any(udp, s, addr && addr_is_v4(addr));
-        if (err < 0)
-            return err;
-    }
+    if (!s->bound && (err = udp_bind_any(udp, s, !addr || addr_is_v4(addr))) < 0)
+        return err;
     if ((err = destination(udp, s, addr, port, &to)) < 0)
         return err;
+    if (addr_is_v4(&to.remote) && len > UDP_MAX_TEXT - IPV4_LEN)
+        return -EMSGSIZE;
     if (udp->net->outq.count >= MAX_QUEUED)
         return -EAGAIN;
-    err = send_all(udp, s, data, len, &to);
+    if (s->gso_size && len > s->gso_size)
+        err = send_segments(udp, s, data, len, &to);
+    else
+        err = send_one(udp, s, data, (uint32_t)len, &to, 0);
     return err < 0 ? err : (int64_t)len;
 }

@@ -52,18 +52,24 @@ static uint32_t key_hash(const struct udp *udp, const struct flow_key *key)
     return (uint32_t)siphash13(&udp->net->core.key_flow, key, sizeof *key);
 }
 
+/* Of those that share a key (SO_REUSEADDR) the last to come, as Linux does. */
 static struct udp_sock *find_key(const struct udp *udp, const struct flow_key *key)
 {
     uint32_t hash = key_hash(udp, key);
+    struct udp_sock *found = NULL;
 
     for (uint32_t i = flowtable_first(&udp->table, hash); i != FLOWTABLE_NONE;
          i = flowtable_next(&udp->table, hash, i)) {
         struct udp_sock *s = &udp->socks[udp->table.slots[i].value];
 
-        if (memcmp(&s->key, key, sizeof *key) == 0)
+        if (memcmp(&s->key, key, sizeof *key) != 0)
+            continue;
+        if (!s->reuseaddr)
             return s;
+        if (!found || (int32_t)(s->entered - found->entered) > 0)
+            found = s;
     }
-    return NULL;
+    return found;
 }
 
 static struct udp_sock *find_bound(const struct udp *udp, const struct ust_addr *local,
@@ -93,6 +99,7 @@ static int enter(struct udp *udp, struct udp_sock *s, const struct flow_key *key
     if (s->bound)
         flowtable_remove(&udp->table, key_hash(udp, &s->key), i);
     s->key = *key;
+    s->entered = ++udp->entered;
     s->bound = flowtable_insert(&udp->table, key_hash(udp, key), i) == 0;
     return s->bound ? 0 : -ENOBUFS;
 }
@@ -216,7 +223,7 @@ int udp_connect(struct udp *udp, struct udp_sock *s, const struct ust_addr *addr
     if (net_is_group(udp->net, addr) && !s->broadcast && addr_is_v4(addr) &&
         (v4_bytes(addr)[0] & 0xf0) != 0xe0)
         return -EACCES;
-    src = net_source(udp->net, addr);
+    src = s->v6only && addr_is_v4(addr) ? NULL : net_source(udp->net, addr);
     if (!src)
         return -ENETUNREACH;
     if (!s->bound && (err = udp_bind_any(udp, s, addr_is_v4(addr))) < 0)

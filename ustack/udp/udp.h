@@ -8,7 +8,12 @@
 #pragma once
 #include "../net/net.h"
 
-enum { UDP_NONE = 0xffffffff, UDP_MAX_TEXT = 65507, UDP_GEN_MAX = 0x3fffffff };
+enum {
+    UDP_NONE = 0xffffffff,
+    UDP_MAX_TEXT = 65535 - UDP_LEN, /* IPv6's; IPv4 counts its own header, too */
+    UDP_MAX_SEGMENTS = 128,         /* of one call, as Linux */
+    UDP_GEN_MAX = 0x3fffffff
+};
 
 enum udp_discover { /* IP_MTU_DISCOVER, Linux's numbers */
     UDP_PMTU_DONT,  /* never set DF */
@@ -20,6 +25,7 @@ enum udp_discover { /* IP_MTU_DISCOVER, Linux's numbers */
 struct udp_sock {
     struct flow_key key;
     uint32_t gen;           /* of the handle, 1..UDP_GEN_MAX */
+    uint32_t entered;       /* when it got its key, counted: the last of equals is preferred */
     bool used : 1, bound : 1, connected : 1;
     bool broadcast : 1, reuseaddr : 1, rcv_shut : 1, snd_shut : 1, event_queued : 1;
     bool inet6 : 1;         /* an IPv6 socket: unbound, it takes both versions */
@@ -38,7 +44,7 @@ struct udp_sock {
 struct udp {
     struct net *net;
     struct udp_sock *socks;
-    uint32_t n_socks, socks_used, sock_free;
+    uint32_t n_socks, socks_used, sock_free, entered;
     uint32_t event_head, event_tail;
     struct flowtable table;
 };

@@ -24,8 +24,7 @@ from typing import Any
 import pytest
 
 from ustack import Stack
-from ustack._native import ffi, lib, pack_address, unpack_address
-from ustack.socket import Socket
+from ustack.datagram import UdpSocket
 
 OURS4, OURS6 = "10.9.0.2", "fd09::2"
 KERNEL4, KERNEL6 = "10.9.0.1", "fd09::1"
@@ -183,16 +182,8 @@ def stack(io: str = "tap:us0", **options: Any) -> Iterator[Stack]:
     Its addresses are used at once, without detection of duplicates.
     """
     options["settings"] = {"ip6.dad_transmits": 0} | options.get("settings", {})
-    with Stack(io, f"{OURS4}/24", **options) as ours:
-        give6(ours, OURS6, 64)
-        ip("-6", "addr", "add", f"{KERNEL6}/64", "dev", "us0", "nodad")
-        with driven(ours):
-            yield ours
-
-
-def give6(ours: Stack, host: str, length: int) -> None:
-    """Give the stack an IPv6 address."""
-    assert lib.ust_worker_add_addr(ours._worker, 0, pack_address(host), length) == 0
+    with Stack(io, addresses=[f"{OURS4}/24", f"{OURS6}/64"], **options) as ours, driven(ours):
+        yield ours
 
 
 @contextlib.contextmanager
@@ -213,86 +204,17 @@ def driven(ours: Stack) -> Iterator[None]:
         thread.join()
 
 
-def route6(ours: Stack, gateway: str) -> None:
-    """Give the stack a default route for IPv6."""
-    result = lib.ust_worker_add_route(
-        ours._worker, 0, pack_address("::"), 0, pack_address(gateway)
-    )
-    assert result == 0
-
-
-def tcp6(ours: Stack) -> Socket:
-    """Return a TCP socket of the stack for IPv6."""
-    return ours.socket(socket.AF_INET6)
-
-
-def locked(ours: Stack, function: Any, *args: Any) -> int:
-    """Call a function of the engine, and let what it has to send leave."""
-    lib.ust_worker_lock(ours._worker)
-    try:
-        result = function(ours._engine, *args)
-        lib.ust_worker_flush(ours._worker)
-    finally:
-        lib.ust_worker_unlock(ours._worker)
-    lib.ust_worker_wake(ours._worker)
-    return int(result)
-
-
-def addresses(ours: Stack) -> list[str]:
-    """Return the addresses that are in use."""
-    row, found, number = ffi.new("struct ust_addr_row *"), [], 0
-    while locked(ours, lib.ust_engine_addr, number, row) == 0:
-        if not row.flags & lib.UST_ADDR_TENTATIVE:
-            found.append(unpack_address(row.addr))
-        number += 1
-    return found
-
-
-class Udp:
-    """A UDP socket of the stack, by its C calls."""
-
-    def __init__(self, ours: Stack, port: int = 0, host: str = "::") -> None:
-        self.ours = ours
-        self.handle = self._do(lib.ust_udp_socket)
-        assert self._do(lib.ust_bind, self.handle, pack_address(host), port) == 0
-
-    def _do(self, function: Any, *args: Any) -> int:
-        return locked(self.ours, function, *args)
-
-    def setopt(self, option: int, value: int) -> None:
-        assert self._do(lib.ust_setopt, self.handle, option, value) == 0
-
-    def connect(self, host: str, port: int) -> None:
-        assert self._do(lib.ust_connect, self.handle, pack_address(host), port) == 0
-
-    def sendto(self, data: bytes, address: tuple[str, int] | None) -> int:
-        host = ffi.NULL if address is None else pack_address(address[0])
-        port = 0 if address is None else address[1]
-        sent = self._do(lib.ust_sendto, self.handle, data, len(data), host, port)
-        if sent < 0:
-            raise OSError(-sent, os.strerror(-sent))
-        return sent
-
-    def recvfrom(
-        self, size: int = 65535, patience: float = PATIENCE
-    ) -> tuple[bytes, tuple[str, int]]:
-        buffer, info = ffi.new("uint8_t[]", size), ffi.new("struct ust_datagram *")
-        end = time.monotonic() + patience
-        while True:
-            got = self._do(lib.ust_recvfrom, self.handle, buffer, size, 0, info)
-            if got >= 0:
-                return bytes(ffi.buffer(buffer, got)), (unpack_address(info.src), info.port)
-            if got != -11:
-                raise OSError(-got, os.strerror(-got))
-            if time.monotonic() > end:
-                raise TimeoutError("no datagram")
-            time.sleep(0.001)
+def our_udp(ours: Stack, version: int, port: int = 0) -> UdpSocket:
+    """Return a UDP socket of the stack, bound to every address, that waits with patience."""
+    sock = ours.udp(("::" if version == 6 else "0.0.0.0", port))
+    sock.settimeout(PATIENCE)
+    return sock
 
 
 def connected(ours: Stack, host: str, net: Net | None = None) -> tuple[Any, Any]:
     """Connect to a listener of the kernel, which may be in another namespace; both sockets."""
     with net or contextlib.nullcontext(), kernel_listener(host, 5000) as listener:
-        sock = tcp6(ours) if ":" in host else ours.socket()
+        sock = ours.socket(_family(host))
         sock.settimeout(PATIENCE)
         sock.connect((host, 5000))
         accepted, _ = listener.accept()

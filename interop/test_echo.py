@@ -4,6 +4,8 @@
 import pytest
 from netlab import OURS, run, stack
 
+pytestmark = pytest.mark.usefixtures("way")
+
 
 @pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize("size", [1, 1472, 20_000])
@@ -25,8 +27,8 @@ def test_tracepath_reaches_us_and_sees_the_mtu(version: int) -> None:
 
 
 @pytest.mark.parametrize("version", [4, 6])
-@pytest.mark.parametrize("way", ["-I", "-U", "-T"])
-def test_traceroute_reaches_us(version: int, way: str) -> None:
+@pytest.mark.parametrize("probe", ["-I", "-U", "-T"])
+def test_traceroute_reaches_us(version: int, probe: str) -> None:
     with stack():
-        said = run("traceroute", "-n", f"-{version}", way, "-w1", "-q1", "-m3", OURS[version])
+        said = run("traceroute", "-n", f"-{version}", probe, "-w1", "-q1", "-m3", OURS[version])
         assert said.splitlines()[-1].split()[1] == OURS[version], said

@@ -19,20 +19,21 @@ from netlab import (
     KERNEL6,
     OURS,
     Net,
-    Udp,
     connected,
     echoing,
     ip,
     kernel_udp,
+    our_udp,
     pattern,
-    route6,
     stack,
     sysctl,
     transfer,
 )
 
 from ustack import Stack
-from ustack._native import lib, pack_address
+from ustack.datagram import UdpSocket
+
+pytestmark = pytest.mark.usefixtures("way")
 
 FAR = {4: "10.92.0.2", 6: "fd92::2"}
 LENGTH = 50_000_000
@@ -81,8 +82,7 @@ def routed(**options: Any) -> Iterator[tuple[Stack, Net]]:
         ip("route", "add", "default", "via", "fd92::1")
     ip("route", "add", "10.92.0.0/24", "via", "10.91.0.2")
     ip("route", "add", "fd92::/64", "via", "fd91::2")
-    with stack(gateway=KERNEL4, **options) as ours:
-        route6(ours, KERNEL6)
+    with stack(gateways=[KERNEL4, KERNEL6], **options) as ours:
         yield ours, far
 
 
@@ -94,8 +94,7 @@ def test_fifty_megabytes_pass_when_we_send(version: int, offload: int) -> None:
         sock, accepted = connected(ours, FAR[version], far)
         transfer(sock, accepted, pattern(LENGTH))
         assert ours.counters()["pmtu.lowered"] == 1
-        path = lib.ust_engine_path_mtu(ours._engine, pack_address(FAR[version]))
-        assert path == 1300
+        assert ours.path_mtu(FAR[version]) == 1300
         sock.close()
 
 
@@ -113,14 +112,14 @@ def test_udp_hears_of_the_path_and_then_fragments(version: int) -> None:
     with routed() as (ours, far):
         with far:
             theirs = kernel_udp(FAR[version], 7)
-        sock = Udp(ours)
-        sock.connect(FAR[version], 7)
+        sock = our_udp(ours, version)
+        sock.connect((FAR[version], 7))
         data = pattern(1400)
-        sock.sendto(data, None)
+        sock.send(data)
         with pytest.raises(OSError) as caught:
-            sock.recvfrom()
+            sock.recv(1)
         assert caught.value.errno == errno.EMSGSIZE
-        sock.sendto(data, None)
+        sock.send(data)
         got, sender = theirs.recvfrom(65535)
         assert got == data and sender[0] == OURS[version]
         assert ours.counters()["ip.out.fragments"] == 2
@@ -130,16 +129,17 @@ def test_udp_hears_of_the_path_and_then_fragments(version: int) -> None:
 def test_datagrams_of_all_sizes_come_back_from_beyond_the_narrow_link(version: int) -> None:
     """A datagram may be lost on either way to teach the path; then it is sent again."""
     with routed() as (ours, far), far, kernel_udp(FAR[version], 7) as theirs, echoing(theirs):
-        sock = Udp(ours)
+        sock = our_udp(ours, version)
+        sock.settimeout(0.3)
         for size in (1, 1232, 1273, 1500, 9000, 60_000):
             data = pattern(size)
             assert any(asked(sock, data, (FAR[version], 7)) for _ in range(4)), size
 
 
-def asked(sock: Udp, data: bytes, address: tuple[str, int]) -> bool:
+def asked(sock: UdpSocket, data: bytes, address: tuple[str, int]) -> bool:
     sock.sendto(data, address)
     try:
-        while sock.recvfrom(patience=0.3)[0] != data:
+        while sock.recv(65535) != data:
             pass
     except TimeoutError:
         return False

@@ -12,12 +12,10 @@ import pytest
 from netlab import (
     KERNEL,
     OURS,
-    Udp,
-    addresses,
     connected,
     ip,
     kernel_udp,
-    locked,
+    our_udp,
     pattern,
     run,
     running,
@@ -28,7 +26,8 @@ from netlab import (
 )
 
 from ustack import Stack
-from ustack._native import ffi, lib, pack_address, unpack_address
+
+pytestmark = pytest.mark.usefixtures("way")
 
 SHORT = {"neigh.reachable_ms": 200, "neigh.delay_ms": 100, "neigh.retrans_ms": 100}
 
@@ -44,7 +43,7 @@ def test_linux_holds_us_for_reachable(version: int) -> None:
 @pytest.mark.parametrize("version", [4, 6])
 def test_we_hold_linux_for_reachable(version: int) -> None:
     with stack(settings=SHORT) as ours, kernel_udp(KERNEL[version], 7) as theirs:
-        Udp(ours).sendto(b"x", (KERNEL[version], 7))
+        our_udp(ours, version).sendto(b"x", (KERNEL[version], 7))
         theirs.recv(1)
         assert state(ours, version) == "REACHABLE"
 
@@ -53,7 +52,7 @@ def test_we_hold_linux_for_reachable(version: int) -> None:
 def test_we_find_linux_again_when_its_mac_changes(version: int) -> None:
     """RFC 4861 7.3: nothing tells us but that our probes stay without an answer."""
     with stack(settings=SHORT) as ours, kernel_udp(KERNEL[version], 7) as theirs:
-        sock = Udp(ours)
+        sock = our_udp(ours, version)
         sock.sendto(b"before", (KERNEL[version], 7))
         assert theirs.recv(100) == b"before"
         ip("link", "set", "us0", "address", "02:00:00:00:00:77")
@@ -73,13 +72,13 @@ def test_we_find_linux_again_when_its_mac_changes(version: int) -> None:
 
 def state(ours: Stack, version: int) -> str:
     """Return what we think of the kernel's end."""
-    row = ffi.new("struct ust_neigh_row *")
-    number = 0
-    while locked(ours, lib.ust_engine_neigh, number, row) == 0:
-        if unpack_address(row.addr) == KERNEL[version]:
-            return ffi.string(lib.ust_neigh_state_name(row.state)).decode()
-        number += 1
-    return "none"
+    return next(n.state for n in ours.neighbours if str(n.address) == KERNEL[version])
+
+
+def automatic(ours: Stack) -> str:
+    """Return the address that a router gave us, "" so far."""
+    found = [a.host for a in ours.addresses if a.auto and not a.tentative]
+    return found[0] if found else ""
 
 
 RADVD = """
@@ -104,13 +103,11 @@ def test_a_router_gives_us_an_address_a_route_and_an_mtu() -> None:
         config = Path(where, "radvd.conf")
         config.write_text(RADVD)
         with running("radvd", "-n", "-m", "stderr", "-C", config, "-p", f"{where}/pid"):
-            locked(ours, lib.ust_engine_enable_ipv6, 0)
-            until(lambda: any(a.startswith("fd5a::") for a in addresses(ours)), "our address")
-            mine = next(a for a in addresses(ours) if a.startswith("fd5a::"))
+            mine = until(lambda: automatic(ours), "our address")
             mac = bytes.fromhex(ours.mac.replace(":", ""))
             eui64 = bytes([mac[0] ^ 2]) + mac[1:3] + b"\xff\xfe" + mac[3:]
             assert ipaddress.ip_address(mine).packed[8:] == eui64
-            assert locked(ours, lib.ust_engine_path_mtu, pack_address("fd77::1")) == 1400
+            assert ours.path_mtu("fd77::1") == 1400
             for host in ("fd5a::1", "fd77::1"):
                 sock, accepted = connected(ours, host)
                 assert accepted.getpeername()[0] == mine  # RFC 6724 5, rule 8
