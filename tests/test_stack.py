@@ -30,6 +30,10 @@ BAD: dict[str, tuple[dict[str, Any], tuple[str, str, str]]] = {
     "prefix too long": ({"address": "10.9.0.2/33"}, ("address", "10.9.0.2/33", "10.9.0.2/24")),
     "no address at all": ({"address": "0.0.0.0/0"}, ("address", "0.0.0.0/0", "take another")),
     "group": ({"address": "224.0.0.1/24"}, ("address", "224.0.0.1/24", "take another")),
+    "loopback": ({"address": "127.0.0.1/8"}, ("address", "127.0.0.1/8", "take another")),
+    "everybody": (
+        {"address": "255.255.255.255/32"}, ("address", "255.255.255.255/32", "take another")
+    ),
     "broadcast": ({"address": "10.9.0.255/24"}, ("broadcast", "10.9.0.255", "take another")),
     "network": ({"address": "10.9.0.0/24"}, ("10.9.0.0/24 itself", "10.9.0.0", "take another")),
     "addresses a string": (

@@ -410,3 +410,17 @@ def test_time_wait_of_the_rfc_profile_lasts_two_msl(wire: Wire) -> None:
     assert sock.state == "TIME_WAIT"
     wire.quiet(2)
     assert sock.state == "CLOSED"
+
+
+def test_text_behind_a_fin_is_thrown_away(wire: Wire) -> None:
+    """RFC 9293 3.10.7.4 seventh: there is none after a FIN."""
+    sock = wire.established()
+    wire("""
+        +0 < .  2:12(10) ack 1 win 257
+        +0 > .  1:1(0) ack 1 <sack 2:12>
+        +0 < F. 1:1(0) ack 1 win 257
+        +0 > .  1:1(0) ack 2
+    """)
+    assert sock.state == "CLOSE_WAIT"
+    assert wire.engine.usage().reass == 0
+    assert wire.engine.usage().mbufs_small == 0

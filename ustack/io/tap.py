@@ -56,6 +56,12 @@ def open_tap(url: TapUrl, ours: Iterable[Interface]) -> tuple[Any, list[int]]:
 
     Raises ConfigError for addresses that cannot be, PortError for what the system refuses.
     """
+    ours = list(ours)
+    if url.peer is not None and any(url.peer.ip == address.ip for address in ours):
+        raise ConfigError(
+            f"peer must be the kernel's address, got {url.peer}, which is this stack's own;"
+            " take another, or leave it out"
+        )
     peers = [url.peer] if url.peer is not None else [peer_of(address) for address in ours]
     fds: list[int] = []
     try:

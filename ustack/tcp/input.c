@@ -385,6 +385,7 @@ static void fin_received(struct tcp *tcp, struct tcb *tcb)
 {
     tcb->fin_received = true;
     tcb->fin_pending = false;
+    reass_free(tcp, tcb); /* behind a FIN there is no text */
     tcb->rcv_nxt++;
     if (seq_lt(tcb->rcv_adv, tcb->rcv_nxt))
         tcb->rcv_adv = tcb->rcv_nxt;
@@ -413,7 +414,8 @@ static void process_fin(struct tcp *tcp, struct tcb *tcb, const struct segment *
 static void heard_from(struct tcp *tcp, struct tcb *tcb)
 {
     tcb->last_rcvd = tcp_now(tcp);
-    tcb->probes = 0;
+    if (!tcb->orphan) /* nobody waits for it: a closed window is not for ever */
+        tcb->probes = 0;
     if (tcb->keepalives == 0)
         return;
     tcb->keepalives = 0;
