@@ -33,7 +33,7 @@ def test_every_size_comes_back_as_it_was(lab: Lab) -> None:
 
 @pytest.mark.skipif(shutil.which("ping") is None, reason="ping is missing")
 def test_ping_gets_all_its_answers(lab: Lab) -> None:
-    report = program("ping", "-n", "-q", "-c", "100", "-i", "0.005", OURS)
+    report = program("ping", "-n", "-q", "-c", "100", "-i", "0.005", OURS).decode()
     assert "100 packets transmitted, 100 received, 0% packet loss" in report
 
 

@@ -276,3 +276,15 @@ def test_a_truncated_header_is_dropped_and_named(wire: Wire, length: int) -> Non
     wire.inject(frame[:14] + packet)
     wire.silence()
     assert wire.stats["tcp.drop.short"] == 1
+
+
+def test_a_reset_after_the_fin_leaves_the_end_of_the_stream_readable(wire: Wire) -> None:
+    """As Linux: recv goes on to say EOF; the error is send's and SO_ERROR's."""
+    sock = wire.established()
+    wire("""
+        +0 < F. 1:1(0) ack 1 win 257
+        +0 > .  1:1(0) ack 2
+        +0 < R  2:2(0) win 0
+    """)
+    assert [sock.recv(), sock.recv()] == [b"", b""]
+    assert sock.error == errno.EPIPE

@@ -221,7 +221,7 @@ int64_t ust_recv(struct ust_engine *eng, ust_handle h, void *buf, size_t size, i
             reader_made_room(tcp, tcb);
         return n;
     }
-    if (tcb->error)
+    if (tcb->error && !tcb->fin_received) /* the end of the stream came first */
         return take_error(tcb);
     if (tcb->fin_received || tcb->rcv_shut || tcb->state == UST_CLOSED || size == 0)
         return 0;
