@@ -3,7 +3,7 @@
 
 import pytest
 
-from ustack import cli
+from ustack import __version__, cli
 
 RING = ["--io", "ring:test-cli", "--address", "10.9.0.2/24"]
 
@@ -46,6 +46,13 @@ def test_what_is_wrong_is_named_with_its_cure(
     line = complaint(capsys, *argv)
     for part in named:
         assert part in line
+
+
+def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"ustack {__version__}\n"
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["serve", "--help"]])

@@ -120,6 +120,11 @@ def test_the_kernel_gets_the_first_other_address_of_the_network(ours: str, peer:
     assert str(peer_of(ipaddress.ip_interface(ours))) == peer
 
 
+def test_the_peer_is_not_the_stack_itself() -> None:
+    with pytest.raises(ConfigError, match=r"peer must be .*got 10\.9\.0\.2/24, .* leave it out"):
+        open_port("tap:usself?peer=10.9.0.2/24", addresses=["10.9.0.2/24"])
+
+
 def test_a_network_of_one_address_needs_a_peer() -> None:
     with pytest.raises(ConfigError, match=r"peer .* 10\.9\.0\.2/32 .* \?peer=CIDR"):
         peer_of(ipaddress.ip_interface("10.9.0.2/32"))

@@ -30,6 +30,10 @@ BAD: dict[str, tuple[dict[str, Any], tuple[str, str, str]]] = {
     "prefix too long": ({"address": "10.9.0.2/33"}, ("address", "10.9.0.2/33", "10.9.0.2/24")),
     "no address at all": ({"address": "0.0.0.0/0"}, ("address", "0.0.0.0/0", "take another")),
     "group": ({"address": "224.0.0.1/24"}, ("address", "224.0.0.1/24", "take another")),
+    "loopback": ({"address": "127.0.0.1/8"}, ("address", "127.0.0.1/8", "take another")),
+    "everybody": (
+        {"address": "255.255.255.255/32"}, ("address", "255.255.255.255/32", "take another")
+    ),
     "broadcast": ({"address": "10.9.0.255/24"}, ("broadcast", "10.9.0.255", "take another")),
     "network": ({"address": "10.9.0.0/24"}, ("10.9.0.0/24 itself", "10.9.0.0", "take another")),
     "addresses a string": (
@@ -152,6 +156,16 @@ def test_ten_thousand_connections_leave_nothing_but_time_wait() -> None:
             assert usage["timers"] <= usage["timewaits"] + usage["neighs"]
             assert usage["flows"] == usage["timewaits"]
         assert pair.client.usage()["timewaits"] == 10_000
+
+
+def test_a_port_of_several_queues_loses_no_flow() -> None:
+    """One worker serves one queue, so all frames must come by that."""
+    with Pair("?queues=4") as pair:
+        for port in range(80, 100):
+            near, far = pair.connect(port)
+            assert near.send(b"there") == 5
+            pair.pump()
+            assert far.recv(10) == b"there"
 
 
 def test_a_closed_stack_says_so(stack: Stack) -> None:

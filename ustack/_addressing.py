@@ -100,6 +100,10 @@ def _unusable(interface: Interface) -> str | None:
         return "which is no address"
     if address.is_multicast:
         return "which is a group's"
+    if address.is_loopback:
+        return "which never leaves a host"
+    if address == ipaddress.IPv4Address("255.255.255.255"):
+        return "which is everybody's"
     if isinstance(network, ipaddress.IPv4Network) and network.prefixlen < 31:
         if address == network.broadcast_address:
             return f"the broadcast address of {network}"

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from ustack import __version__
 from ustack.errors import UstackError
 
 __all__ = ["main"]
@@ -57,6 +58,7 @@ def _split(argv: list[str]) -> tuple[str, list[str]]:
         epilog="\n".join(f"  {name:8} {text}" for name, (_, text) in COMMANDS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"ustack {__version__}")
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="see below")
     args = parser.parse_args(argv[:1])
     return str(args.command), argv[1:]

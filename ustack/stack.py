@@ -109,6 +109,8 @@ class Stack(Networking):
     def _open(self, io: str | Port, interfaces: list[Interface], capture: Any) -> None:
         port = open_port(io, addresses=interfaces) if isinstance(io, str) else io
         self._ports.append(port)
+        if port.info.n_queues > 1:
+            port.receive_on(1)  # that of the only worker
         if capture is not None:
             path, number = Path(capture), len(self._ports)
             port.capture(path if number == 1 else path.with_stem(f"{path.stem}-{number}"))

@@ -23,6 +23,12 @@
 #include <unistd.h>
 
 enum {
+    /* A round takes in no more than this, in frames and, about, in bytes: its
+     * answers leave while the next are worked on, and two sides that answer
+     * each other need not take turns. */
+    RX_BURST = 32,
+    RX_BYTES = 64 * 1024,
+    RX_STEP = 4,           /* frames between two looks at the bytes */
     MAX_FLUSH_BURSTS = 16, /* then look at the input again */
     GIVE_WAY_YIELDS = 1000,
     TX_RETRY_NS = 1000 * 1000, /* a full port is tried again after this */
@@ -212,16 +218,31 @@ bool worker_round(struct ust_worker *w, ust_time now)
     return w->work != before;
 }
 
+/* Frames from a port, until there are enough of them or of their bytes. */
+static unsigned receive(const struct ust_worker *w, const struct worker_port *p,
+                        struct mbuf *burst[RX_BURST])
+{
+    unsigned n = 0, got;
+    size_t bytes = 0;
+
+    do {
+        got = p->port->ops->rx_burst(p->port, p->queue, w->pool, burst + n, RX_STEP);
+        for (unsigned end = n + got; n < end; n++) {
+            burst[n]->iface = (uint8_t)p->iface;
+            bytes += burst[n]->frame_len;
+        }
+    } while (got == RX_STEP && n + RX_STEP <= RX_BURST && bytes < RX_BYTES);
+    return n;
+}
+
 static unsigned rx(struct ust_worker *w, ust_time now)
 {
-    struct mbuf *burst[UST_MAX_BURST];
+    struct mbuf *burst[RX_BURST];
     bool due = has_room(w) && ust_engine_deadline(w->eng) <= now;
     unsigned n, sum = 0;
 
     for (struct worker_port *p = w->ports; p < w->ports + w->n_ports; p++) {
-        n = p->port->ops->rx_burst(p->port, p->queue, w->pool, burst, UST_MAX_BURST);
-        for (unsigned i = 0; i < n; i++)
-            burst[i]->iface = (uint8_t)p->iface;
+        n = receive(w, p, burst);
         if (n > 0)
             ust_engine_input(w->eng, now, burst, n);
         sum += n;

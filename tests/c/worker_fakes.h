@@ -36,7 +36,8 @@ struct fake_port {
     unsigned n_inbox;
     bool armed;
     int fd;
-    struct mbuf in[UST_MAX_BURST];
+    struct mbuf in[UST_MAX_BURST]; /* in turn: a round may ask several times */
+    unsigned n_in;
     unsigned tx_room; /* frames that tx_burst takes at most */
     uint32_t tx[4096];
     unsigned n_tx;
@@ -51,9 +52,9 @@ static unsigned fake_rx(struct ust_port *port, unsigned queue, struct mbuf_pool 
     (void)queue, (void)pool;
     pthread_mutex_lock(&p->lock);
     for (n = 0; n < max && p->n_inbox > 0; n++) {
-        p->in[n].seq = p->inbox[--p->n_inbox];
-        p->in[n].iface = 99; /* the worker says where a frame came in */
-        burst[n] = &p->in[n];
+        burst[n] = &p->in[p->n_in++ % UST_MAX_BURST];
+        burst[n]->seq = p->inbox[--p->n_inbox];
+        burst[n]->iface = 99; /* the worker says where a frame came in */
     }
     pthread_mutex_unlock(&p->lock);
     return n;

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,12 +15,40 @@ import pytest
 
 from pair import ring_url
 
-SERVER = """
+BLOCKING = """
 import sys, ustack
 with ustack.Stack(io=sys.argv[1], address="10.9.0.1/24", spin=0.1) as stack:
-    conn, _ = stack.listen(("", 80)).accept()
+    listener = stack.listen(("", 80))
+    print("ready", flush=True)
+    conn, _ = listener.accept()
     while data := conn.recv(4096):
         conn.sendall(data)
+"""
+
+ASYNCIO = """
+import asyncio, sys, ustack
+from ustack import aio
+from ustack.apps.echo import Echo
+
+class Once(Echo):
+    def connection_lost(self, exc):
+        over.set()
+
+async def main():
+    global over
+    over = asyncio.Event()
+    await asyncio.get_running_loop().create_server(Once, "10.9.0.1", 80)
+    print("ready", flush=True)
+    await over.wait()
+
+def loop():
+    loop = aio.EventLoop(spin=0.1)
+    loop.attach(stack)
+    return loop
+
+with ustack.Stack(io=sys.argv[1], address="10.9.0.1/24") as stack:
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(main())
 """
 
 CLIENT = """
@@ -32,33 +61,45 @@ with ustack.Stack(io=sys.argv[1], address="10.9.0.2/24", spin=0.1) as stack:
 """
 
 
+STRACE = ["strace", "-f", "-c", "-o"]
+
+
 def can_trace() -> bool:
     strace = shutil.which("strace")
     return bool(strace) and subprocess.run([strace, "-o", "/dev/null", "true"]).returncode == 0
 
 
-def count(round_trips: int, log: Path) -> int:
-    """How many system calls the server makes in so many round trips, from start to end."""
+def count(server_code: str, round_trips: int, log: Path) -> tuple[int, int]:
+    """How many system calls server and client make in so many round trips, from start to end."""
     url = ring_url()
-    server = subprocess.Popen(["strace", "-f", "-c", "-o", log, sys.executable, "-c", SERVER, url])
+    logs = [log.with_suffix(".server"), log.with_suffix(".client")]
+    command = [*STRACE, logs[0], sys.executable, "-c", server_code, url]
+    server = subprocess.Popen(command, process_group=0, stdout=subprocess.PIPE)
+    client = [*STRACE, logs[1], sys.executable, "-c", CLIENT, url, str(round_trips)]
     try:
-        subprocess.run(
-            [sys.executable, "-c", CLIENT, url, str(round_trips)], check=True, timeout=60
-        )
+        assert server.stdout is not None and server.stdout.readline() == b"ready\n"
+        subprocess.run(client, check=True, timeout=60)
         assert server.wait(20) == 0
     finally:
-        server.kill()
-        server.wait()
-    total = re.search(r"^100\.00\s+\S+\s+(?:\S+\s+)?(\d+).* total$", log.read_text(), re.MULTILINE)
-    assert total, log.read_text()
-    return int(total[1])
+        if server.poll() is None:
+            os.killpg(server.pid, signal.SIGKILL)  # strace, and what it traces
+        server.communicate()
+    return total(logs[0]), total(logs[1])
+
+
+def total(log: Path) -> int:
+    found = re.search(r"^100\.00\s+\S+\s+(?:\S+\s+)?(\d+).* total$", log.read_text(), re.MULTILINE)
+    assert found, log.read_text()
+    return int(found[1])
 
 
 @pytest.mark.skipif(
     "USTACK_SANITIZER" in os.environ, reason="sanitized peers sleep while they wait"
 )
 @pytest.mark.skipif(not can_trace(), reason="strace is missing, or may not trace here")
-def test_system_calls_do_not_grow_with_the_round_trips(tmp_path: Path) -> None:
-    few, many = count(1000, tmp_path / "few"), count(101_000, tmp_path / "many")
+@pytest.mark.parametrize("server", [BLOCKING, ASYNCIO], ids=["blocking", "asyncio"])
+def test_system_calls_do_not_grow_with_the_round_trips(tmp_path: Path, server: str) -> None:
+    few, many = count(server, 1000, tmp_path / "few"), count(server, 101_000, tmp_path / "many")
     # Other processes may keep the peer from its core for longer than the spin: then it sleeps.
-    assert many - few < 1000, (few, many)
+    for before, after in zip(few, many, strict=True):
+        assert after - before < 1000, (few, many)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Same configuration, same seed, same calls: same bytes out.
 
-tests/data/trace_digest.txt holds the hash of one seeded, lossy transfer. It is the same under every
+tests/data/link_digest.txt holds the hash of one seeded, lossy transfer. It is the same under every
 compiler and optimization. When a change of behaviour is meant, write it anew:
 
     USTACK_WRITE_DIGEST=1 python3 -m pytest tests/properties/test_determinism.py
@@ -16,7 +16,7 @@ from pathlib import Path
 import rig
 from link import Link
 
-DIGEST = Path(__file__).parent.parent / "data" / "trace_digest.txt"
+DIGEST = Path(__file__).parent.parent / "data" / "link_digest.txt"
 
 
 def transfer(seed: int) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 import notation
+import rig
 from wire import Sock, Wire, pattern
 
 pytestmark = pytest.mark.both_versions
@@ -339,6 +340,18 @@ def test_a_reopened_connection_begins_beyond_the_numbers_of_the_old_one(wire: Wi
     assert 0 < ((wire.default.iss or 0) - last) % 2**32 < 2**31
 
 
+def test_a_new_syn_that_a_full_listener_refuses_leaves_time_wait(wire: Wire) -> None:
+    """RFC 9293 MUST-13: the record goes only when a new connection takes its place."""
+    sock = time_wait(wire)
+    rig.check(rig.lib.ust_listen(wire.engine.raw, wire._listener, 0))
+    wire.peer(5000)("""
+        +0 < S  0:0(0) win 65535 <mss 1000>
+        +0 > S. 0:0(0) ack 1 <...>
+    """)
+    wire("+.1 < S 100000:100000(0) win 65535 <mss 1000>")
+    assert sock.state == "TIME_WAIT"
+
+
 def test_an_older_syn_does_not_reopen_time_wait(wire: Wire) -> None:
     """RFC 1122 4.2.2.13 (2); RFC 5961 4.2."""
     sock = time_wait(wire)
@@ -397,3 +410,17 @@ def test_time_wait_of_the_rfc_profile_lasts_two_msl(wire: Wire) -> None:
     assert sock.state == "TIME_WAIT"
     wire.quiet(2)
     assert sock.state == "CLOSED"
+
+
+def test_text_behind_a_fin_is_thrown_away(wire: Wire) -> None:
+    """RFC 9293 3.10.7.4 seventh: there is none after a FIN."""
+    sock = wire.established()
+    wire("""
+        +0 < .  2:12(10) ack 1 win 257
+        +0 > .  1:1(0) ack 1 <sack 2:12>
+        +0 < F. 1:1(0) ack 1 win 257
+        +0 > .  1:1(0) ack 2
+    """)
+    assert sock.state == "CLOSE_WAIT"
+    assert wire.engine.usage().reass == 0
+    assert wire.engine.usage().mbufs_small == 0

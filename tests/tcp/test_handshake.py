@@ -7,6 +7,7 @@ import errno
 
 import pytest
 
+from ustack._native import lib
 from wire import Wire
 
 pytestmark = pytest.mark.both_versions
@@ -133,6 +134,20 @@ def test_we_never_send_more_than_our_own_mtu(wire: Wire) -> None:
         +0 > P. 1461:2001(540) ack 1
         +0 < .  1:1(0) ack 2001 win 257
     """)
+
+
+def test_a_segment_longer_than_any_super_segment_goes_alone() -> None:
+    """An MSS near 64 KiB leaves TSO nothing to cut."""
+    wire = Wire(mtu=65535, caps=lib.UST_CAP_TSO)
+    wire.settings(tcp_initial_window=1)
+    sock = wire.established(mss=65495)
+    sock.send(65496)
+    wire("""
+        +0 > .  1:65496(65495) ack 1
+        +0 < .  1:1(0) ack 65496 win 257
+        +0 > P. 65496:65497(1) ack 1
+    """)
+    wire.finish()
 
 
 def test_timestamps_take_their_room_from_each_segment(wire: Wire) -> None:

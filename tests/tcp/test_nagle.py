@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from ustack._native import lib
 from wire import Wire
 
 pytestmark = pytest.mark.both_versions
@@ -68,6 +69,14 @@ def test_setting_nodelay_sends_what_nagle_held(wire: Wire) -> None:
     wire("+0 > P. 1:101(100) ack 1")
     sock.setopt("NODELAY", 1)
     wire("+0 > P. 101:201(100) ack 1")
+
+
+@pytest.mark.parametrize("option", ["NODELAY", "CORK"])
+def test_options_of_a_listener_give_it_nothing_to_send(wire: Wire, option: str) -> None:
+    """Only a connection stands in the output list (tcb.h, I7)."""
+    wire.engine.setopt(wire.listen(), getattr(lib, f"UST_OPT_{option}"), 1)
+    assert wire.engine.usage().ready == 0
+    wire.silence()
 
 
 def test_cork_holds_a_partial_segment_and_releases_it(wire: Wire) -> None:

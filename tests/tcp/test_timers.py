@@ -78,6 +78,22 @@ def test_unanswered_keepalives_end_the_connection(wire: Wire) -> None:
     assert all("R" in segment.flags for _, segment in iter(wire.take, None))
 
 
+def test_a_segment_outside_the_window_is_no_sign_of_life(wire: Wire) -> None:
+    """MUST-29: anybody can forge one; the probes still end the connection."""
+    sock = wire.established()
+    sock.setopt("KEEPALIVE", 1)
+    sock.setopt("KEEPIDLE", 10)
+    sock.setopt("KEEPINTVL", 5)
+    sock.setopt("KEEPCNT", 2)
+    for _ in range(3):
+        wire.advance(9)
+        assert all(segment.length == 0 for _, segment in iter(wire.take, None))
+        if sock.state == "ESTABLISHED":
+            wire.put("+0 < . 9000000:9000000(0) ack 1 win 257")
+    assert sock.state == "CLOSED"
+    assert all(segment.length == 0 for _, segment in iter(wire.take, None))
+
+
 def test_traffic_puts_the_keepalive_off(wire: Wire) -> None:
     keeping_alive(wire)
     wire.quiet(8)

@@ -111,6 +111,38 @@ def test_a_fin_alone_needs_no_window(wire: Wire) -> None:
     assert sock.state == "FIN_WAIT_2"
 
 
+def test_a_closed_window_does_not_hold_an_orphan_for_ever(wire: Wire) -> None:
+    """As Linux: tcp.orphan_retries probes, answered or not; else peers could pile them up."""
+    sock = stalled(wire)
+    sock.close()
+    probes = 0
+    while probes < 20 and (taken := wire.take(121)):
+        assert is_probe(taken[1], 2001)
+        wire.put("+0 < . 1:1(0) ack 2001 win 0")
+        probes += 1
+    assert probes == 8
+    assert sock.state == "CLOSED" and wire.stats["tcp.timeouts"] == 1
+    assert wire.engine.usage().tcbs == 1  # the listener's
+
+
+def test_an_orphan_whose_window_opens_may_be_probed_anew(wire: Wire) -> None:
+    """The limit is for one stall."""
+    sock = stalled(wire)
+    sock.close()
+    for _ in range(7):
+        assert wire.take(121) is not None
+        wire.put("+0 < . 1:1(0) ack 2001 win 0")
+    wire.put("+0 < . 1:1(0) ack 2001 win 500")
+    assert wire.take(121) is not None
+    wire.put("+0 < . 1:1(0) ack 2501 win 0")
+    for _ in range(8):
+        taken = wire.take(121)
+        assert taken is not None and is_probe(taken[1], 2501)
+        wire.put("+0 < . 1:1(0) ack 2501 win 0")
+    wire.quiet(200)
+    assert sock.state == "CLOSED"
+
+
 def test_a_peer_that_shrinks_its_window_is_borne(wire: Wire) -> None:
     """RFC 9293 3.8.6 (MUST-34, SHLD-15, SHLD-16, SHLD-17)."""
     sock = wire.established(wscale=None, win=4000, rtt=0.1)

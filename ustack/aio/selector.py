@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The selector that gives stacks their turn: where the event loop polls, spins and sleeps.
 
-Busy, it makes no system call: one select() in EPOLL_EVERY looks at the kernel's descriptors, too.
+Busy, it makes no system call but a look at the kernel's descriptors now and then, by the clock.
 Idle, it spins for a while, since what comes soon is cheaper met awake; then it arms every stack's
 descriptor, looks once more, and sleeps until a descriptor, a stack's next deadline or timeout.
 """
@@ -14,7 +14,8 @@ from ustack._aio import Dispatcher
 __all__ = ["StackSelector"]
 
 ROUNDS = 16  # bursts with events in one turn
-EPOLL_EVERY = 16  # busy turns
+LOOK_NS = 500_000  # between two looks at the kernel's descriptors while busy
+LOOK_RARELY_NS = 10_000_000  # the same when there is none but the loop's own, for signals
 SHORTEST_SLEEP = 1e-3  # seconds; epoll's clock is no finer, so nearer deadlines are spun for
 
 _OURS = object()  # data of the descriptors that only wake us
@@ -28,7 +29,7 @@ class StackSelector(selectors.EpollSelector):
         super().__init__()
         self._dispatchers: list[Dispatcher] = []
         self._spin_ns = int(spin * 1e9)
-        self._skipped = 0
+        self._next_look = 0
 
     def add(self, dispatcher: Dispatcher) -> None:
         """Drive one more stack."""
@@ -44,12 +45,12 @@ class StackSelector(selectors.EpollSelector):
         """Run the stacks; return the kernel's descriptors that are ready, if it was their turn."""
         at_once = timeout is not None and timeout <= 0
         if self._run(0 if at_once else self._spin(timeout)) or at_once:
-            self._skipped += 1
-            if self._skipped < EPOLL_EVERY and self._dispatchers:
+            now = time.monotonic_ns()
+            if now < self._next_look and self._dispatchers:
                 return []
-            self._skipped = 0
+            alone = len(self._dispatchers) + 1 >= len(self.get_map())
+            self._next_look = now + (LOOK_RARELY_NS if alone else LOOK_NS)
             return self._kernel(0)
-        self._skipped = 0
         return self._sleep(timeout)
 
     def _spin(self, timeout: float | None) -> int:

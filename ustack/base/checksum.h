@@ -5,12 +5,25 @@
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* Adds len bytes to sum. Pieces of one message may be added in turn if every
  * piece but the last has even length; else use checksum_add_odd(). */
 uint64_t checksum_add(const void *data, size_t len, uint64_t sum);
 /* Adds a piece that starts at an odd offset of its message. */
 uint64_t checksum_add_odd(const void *data, size_t len, uint64_t sum);
+
+/* The same for a few words of four bytes, such as an IP header. */
+static inline uint64_t checksum_add_words(const void *data, unsigned n, uint64_t sum)
+{
+    uint32_t word;
+
+    for (unsigned i = 0; i < n; i++) {
+        memcpy(&word, (const uint8_t *)data + 4 * i, 4);
+        sum += word;
+    }
+    return sum;
+}
 
 /* Folds to 16 bits, not complemented. */
 static inline uint16_t checksum_fold(uint64_t sum)

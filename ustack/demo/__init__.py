@@ -8,10 +8,11 @@ process), over_ring.py and over_tap.py (what is done), ping.py (where there is n
 """
 
 import argparse
+import os
 import sys
 
 from ustack.demo import over_ring, over_tap
-from ustack.demo.report import DemoError, Progress
+from ustack.demo.report import DemoError, Progress, new_capture
 from ustack.errors import ConfigError
 
 __all__ = ["add_arguments", "main"]
@@ -42,12 +43,24 @@ def main(args: argparse.Namespace) -> int:
         )
     if not 0.01 <= args.seconds <= 60:
         raise ConfigError(f"--seconds must be 0.01..60, got {args.seconds}; leave it out for 1")
-    way = over_tap if args.tap else over_ring
     try:
-        with Progress() as progress:
-            report = way.run(args, progress)
+        print(_run(args))
     except DemoError as error:
         print(f"ustack: demo: {error}", file=sys.stderr)
         return 1
-    print(report)
     return 0
+
+
+def _run(args: argparse.Namespace) -> str:
+    """Run it with a file to capture to; the report. Where nothing was captured none is left."""
+    run = over_tap.run if args.tap else over_ring.run
+    file = args.capture or new_capture()
+    try:
+        with Progress() as progress:
+            return run(args, file, progress)
+    except DemoError:
+        raise  # then the frames may show why
+    except BaseException:
+        if args.capture is None:
+            os.unlink(file)
+        raise

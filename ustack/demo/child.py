@@ -12,8 +12,9 @@ from typing import IO
 from ustack.demo.report import DemoError
 from ustack.errors import PortError
 
-__all__ = ["Server", "started"]
+__all__ = ["ENDED", "Server", "started"]
 
+ENDED = "the server process has ended"
 PATIENCE = 30.0  # seconds; a Python may take some to start
 
 
@@ -28,13 +29,17 @@ class Server:
         """Return whether it still runs."""
         return self._process.poll() is None
 
+    def fileno(self) -> int:
+        """Return the descriptor that it talks by; readable when it says something or ends."""
+        return _pipe(self._process.stdout).fileno()
+
     def counters(self) -> dict[str, int]:
         """Return the counters of its stack as they are now."""
         try:
             _pipe(self._process.stdin).write("counters\n")
             _pipe(self._process.stdin).flush()
         except BrokenPipeError:
-            raise DemoError("the server process has ended") from None
+            raise DemoError(ENDED) from None
         counters: dict[str, int] = json.loads(self.read())
         return counters
 
@@ -45,7 +50,7 @@ class Server:
             raise DemoError(f"the server process has said nothing for {PATIENCE:.0f} s")
         line = stdout.readline().strip()
         if not line:
-            raise DemoError("the server process has ended")
+            raise DemoError(ENDED)
         return line
 
 

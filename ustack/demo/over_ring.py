@@ -10,17 +10,17 @@ from ustack.aio import run as run_loop
 from ustack.apps import echo, http
 from ustack.apps.fetch import Fetched, fetch
 from ustack.bench.load import Load, Sample
-from ustack.demo.child import Server, started
+from ustack.demo.child import ENDED, Server, started
 from ustack.demo.report import (
     DemoError,
     Progress,
     Row,
-    capture_path,
     check_digest,
     megabytes,
     open_stack,
     table,
 )
+from ustack.errors import UstackError
 from ustack.stack import Stack
 
 __all__ = ["CONNECTIONS", "SIZE", "echoes", "run", "since"]
@@ -30,9 +30,9 @@ CONNECTIONS, SIZE = 64, 64
 PATIENCE = 20.0  # seconds without any progress
 
 
-def run(args: argparse.Namespace, progress: Progress) -> str:
-    """Fetch, then echo; the report."""
-    io, capture = f"ring:demo-{os.getpid()}", capture_path(args.capture)
+def run(args: argparse.Namespace, capture: str, progress: Progress) -> str:
+    """Fetch, then echo; the report. capture: the file for the first frames."""
+    io = f"ring:demo-{os.getpid()}"
     with (
         open_stack(io, f"{CLIENT}/24", capture) as stack,
         started(io, f"{SERVER}/24") as server,
@@ -59,7 +59,7 @@ def _http_row(stack: Stack, server: Server, length: int, progress: Progress) -> 
 async def _fetch(server: Server, length: int, show: Callable[[int], None]) -> Fetched:
     """Fetch the body of /bytes/length; DemoError when nothing comes any more."""
     loop = asyncio.get_running_loop()
-    shown = 0
+    why, shown = f"nothing came for {PATIENCE:.0f} s", 0
 
     def on_progress(done: int) -> None:
         nonlocal shown
@@ -68,12 +68,19 @@ async def _fetch(server: Server, length: int, show: Callable[[int], None]) -> Fe
             show(done)
             limit.reschedule(loop.time() + PATIENCE)
 
+    def on_end() -> None:
+        nonlocal why
+        why = ENDED
+        limit.reschedule(0)
+
     try:
         async with asyncio.timeout(PATIENCE) as limit:
+            loop.add_reader(server.fileno(), on_end)  # it says nothing now, so this is its end
             return await fetch(SERVER, http.PORT, f"/bytes/{length}", on_progress)
     except OSError as error:
-        why = str(error) or f"nothing came for {PATIENCE:.0f} s"
-        raise DemoError(f"http: {why if server.is_alive() else 'the server ended'}") from None
+        raise DemoError(f"http: {str(error) or why}") from None
+    finally:
+        loop.remove_reader(server.fileno())
 
 
 def _echo_row(stack: Stack, server: Server, seconds: float, progress: Progress) -> Row:
@@ -93,7 +100,7 @@ def echoes(
         with Load(stack, "echo", CONNECTIONS, SIZE, (host, echo.PORT)) as load:
             load.open(server.is_alive)
             return load.run(seconds, 0, server.is_alive, server.pid)
-    except OSError as error:
+    except (UstackError, OSError) as error:
         raise DemoError(f"echo: {error}") from None
 
 

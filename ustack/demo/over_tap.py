@@ -20,13 +20,12 @@ from typing import IO, cast
 
 from ustack.apps.http import pattern
 from ustack.demo import ping
-from ustack.demo.child import Server, started
+from ustack.demo.child import ENDED, Server, started
 from ustack.demo.over_ring import CONNECTIONS, SIZE, echoes, since
 from ustack.demo.report import (
     DemoError,
     Progress,
     Row,
-    capture_path,
     check_digest,
     megabytes,
     table,
@@ -37,21 +36,20 @@ __all__ = ["run"]
 
 IO_URL, SERVER = "tap:us0", "10.9.0.2"
 PINGS, INTERVAL = 100, 0.01
-PATIENCE = 20  # seconds without any progress
+PATIENCE = 10  # seconds without any progress
 PIECE = 256 * 1024
 
 _Show = Callable[[int], None]
 
 
-def run(args: argparse.Namespace, progress: Progress) -> str:
-    """Download, upload, ping, echo; the report."""
-    capture = capture_path(args.capture)
+def run(args: argparse.Namespace, capture: str, progress: Progress) -> str:
+    """Download, upload, ping, echo; the report. capture: the file for the first frames."""
     userns.isolate()
     rows: list[Row] = []
     with started(IO_URL, f"{SERVER}/24", capture) as server:
         for work in (_download_row, _upload_row, _ping_row, _echo_row):
             before = _counters(server)
-            row = work(args, server, progress)
+            row = _done(work, args, server, progress)
             rows.append(Row(*row, since(before, _counters(server))))
     client = "curl" if shutil.which("curl") else "urllib"
     title = (
@@ -63,6 +61,18 @@ def run(args: argparse.Namespace, progress: Progress) -> str:
 def _counters(server: Server) -> dict[str, int]:
     counters = server.counters()
     return {name: counters[name] for name in ("tcp.in", "tcp.out", "tcp.rexmt.segs")}
+
+
+def _done(
+    work: Callable[..., "_Result"], args: argparse.Namespace, server: Server, progress: Progress
+) -> "_Result":
+    """Do one thing; if it fails, the server's end is the better reason."""
+    try:
+        return work(args, server, progress)
+    except DemoError:
+        if not server.is_alive():
+            raise DemoError(ENDED) from None
+        raise
 
 
 _Result = tuple[str, str, str]

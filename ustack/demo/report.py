@@ -14,7 +14,7 @@ from ustack.io import open_port
 from ustack.stack import Stack
 
 __all__ = ["FRAMES", "SNAPLEN", "DemoError", "Progress", "Row"]
-__all__ += ["capture_path", "check_digest", "megabytes", "open_stack", "table"]
+__all__ += ["check_digest", "megabytes", "new_capture", "open_stack", "table"]
 
 FRAMES = 1000  # that are captured
 SNAPLEN = 2048  # bytes kept of each; super-segments have up to 64 KiB
@@ -88,10 +88,8 @@ def table(title: str, rows: list[Row], capture: str) -> str:
     return "\n".join([*text, "", f"the first {FRAMES:,} frames: {capture}"])
 
 
-def capture_path(given: str | None) -> str:
-    """Return where to capture to: what was given, or a new file."""
-    if given is not None:
-        return given
+def new_capture() -> str:
+    """Return the name of a new file to capture to."""
     with tempfile.NamedTemporaryFile(prefix="ustack-demo-", suffix=".pcapng", delete=False) as file:
         return file.name
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 from ustack._addressing import Interface, parse_interface
 from ustack._native import check, ffi, lib
 from ustack.errors import PortError
-from ustack.io.tap import open_tap
+from ustack.io.tap import attach, open_tap
 from ustack.io.url import PortUrl, RingUrl, parse_url
 
 __all__ = ["Port", "PortInfo", "PortStats", "open_port", "ring_pair"]
@@ -58,10 +58,14 @@ class PortStats:
 class Port:
     """An open port. It owns the C one; a context manager."""
 
-    def __init__(self, handle: Any, name: str) -> None:
-        """handle: a `struct ust_port *`, which this object owns from now on. name: for messages."""
+    def __init__(self, handle: Any, name: str, fds: Iterable[int] = ()) -> None:
+        """handle: a `struct ust_port *`, which this object owns from now on. name: for messages.
+
+        fds: a tap's descriptors, one a queue, which belong to the handle.
+        """
         self._handle = handle
         self._name = name
+        self._fds = list(fds)
 
     @property
     def handle(self) -> Any:
@@ -116,6 +120,13 @@ class Port:
             f"RSS of {self._name}",
         )
 
+    def receive_on(self, n: int) -> None:
+        """Let all frames arrive on the first n queues, n a power of two; before any capture."""
+        if self._fds:
+            attach(self._fds, n)
+        else:
+            self.set_rss(table=range(n))
+
     def send(self, frame: bytes, queue: int = 0) -> bool:
         """Send one raw frame; whether there was room. For tests: no engine may use the queue."""
         result = lib.ust_port_send_raw(self.handle, queue, frame, len(frame))
@@ -169,7 +180,8 @@ def open_port(url: str | PortUrl, *, addresses: Iterable[str | Interface] = ()) 
     if isinstance(url, RingUrl):
         return _open_ring(url)
     interfaces = [parse_interface(a) if isinstance(a, str) else a for a in addresses]
-    return Port(open_tap(url, interfaces), str(url))
+    handle, fds = open_tap(url, interfaces)
+    return Port(handle, str(url), fds)
 
 
 def ring_pair(

@@ -20,13 +20,14 @@ from ustack._native import ffi, lib
 from ustack.errors import ConfigError, PortError
 from ustack.io.url import TapUrl
 
-__all__ = ["open_tap", "peer_of"]
+__all__ = ["attach", "open_tap", "peer_of"]
 
 DEVICE = "/dev/net/tun"
 
 TUNSETIFF = 0x400454CA
 TUNSETOFFLOAD = 0x400454D0
 TUNSETVNETHDRSZ = 0x400454D8
+TUNSETQUEUE = 0x400454D9
 SIOCGIFFLAGS = 0x8913
 SIOCGIFMTU = 0x8921
 SIOCGIFHWADDR = 0x8927
@@ -36,6 +37,8 @@ IFF_TAP = 0x0002
 IFF_NO_PI = 0x1000
 IFF_VNET_HDR = 0x4000
 IFF_MULTI_QUEUE = 0x0100
+IFF_ATTACH_QUEUE = 0x0200
+IFF_DETACH_QUEUE = 0x0400
 
 TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6 = 1, 2, 4
 TUN_F_USO = 0x60  # USO4 and USO6: granted together, by Linux 6.2 and later
@@ -46,13 +49,19 @@ IFA_F_NODAD = 2
 NO_RIGHTS = (errno.EPERM, errno.EACCES)
 
 
-def open_tap(url: TapUrl, ours: Iterable[Interface]) -> Any:
-    """Make or join the tap and return its `struct ust_port *`.
+def open_tap(url: TapUrl, ours: Iterable[Interface]) -> tuple[Any, list[int]]:
+    """Make or join the tap; its `struct ust_port *`, and the descriptors that this port owns.
 
     ours: the stack's addresses; the kernel gets url.peer, or a neighbour of each of them.
 
     Raises ConfigError for addresses that cannot be, PortError for what the system refuses.
     """
+    ours = list(ours)
+    if url.peer is not None and any(url.peer.ip == address.ip for address in ours):
+        raise ConfigError(
+            f"peer must be the kernel's address, got {url.peer}, which is this stack's own;"
+            " take another, or leave it out"
+        )
     peers = [url.peer] if url.peer is not None else [peer_of(address) for address in ours]
     fds: list[int] = []
     try:
@@ -73,7 +82,18 @@ def open_tap(url: TapUrl, ours: Iterable[Interface]) -> Any:
         if isinstance(error, OSError) and not isinstance(error, PortError):
             raise _explain(url, error) from None
         raise
-    return handle
+    return handle, fds
+
+
+def attach(fds: list[int], n: int) -> None:
+    """Let the kernel send on the first n queues only."""
+    for queue, fd in enumerate(fds):
+        flag = IFF_ATTACH_QUEUE if queue < n else IFF_DETACH_QUEUE
+        try:
+            fcntl.ioctl(fd, TUNSETQUEUE, _ifreq("", flag))
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # it is so already
+                raise
 
 
 def peer_of(address: Interface) -> Interface:

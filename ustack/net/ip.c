@@ -124,11 +124,14 @@ uint64_t ip_pseudo_sum(const struct ust_addr *src, const struct ust_addr *dst, u
                        0,
                        0,
                        proto};
-    uint64_t sum = checksum_add(tail, sizeof tail, 0);
-    unsigned skip = addr_is_v4(src) ? 12 : 0;
+    uint64_t sum = checksum_add_words(tail, 2, 0);
 
-    sum = checksum_add(src->b + skip, 16 - skip, sum);
-    return checksum_add(dst->b + skip, 16 - skip, sum);
+    if (addr_is_v4(src)) {
+        sum = checksum_add_words(v4_bytes(src), 1, sum);
+        return checksum_add_words(v4_bytes(dst), 1, sum);
+    }
+    sum = checksum_add_words(src->b, 4, sum);
+    return checksum_add_words(dst->b, 4, sum);
 }
 
 uint32_t ip_next_id(struct net *net, const struct ust_addr *src, const struct ust_addr *dst)

@@ -55,6 +55,13 @@ static bool source_is_martian(const struct net *net, const struct ust_addr *src)
     return p[0] == 0 || p[0] == 127 || p[0] >= 0xe0 || net_is_group(net, src) || net_own(net, src);
 }
 
+static uint64_t header_sum(const uint8_t *ip, unsigned ihl)
+{
+    if (ihl == IPV4_LEN) /* a constant count unrolls */
+        return checksum_add_words(ip, IPV4_LEN / 4, 0);
+    return checksum_add(ip, ihl, 0);
+}
+
 static enum counter validate(const struct mbuf *m, const uint8_t *ip)
 {
     unsigned left = m->len - ETH_LEN, ihl, total;
@@ -69,7 +76,7 @@ static enum counter validate(const struct mbuf *m, const uint8_t *ip)
     total = get16(ip + TOTAL_LEN);
     if (total < ihl || total > m->frame_len - ETH_LEN)
         return C_IP_DROP_LENGTH;
-    if (checksum_finish(checksum_add(ip, ihl, 0)) != 0)
+    if (checksum_finish(header_sum(ip, ihl)) != 0)
         return C_IP_DROP_CHECKSUM;
     if (ihl > IPV4_LEN && !options_ok(ip + IPV4_LEN, ihl - IPV4_LEN))
         return C_IP_DROP_OPTIONS;
@@ -141,7 +148,7 @@ void ipv4_header(struct net *net, struct mbuf *m, const struct ip_out *o)
     memset(ip + CHECKSUM, 0, 2);
     memcpy(ip + SRC, v4_bytes(o->src), 4);
     memcpy(ip + DST, v4_bytes(o->dst), 4);
-    sum = checksum_finish(checksum_add(ip, IPV4_LEN, 0));
+    sum = checksum_finish(header_sum(ip, IPV4_LEN));
     memcpy(ip + CHECKSUM, &sum, 2);
     m->l4_off = IPV4_LEN;
 }

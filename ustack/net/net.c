@@ -14,6 +14,16 @@ static int mapped_prefix(const struct ust_addr *a, unsigned len)
     return len <= 128 ? (int)len : -EINVAL;
 }
 
+/* The last address of an IPv4 network; /31 and /32 have none (RFC 3021). */
+static uint32_t directed_broadcast(const struct ust_addr *addr, int prefix_len)
+{
+    int host_bits = 128 - prefix_len;
+
+    if (!addr_is_v4(addr) || host_bits < 2)
+        return 0;
+    return get32(v4_bytes(addr)) | (host_bits == 32 ? UINT32_MAX : (1u << host_bits) - 1);
+}
+
 void net_init(struct net *net, const struct net_upcalls *up)
 {
     net->up = up;
@@ -62,6 +72,7 @@ struct ifaddr *net_new_addr(struct net *net, int iface, const struct ust_addr *a
     *ifa = (struct ifaddr){.addr = *addr,
                            .prefix_len = (uint8_t)mapped_len,
                            .iface = (uint8_t)iface,
+                           .broadcast = directed_broadcast(addr, (int)mapped_len),
                            .on_link = true,
                            .preferred_until = UINT64_MAX,
                            .valid_until = UINT64_MAX};
@@ -135,26 +146,16 @@ bool net_own(const struct net *net, const struct ust_addr *a)
     return ifa && !ifa->tentative;
 }
 
-/* The last address of an IPv4 network; /31 and /32 have none (RFC 3021). */
-static bool is_directed_broadcast(const struct ifaddr *ifa, const struct ust_addr *a)
-{
-    unsigned host_bits = 128u - ifa->prefix_len;
-
-    if (!addr_is_v4(&ifa->addr) || host_bits < 2 || !prefix_match(&ifa->addr, a, ifa->prefix_len))
-        return false;
-    return (~get32(v4_bytes(a)) & (host_bits == 32 ? UINT32_MAX : (1u << host_bits) - 1)) == 0;
-}
-
 bool net_is_group(const struct net *net, const struct ust_addr *a)
 {
-    const uint8_t *p = v4_bytes(a);
+    uint32_t v4 = get32(v4_bytes(a));
 
     if (!addr_is_v4(a))
         return a->b[0] == 0xff;
-    if ((p[0] & 0xf0) == 0xe0 || get32(p) == UINT32_MAX)
+    if (v4 >> 28 == 0xe || v4 == UINT32_MAX)
         return true;
     for (uint32_t i = 0; i < net->n_addrs; i++)
-        if (is_directed_broadcast(&net->addrs[i], a))
+        if (net->addrs[i].broadcast == v4 && v4 != 0)
             return true;
     return false;
 }

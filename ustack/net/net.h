@@ -38,6 +38,7 @@ struct ifaddr {
     bool automatic;      /* made from a router's advertisement */
     bool on_link;        /* the prefix is on the link (RFC 4861 6.3.4: its L bit) */
     uint8_t probes;      /* DAD solicitations sent */
+    uint32_t broadcast;  /* last address of an IPv4 network, host order; 0: it has none */
     ust_time defended;   /* last gratuitous ARP for a conflict; 0: never */
     ust_time preferred_until, valid_until; /* UINT64_MAX: for ever */
 };

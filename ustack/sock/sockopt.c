@@ -67,6 +67,13 @@ static int set_quickack(struct tcp *tcp, struct tcb *tcb, int64_t value)
     return 0;
 }
 
+/* What an option held back may go now. */
+static void send_held(struct tcp *tcp, struct tcb *tcb)
+{
+    if (tcb_synchronized(tcb))
+        tcp_ready(tcp, tcb);
+}
+
 int ust_setopt(struct ust_engine *eng, ust_handle h, int opt, int64_t value)
 {
     struct tcp *tcp = sock_tcp(eng);
@@ -80,11 +87,11 @@ int ust_setopt(struct ust_engine *eng, ust_handle h, int opt, int64_t value)
     switch (opt) {
     case UST_OPT_NODELAY:
         tcb->nodelay = value != 0;
-        tcp_ready(tcp, tcb);
+        send_held(tcp, tcb);
         return 0;
     case UST_OPT_CORK:
         tcb->cork = value != 0;
-        tcp_ready(tcp, tcb);
+        send_held(tcp, tcb);
         return 0;
     case UST_OPT_QUICKACK: return set_quickack(tcp, tcb, value);
     case UST_OPT_KEEPALIVE: return set_keepalive(tcp, tcb, value);

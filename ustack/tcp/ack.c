@@ -22,6 +22,7 @@ void tcp_update_window(struct tcp *tcp, struct tcb *tcb, const struct segment *s
     if (wnd > 0 && tcb->snd_wnd == 0) {
         tcp_disarm(tcb, TIMER_PERSIST);
         tcb->stalled = 0;
+        tcb->probes = 0;
         rtt_reset_backoff(tcp, tcb);
     }
     tcb->snd_wnd = wnd;

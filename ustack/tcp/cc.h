@@ -2,8 +2,8 @@
 /* Congestion control: how much may be in flight. It owns its window and is fed
  * numbers, never the TCB; recovery (recovery.c) decides which bytes are sent.
  *
- * To add one: write cc_NAME.c with a const struct cc_ops, declare it here, put
- * it into the table in cc.c, and give it a test.                            */
+ * There is one so far, and its callers name it. The second brings the choice;
+ * CONTRIBUTING.md says how.                                                 */
 #pragma once
 #include <stdint.h>
 

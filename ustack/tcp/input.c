@@ -170,7 +170,7 @@ static bool acceptable(const struct tcb *tcb, const struct segment *seg)
 }
 
 /* In SYN-RECEIVED of a simultaneous open the peer's SYN-ACK repeats the SYN we
- * have; RFC 9293 figure 8 takes it as the ACK it carries. */
+ * have; RFC 9293 figure 7 takes it as the ACK it carries. */
 static void strip_repeated_syn(const struct tcb *tcb, struct segment *seg)
 {
     if (tcb->state == UST_SYN_RECEIVED && (seg->flags & TH_SYN) && (seg->flags & TH_ACK) &&
@@ -385,6 +385,7 @@ static void fin_received(struct tcp *tcp, struct tcb *tcb)
 {
     tcb->fin_received = true;
     tcb->fin_pending = false;
+    reass_free(tcp, tcb); /* behind a FIN there is no text */
     tcb->rcv_nxt++;
     if (seq_lt(tcb->rcv_adv, tcb->rcv_nxt))
         tcb->rcv_adv = tcb->rcv_nxt;
@@ -409,6 +410,18 @@ static void process_fin(struct tcp *tcp, struct tcb *tcb, const struct segment *
     }
 }
 
+/* A segment in the window is the peer's own: it is alive (MUST-29, MUST-37). */
+static void heard_from(struct tcp *tcp, struct tcb *tcb)
+{
+    tcb->last_rcvd = tcp_now(tcp);
+    if (!tcb->orphan) /* nobody waits for it: a closed window is not for ever */
+        tcb->probes = 0;
+    if (tcb->keepalives == 0)
+        return;
+    tcb->keepalives = 0;
+    tcp_arm_keepalive(tcp, tcb, tcp_now(tcp));
+}
+
 static enum verdict check_synchronized(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
 {
     enum verdict v;
@@ -418,6 +431,7 @@ static enum verdict check_synchronized(struct tcp *tcp, struct tcb *tcb, struct 
         (v = check_syn(tcp, tcb, seg)) != PASS ||   /* fourth; RFC 5961 4.2 */
         (v = tcp_check_ack(tcp, tcb, seg)) != PASS) /* fifth; RFC 5961 5.2 */
         return v;
+    heard_from(tcp, tcb);
     update_ts_recent(tcp, tcb, seg);
     v = process_text(tcp, tcb, seg); /* seventh */
     if (v == PASS)
@@ -428,12 +442,6 @@ static enum verdict check_synchronized(struct tcp *tcp, struct tcb *tcb, struct 
 void tcp_synchronized(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
 {
     strip_repeated_syn(tcb, seg);
-    tcb->last_rcvd = tcp_now(tcp);
-    tcb->probes = 0; /* it is alive (MUST-37) */
-    if (tcb->keepalives) {
-        tcb->keepalives = 0;
-        tcp_arm_keepalive(tcp, tcb, tcp_now(tcp));
-    }
     if (check_synchronized(tcp, tcb, seg) == DROP_ACK)
         owe_challenge(tcp, tcb);
 }

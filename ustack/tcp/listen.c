@@ -40,6 +40,14 @@ int tcp_listen(struct tcp *tcp, struct tcb *tcb, int backlog)
     return 0;
 }
 
+bool tcp_listener_has_room(const struct tcp *tcp, const struct tcb *listening)
+{
+    const struct listener *l = listener_of(tcp, listening);
+
+    return l->n_accept <= l->backlog && l->n_requests <= l->backlog &&
+           tcp->request_free != TCP_NONE;
+}
+
 /* ------------------------------------------------------- request blocks */
 
 static void request_free(struct tcp *tcp, struct request *req)

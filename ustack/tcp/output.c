@@ -242,7 +242,7 @@ static uint32_t next_len(const struct tcp *tcp, const struct tcb *tcb, uint32_t 
     assert(mss > 0);
     if (len < mss)
         return small_may_go(tcb, len, avail) ? len : 0;
-    full = tcp->net.caps & UST_CAP_TSO ? MAX_GSO_TEXT / mss * mss : mss;
+    full = tcp->net.caps & UST_CAP_TSO && mss < MAX_GSO_TEXT ? MAX_GSO_TEXT / mss * mss : mss;
     if (len > full)
         return full;
     if (len % mss == 0 || (len == avail && small_may_go(tcb, len % mss, len % mss)))

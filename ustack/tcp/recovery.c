@@ -71,6 +71,8 @@ void recovery_acked(struct tcp *tcp, struct tcb *tcb, uint32_t acked, uint32_t f
         .now = tcp_now(tcp), .acked = acked, .in_flight = flight, .srtt_us = tcb->srtt / 8};
 
     tcb->dupacks = 0;
+    if (tcb->ca_state == UST_CA_OPEN) /* 2 GiB later it would seem to lie ahead */
+        tcb->recover = seq_max(tcb->recover, tcb->snd_una - 1);
     if (tcb->ca_state == UST_CA_RECOVERY) {
         if (seq_leq(tcb->snd_una, tcb->recover))
             return partial_ack(tcp, tcb, acked);

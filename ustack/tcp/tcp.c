@@ -40,9 +40,19 @@ void tcp_init(struct tcp *tcp, const struct tcp_upcalls *up)
 
 /* ------------------------------------------------------- flow table */
 
+/* Of IPv4 flows only what differs between them is hashed. */
 uint32_t flow_hash(const struct tcp *tcp, const struct flow_key *key)
 {
-    return (uint32_t)siphash13(&tcp->net.core.key_flow, key, sizeof *key);
+    const struct siphash_key *secret = &tcp->net.core.key_flow;
+    uint8_t v4[12];
+
+    if (!addr_is_v4(&key->local) || !addr_is_v4(&key->remote))
+        return (uint32_t)siphash13(secret, key, sizeof *key);
+    memcpy(v4, v4_bytes(&key->local), 4);
+    memcpy(v4 + 4, v4_bytes(&key->remote), 4);
+    memcpy(v4 + 8, &key->lport, 2);
+    memcpy(v4 + 10, &key->rport, 2);
+    return (uint32_t)siphash13(secret, v4, sizeof v4);
 }
 
 static struct flow_key bind_key(const struct ust_addr *addr, uint16_t port)

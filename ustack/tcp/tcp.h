@@ -98,6 +98,8 @@ void tcp_unlisten(struct tcp *tcp, struct tcb *tcb);
 struct tcb *tcp_accept(struct tcp *tcp, struct tcb *listening);
 /* Takes tcb out of its listener's accept queue. */
 void tcp_unqueue(struct tcp *tcp, struct tcb *tcb);
+/* May it take another SYN? */
+bool tcp_listener_has_room(const struct tcp *tcp, const struct tcb *listening);
 void tcp_listen_input(struct tcp *tcp, struct tcb *listening, struct segment *seg,
                       const struct packet *p, uint32_t min_iss);
 void tcp_request_input(struct tcp *tcp, struct request *req, struct segment *seg,

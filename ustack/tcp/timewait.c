@@ -138,6 +138,8 @@ void tcp_timewait_input(struct tcp *tcp, struct timewait *tw, struct segment *se
     if (may_reopen(tw, seg) && (listening = tcp_listener(tcp, &tw->key.local, tw->key.lport))) {
         uint32_t min_iss = tw->snd_nxt + 65535 + 2;
 
+        if (!tcp_listener_has_room(tcp, listening)) /* the record must not go for nothing */
+            return seg_drop(tcp, seg, C_TCP_DROP_BACKLOG);
         count(tcp_core(tcp), C_TCP_TIMEWAIT_REUSED);
         tw_free(tcp, tw);
         return tcp_listen_input(tcp, listening, seg, p, min_iss ? min_iss : 1);
