@@ -235,7 +235,8 @@ class Networking:
         for route in found:
             dst, length = pack_address(str(route.network.network_address)), route.network.prefixlen
             via = pack_address(str(route.gateway or "::"))
-            check(lib.ust_worker_del_route(self._worker, dst, length, via), f"route to {network}")
+            done = lib.ust_worker_del_route(self._worker, dst, length, via)  # law 3: once a route
+            check(done, f"route to {network}")
 
     def reaches(self, host: str) -> bool:
         """Return whether host is in one of the stack's networks, or behind one of its routes."""
@@ -301,7 +302,8 @@ class Networking:
             )
         for neighbour in found:
             iface = self._iface(neighbour.port)
-            lib.ust_worker_del_neigh(self._worker, iface, pack_address(str(host)))
+            addr = pack_address(str(host))
+            lib.ust_worker_del_neigh(self._worker, iface, addr)  # law 3: once a neighbour
 
     # ------------------------------------------------------------------------------ ports
 

@@ -54,11 +54,9 @@ static size_t bind_memory(struct ust_engine *eng, const struct settings *set, ch
 
     carve(&c, 1, sizeof *eng);
     net->pmtus = carve(&c, net->n_pmtus, sizeof *net->pmtus);
-    net->pmtu_table.slots =
-        carve(&c, flowtable_slots(net->n_pmtus), sizeof *net->pmtu_table.slots);
+    net->pmtu_table.slots = carve(&c, flowtable_slots(net->n_pmtus), sizeof *net->pmtu_table.slots);
     net->frags = carve(&c, net->n_frags, sizeof *net->frags);
-    net->frag_table.slots =
-        carve(&c, flowtable_slots(net->n_frags), sizeof *net->frag_table.slots);
+    net->frag_table.slots = carve(&c, flowtable_slots(net->n_frags), sizeof *net->frag_table.slots);
     net->neighs = carve(&c, net->n_neighs, sizeof *net->neighs);
     net->neigh_table.slots =
         carve(&c, flowtable_slots(net->n_neighs), sizeof *net->neigh_table.slots);

@@ -7,7 +7,7 @@
 #include "udp/udp.h"
 
 struct ust_engine {
-    struct tcp tcp;   /* begins with net, which begins with core */
+    struct tcp tcp; /* begins with net, which begins with core */
     struct udp udp;
     void *allocation; /* what to free: the block begins at the next line */
     size_t size;      /* of the block */

@@ -44,7 +44,7 @@ enum ust_cap {                      /* what a port can do for the engine */
                UST_CAP_TX_CSUM = 2, /* fills in transport checksums on transmit */
                UST_CAP_TSO = 4,     /* cuts TCP super-segments on transmit */
                UST_CAP_LRO = 8,     /* may deliver super-segments */
-               UST_CAP_USO = 16, /* cuts UDP super-segments on transmit, may deliver them */
+               UST_CAP_USO = 16,    /* cuts UDP super-segments on transmit, may deliver them */
 };
 
 struct ust_port_info {
@@ -290,20 +290,20 @@ enum ust_opt {
     UST_OPT_LINGER,       /* -1 off, else seconds */
     UST_OPT_USER_TIMEOUT, /* milliseconds, 0 the default */
     UST_OPT_SYNCNT,
-    UST_OPT_REUSEADDR,  /* 0/1 */
-    UST_OPT_TOS,        /* DS field, 0..255 */
-    UST_OPT_TTL,        /* 1..255, -1: the default */
-    UST_OPT_ERROR,      /* read only: takes the pending error, as SO_ERROR */
-    UST_OPT_ACCEPTCONN, /* read only */
-    UST_OPT_INQ,        /* read only: bytes that recv would give */
-    UST_OPT_OUTQ,       /* read only: bytes not yet acknowledged */
+    UST_OPT_REUSEADDR,    /* 0/1 */
+    UST_OPT_TOS,          /* DS field, 0..255 */
+    UST_OPT_TTL,          /* 1..255, -1: the default */
+    UST_OPT_ERROR,        /* read only: takes the pending error, as SO_ERROR */
+    UST_OPT_ACCEPTCONN,   /* read only */
+    UST_OPT_INQ,          /* read only: bytes that recv would give */
+    UST_OPT_OUTQ,         /* read only: bytes not yet acknowledged */
     UST_OPT_BROADCAST,    /* UDP, 0/1 */
     UST_OPT_MTU_DISCOVER, /* UDP: IP_MTU_DISCOVER's numbers, 0..3 */
     UST_OPT_MTU,          /* read only: of the path to the connected peer */
     UST_OPT_GSO_SIZE,     /* UDP_SEGMENT: bytes of a datagram, 0: whole */
-    UST_OPT_SNDROOM,    /* read only: bytes that send would take now */
-    UST_OPT_INET6,      /* UDP, 0/1: an IPv6 socket, which binds to both versions */
-    UST_OPT_V6ONLY,     /* UDP, 0/1: and takes no IPv4; before it is bound */
+    UST_OPT_SNDROOM,      /* read only: bytes that send would take now */
+    UST_OPT_INET6,        /* UDP, 0/1: an IPv6 socket, which binds to both versions */
+    UST_OPT_V6ONLY,       /* UDP, 0/1: and takes no IPv4; before it is bound */
 };
 int ust_setopt(struct ust_engine *eng, ust_handle h, int opt, int64_t value);
 int ust_getopt(const struct ust_engine *eng, ust_handle h, int opt, int64_t *value);

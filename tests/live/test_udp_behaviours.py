@@ -29,9 +29,6 @@ DEVIATIONS = {
     "buffer_sizes_are_told_doubled": (
         "a size is told as it was set; datagrams leave at once, so SO_SNDBUF is a constant"
     ),
-    "an_ipv4_socket_has_no_options_of_ipv6": (
-        "ENOPROTOOPT for every option that is not there, to read or to write"
-    ),
 }
 
 

@@ -18,11 +18,7 @@ __all__ = ["Port", "PortInfo", "PortStats", "open_port", "ring_pair"]
 
 #: What a ring does for an engine: its wire breaks no bits and carries 64 KiB.
 OFFLOAD: int = (
-    lib.UST_CAP_RX_CSUM
-    | lib.UST_CAP_TX_CSUM
-    | lib.UST_CAP_TSO
-    | lib.UST_CAP_LRO
-    | lib.UST_CAP_USO
+    lib.UST_CAP_RX_CSUM | lib.UST_CAP_TX_CSUM | lib.UST_CAP_TSO | lib.UST_CAP_LRO | lib.UST_CAP_USO
 )
 
 _FRAME_MAX = 14 + 65535

@@ -139,13 +139,23 @@ static uint64_t word_mask(uint32_t w, uint32_t lo, uint32_t hi)
     return mask;
 }
 
+/* How many bits are set; the builtin would call a library where there is no
+ * instruction for it. */
+static uint32_t count_bits(uint64_t x)
+{
+    x -= x >> 1 & 0x5555555555555555u;
+    x = (x & 0x3333333333333333u) + (x >> 2 & 0x3333333333333333u);
+    x = (x + (x >> 4)) & 0x0f0f0f0f0f0f0f0fu;
+    return (uint32_t)(x * 0x0101010101010101u >> 56);
+}
+
 /* How many of the units [lo, hi) are marked. */
 static uint32_t marked(const uint64_t *map, uint32_t lo, uint32_t hi)
 {
     uint32_t n = 0;
 
     for (uint32_t w = lo / 64; w * 64 < hi; w++)
-        n += (uint32_t)__builtin_popcountll(map[w] & word_mask(w, lo, hi));
+        n += count_bits(map[w] & word_mask(w, lo, hi));
     return n;
 }
 
@@ -189,8 +199,7 @@ static bool end_contradicts(const struct frag *q, const struct fragment *f)
 
     if (f->more)
         return q->total && end > q->total;
-    return (q->total && q->total != end) ||
-           (end / 8 < FRAG_UNITS && marked(q->covered, (end + 7) / 8, FRAG_UNITS) > 0);
+    return (q->total && q->total != end) || q->furthest > end;
 }
 
 /* Makes a header that has lost its options, or stands before more than it did,
@@ -240,6 +249,8 @@ static void store(struct net *net, struct frag *q, struct mbuf *m, const struct 
     mark(q->covered, lo, lo + (f->len + 7) / 8);
     mark(q->starts, lo, lo + 1);
     q->got += f->len;
+    if (q->furthest < f->offset + f->len)
+        q->furthest = f->offset + f->len;
     if (!f->more)
         q->total = f->offset + f->len;
     if (f->offset == 0)

@@ -23,43 +23,43 @@ struct net;
 struct iface {
     uint8_t mac[6];
     uint32_t mtu;
-    uint32_t caps;       /* enum ust_cap */
-    bool ipv6;           /* has a link-local address, takes part in ND */
-    uint8_t solicits;    /* router solicitations still to send */
-    uint32_t ra_mtu;     /* from a router advertisement; 0: none */
-    uint8_t hop_limit;   /* the same */
+    uint32_t caps;     /* enum ust_cap */
+    bool ipv6;         /* has a link-local address, takes part in ND */
+    uint8_t solicits;  /* router solicitations still to send */
+    uint32_t ra_mtu;   /* from a router advertisement; 0: none */
+    uint8_t hop_limit; /* the same */
 };
 
 struct ifaddr {
     struct ust_addr addr;
-    uint8_t prefix_len;  /* 0..128 */
+    uint8_t prefix_len; /* 0..128 */
     uint8_t iface;
-    bool tentative;      /* IPv6: duplicate address detection is going on */
-    bool automatic;      /* made from a router's advertisement */
-    bool on_link;        /* the prefix is on the link (RFC 4861 6.3.4: its L bit) */
-    uint8_t probes;      /* DAD solicitations sent */
-    uint32_t broadcast;  /* last address of an IPv4 network, host order; 0: it has none */
-    ust_time defended;   /* last gratuitous ARP for a conflict; 0: never */
+    bool tentative;     /* IPv6: duplicate address detection is going on */
+    bool automatic;     /* made from a router's advertisement */
+    bool on_link;       /* the prefix is on the link (RFC 4861 6.3.4: its L bit) */
+    uint8_t probes;     /* DAD solicitations sent */
+    uint32_t broadcast; /* last address of an IPv4 network, host order; 0: it has none */
+    ust_time defended;  /* last gratuitous ARP for a conflict; 0: never */
     ust_time preferred_until, valid_until; /* UINT64_MAX: for ever */
 };
 
 struct route {
     struct ust_addr dst, gateway;
-    uint8_t prefix_len;  /* 0..128 */
+    uint8_t prefix_len; /* 0..128 */
     uint8_t iface;
     bool learned;         /* from a router's advertisement */
     ust_time valid_until; /* UINT64_MAX: for ever */
 };
 
 enum neigh_state { /* RFC 4861 7.3.2, for ARP as well */
-    NEIGH_FREE,
-    NEIGH_INCOMPLETE, /* asked, no answer yet; packets wait */
-    NEIGH_REACHABLE,  /* until confirmed + neigh.reachable_ms, then as STALE */
-    NEIGH_STALE,
-    NEIGH_DELAY,      /* stale and in use: upper layers may still confirm it */
-    NEIGH_PROBE,      /* asked again by unicast */
-    NEIGH_FAILED,     /* no answer; refuses packets for a moment */
-    NEIGH_PERMANENT,
+                   NEIGH_FREE,
+                   NEIGH_INCOMPLETE, /* asked, no answer yet; packets wait */
+                   NEIGH_REACHABLE,  /* until confirmed + neigh.reachable_ms, then as STALE */
+                   NEIGH_STALE,
+                   NEIGH_DELAY,  /* stale and in use: upper layers may still confirm it */
+                   NEIGH_PROBE,  /* asked again by unicast */
+                   NEIGH_FAILED, /* no answer; refuses packets for a moment */
+                   NEIGH_PERMANENT,
 };
 
 struct neigh {
@@ -67,7 +67,7 @@ struct neigh {
     uint8_t mac[6];
     uint8_t state; /* enum neigh_state */
     uint8_t iface;
-    uint8_t probes;      /* requests sent since the last answer */
+    uint8_t probes; /* requests sent since the last answer */
     bool router;
     uint32_t prev, next; /* least recently used first; next: free list, too */
     ust_time confirmed, used;
@@ -85,7 +85,7 @@ struct ip_dst {
 struct packet {
     struct ust_addr src, dst;
     uint8_t proto, tos, ttl;
-    bool group;      /* sent to a broadcast or multicast address */
+    bool group; /* sent to a broadcast or multicast address */
     bool reassembled;
     uint16_t l4_off; /* of the transport header, from the frame's start */
     uint32_t l4_len;
@@ -100,9 +100,9 @@ struct flow_key {
 
 /* What an ICMP error says of a packet of ours, in Linux's terms. */
 struct ip_error {
-    int err;         /* positive errno */
-    bool hard;       /* ends a connection attempt */
-    uint32_t mtu;    /* of the path, when the packet was too big; else 0 */
+    int err;      /* positive errno */
+    bool hard;    /* ends a connection attempt */
+    uint32_t mtu; /* of the path, when the packet was too big; else 0 */
 };
 
 /* What the layers above fill in; see engine.c. The inputs own m. */
@@ -134,27 +134,28 @@ struct frag {
     uint32_t id;
     uint8_t proto;
     bool used, have_first;
-    bool group;           /* one of its fragments was sent to a group */
+    bool group; /* one of its fragments was sent to a group */
     uint8_t tos, ttl;
-    uint16_t l2_l3_len;   /* headers of the first fragment, kept before the data */
-    uint32_t buf;         /* the mbuf */
-    uint32_t total;       /* length of the whole; 0: not known yet */
-    uint32_t got;         /* bytes received */
-    uint32_t next;        /* free list */
+    uint16_t l2_l3_len; /* headers of the first fragment, kept before the data */
+    uint32_t buf;       /* the mbuf */
+    uint32_t total;     /* length of the whole; 0: not known yet */
+    uint32_t got;       /* bytes received */
+    uint32_t furthest;  /* where the last of them ends */
+    uint32_t next;      /* free list */
     uint64_t covered[FRAG_WORDS], starts[FRAG_WORDS];
 };
 
 struct net {
     struct core core;
     const struct net_upcalls *up;
-    struct udp *udp;        /* of the layer above, which alone looks into it */
+    struct udp *udp; /* of the layer above, which alone looks into it */
     struct iface ifaces[UST_MAX_IFACES];
     struct ifaddr addrs[UST_MAX_ADDRS];
     struct route routes[UST_MAX_ROUTES];
     uint32_t n_ifaces, n_addrs, n_routes;
-    uint32_t caps;          /* what every interface can do */
-    uint32_t epoch;         /* changes when an ip_dst may be stale */
-    uint32_t mtu_epoch;     /* changes when a path MTU does */
+    uint32_t caps;      /* what every interface can do */
+    uint32_t epoch;     /* changes when an ip_dst may be stale */
+    uint32_t mtu_epoch; /* changes when a path MTU does */
     struct neigh *neighs;
     uint32_t n_neighs, neighs_used, neigh_pending;
     uint32_t neigh_free, neigh_lru, neigh_mru;
@@ -271,7 +272,7 @@ struct ip_out {
     uint8_t proto, tos;
     uint8_t ttl; /* 0: the default */
     bool may_fragment;
-    bool probe; /* as large as the link carries, whatever is known of the path */
+    bool probe;                  /* as large as the link carries, whatever is known of the path */
     const struct fragment *frag; /* this packet is one; or NULL */
     struct ip_dst *cache;        /* or NULL */
 };
@@ -327,8 +328,8 @@ void icmp_output(struct net *net, struct mbuf *m, const struct ust_addr *src,
                  const struct ust_addr *dst, uint8_t tos, uint8_t ttl);
 /* The message that an error needs: 8 bytes with type and code, then up to
  * quote bytes of m from its IP header; NULL when the rate or memory forbids. */
-struct mbuf *icmp_quote(struct net *net, struct mbuf *m, const struct packet *p, int type,
-                        int code, uint32_t most);
+struct mbuf *icmp_quote(struct net *net, struct mbuf *m, const struct packet *p, int type, int code,
+                        uint32_t most);
 /* The request in m becomes the reply, in its own mbuf. Owns m. */
 void icmp_echo(struct net *net, struct mbuf *m, const struct packet *p, uint8_t reply);
 /* Hands an error about a quoted transport header up. Owns m. */
