@@ -2,6 +2,7 @@
 """Linux pings us, in whole packets and in fragments; traceroute and tracepath find us."""
 
 import pytest
+
 from netlab import OURS, run, stack
 
 pytestmark = pytest.mark.usefixtures("way")

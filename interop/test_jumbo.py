@@ -2,6 +2,7 @@
 """Frames of 9000 bytes: datagrams whole, and bulk."""
 
 import pytest
+
 from netlab import KERNEL, OURS, connected, kernel_udp, our_udp, pattern, stack, transfer
 
 pytestmark = pytest.mark.usefixtures("way")

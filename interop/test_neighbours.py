@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from netlab import (
     KERNEL,
     OURS,
@@ -24,7 +25,6 @@ from netlab import (
     transfer,
     until,
 )
-
 from ustack import Stack
 
 pytestmark = pytest.mark.usefixtures("way")

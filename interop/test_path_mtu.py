@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from netlab import (
     KERNEL4,
     KERNEL6,
@@ -29,7 +30,6 @@ from netlab import (
     sysctl,
     transfer,
 )
-
 from ustack import Stack
 from ustack.datagram import UdpSocket
 

@@ -33,7 +33,7 @@ def exchange(lab: Lab, data: bytes = MEGABYTES) -> None:
 
 
 #: What a kernel sends that is not for us, or that it sends again because we were not scheduled.
-EXPECTED_DROPS = {"eth.drop.type", "eth.drop.mac", "tcp.drop.seq", "tcp.drop.timewait"}
+EXPECTED_DROPS = {"ip6.drop.dst", "eth.drop.mac", "tcp.drop.seq", "tcp.drop.timewait"}
 
 WAYS = ["", "?offload=0", "?queues=2", "?mtu=576", "?mtu=9000", "?mtu=9000&offload=0"]
 

@@ -9,8 +9,8 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from netlab import KERNEL, OURS, echoing, kernel_udp, our_udp, pattern, running, stack, until
 
+from netlab import KERNEL, OURS, echoing, kernel_udp, our_udp, pattern, running, stack, until
 from ustack.datagram import UdpSocket
 
 pytestmark = pytest.mark.usefixtures("way")

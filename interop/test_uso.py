@@ -6,8 +6,8 @@ from __future__ import annotations
 import socket
 
 import pytest
-from netlab import KERNEL, OURS, kernel_udp, our_udp, pattern, stack
 
+from netlab import KERNEL, OURS, kernel_udp, our_udp, pattern, stack
 from ustack import Stack
 from ustack._native import lib
 from ustack.datagram import UdpSocket

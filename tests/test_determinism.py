@@ -24,7 +24,10 @@ COMPILERS = ["gcc -O0", "gcc -O3", "clang -O2"]
 def engine_sources() -> list[Path]:
     """Return the C files of the engine, and no other."""
     parts = [file for part in PURE for file in sorted((ROOT / "ustack" / part).glob("*.c"))]
-    return [*parts, *(ROOT / "ustack" / f"{name}.c" for name in ("engine", "config", "check", "control"))]
+    return [
+        *parts,
+        *(ROOT / "ustack" / f"{name}.c" for name in ("engine", "config", "check", "control")),
+    ]
 
 
 def trace(compiler: str, place: Path) -> str:

@@ -219,7 +219,7 @@ bool worker_round(struct ust_worker *w, ust_time now)
 }
 
 /* Frames from a port, until there are enough of them or of their bytes. */
-static unsigned receive(struct ust_worker *w, const struct worker_port *p,
+static unsigned receive(const struct ust_worker *w, const struct worker_port *p,
                         struct mbuf *burst[RX_BURST])
 {
     unsigned n = 0, got;
@@ -298,7 +298,7 @@ static unsigned send_backlogs(struct ust_worker *w)
             continue;
         n = p->port->ops->tx_burst(p->port, p->queue, w->pool, p->backlog, p->n_backlog);
         p->n_backlog -= n;
-        memmove(p->backlog, p->backlog + n, p->n_backlog * sizeof *p->backlog);
+        memmove(p->backlog, p->backlog + n, p->n_backlog * sizeof p->backlog[0]);
         sum += n;
     }
     return sum;

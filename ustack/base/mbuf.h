@@ -40,10 +40,10 @@ enum mbuf_flag {
 };
 
 enum mbuf_gso { /* of virtio_net_hdr */
-    MBUF_GSO_NONE = 0,
-    MBUF_GSO_TCP4 = 1,
-    MBUF_GSO_TCP6 = 4,
-    MBUF_GSO_UDP = 5, /* many datagrams with one header, of either version */
+                MBUF_GSO_NONE = 0,
+                MBUF_GSO_TCP4 = 1,
+                MBUF_GSO_TCP6 = 4,
+                MBUF_GSO_UDP = 5, /* many datagrams with one header, of either version */
 };
 
 struct mbuf {

@@ -115,7 +115,8 @@ static inline uint32_t segment_lane(const struct segment *seg, int side, unsigne
 /* The longest frame a segment carries. */
 static inline uint32_t segment_max_frame(const struct segment *seg)
 {
-    return PORT_ETH_LEN + (seg->params.caps & (UST_CAP_TSO | UST_CAP_USO) ? 65535 : seg->params.mtu);
+    return PORT_ETH_LEN +
+           (seg->params.caps & (UST_CAP_TSO | UST_CAP_USO) ? 65535 : seg->params.mtu);
 }
 
 static inline uint32_t slots_of(uint32_t frame_len)

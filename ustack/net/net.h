@@ -34,11 +34,11 @@ struct ifaddr {
     struct ust_addr addr;
     uint8_t prefix_len; /* 0..128 */
     uint8_t iface;
-    uint32_t broadcast; /* last address of an IPv4 network, host order; 0: it has none */
     bool tentative;     /* IPv6: duplicate address detection is going on */
     bool automatic;     /* made from a router's advertisement */
     bool on_link;       /* the prefix is on the link (RFC 4861 6.3.4: its L bit) */
     uint8_t probes;     /* DAD solicitations sent */
+    uint32_t broadcast; /* last address of an IPv4 network, host order; 0: it has none */
     ust_time defended;  /* last gratuitous ARP for a conflict; 0: never */
     ust_time preferred_until, valid_until; /* UINT64_MAX: for ever */
 };

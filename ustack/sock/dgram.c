@@ -183,7 +183,7 @@ int dgram_setopt(struct tcp *tcp, ust_handle h, int opt, int64_t value)
     case UST_OPT_RCVBUF:
         if (value < 0)
             return -EINVAL;
-        s->rcv_limit = value < 2304 ? 2304 : value > (1 << 30) ? 1 << 30 : (uint32_t)value;
+        s->rcv_limit = value<2304 ? 2304 : value>(1 << 30) ? 1 << 30 : (uint32_t)value;
         return 0;
     case UST_OPT_SNDBUF: return value < 0 ? -EINVAL : 0; /* datagrams leave at once */
     default: return -ENOPROTOOPT;
@@ -221,7 +221,9 @@ int dgram_getopt(const struct tcp *tcp, ust_handle h, int opt, int64_t *value)
         s->error = 0;
         return 0;
     case UST_OPT_ACCEPTCONN: *value = 0; return 0;
-    case UST_OPT_INQ: *value = s->rx.count ? tcp->net.core.pool.meta[s->rx.head].frame_len : 0; return 0;
+    case UST_OPT_INQ:
+        *value = s->rx.count ? tcp->net.core.pool.meta[s->rx.head].frame_len : 0;
+        return 0;
     case UST_OPT_OUTQ: *value = 0; return 0;
     default: return -ENOPROTOOPT;
     }

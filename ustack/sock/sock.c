@@ -11,7 +11,8 @@ struct tcb *sock_find(const struct tcp *tcp, ust_handle h)
     uint32_t i = (uint32_t)h, gen = (uint32_t)((uint64_t)h >> 32);
     struct tcb *tcb = i < tcp->n_tcbs ? &tcp->tcbs[i] : NULL;
 
-    if (!tcb || handle_is_udp(h) || tcb->state == 0 || tcb->gen != gen || tcb->orphan || tcb->embryo)
+    if (!tcb || handle_is_udp(h) || tcb->state == 0 || tcb->gen != gen || tcb->orphan ||
+        tcb->embryo)
         return NULL;
     return tcb;
 }

@@ -87,10 +87,10 @@ struct tcb {
     /* sending */
     uint32_t snd_una, snd_nxt, snd_max, snd_wnd;
     uint32_t snd_wl1, snd_wl2, iss;
-    uint32_t snd_mss; /* payload bytes of a full segment, options deducted */
-    uint32_t mtu_epoch;    /* of the layer below when snd_mss was set */
-    uint32_t snd_sml; /* end of the last small segment (Minshall's Nagle) */
-    uint32_t max_wnd; /* largest window the peer ever offered */
+    uint32_t snd_mss;   /* payload bytes of a full segment, options deducted */
+    uint32_t mtu_epoch; /* of the layer below when snd_mss was set */
+    uint32_t snd_sml;   /* end of the last small segment (Minshall's Nagle) */
+    uint32_t max_wnd;   /* largest window the peer ever offered */
     struct cc cc;
     uint32_t inflate; /* bytes that fast recovery adds to cwnd */
     uint32_t recover; /* RFC 6582 */

@@ -55,14 +55,15 @@ static struct mbuf *compact(struct mbuf_pool *pool, struct mbuf *m)
                 mbuf_free(pool, first);
             return m;
         }
-        piece->len = (uint32_t)mbuf_copy_out(pool, m, at, mbuf_data(pool, piece),
-                                             mbuf_tailroom(piece));
+        piece->len =
+            (uint32_t)mbuf_copy_out(pool, m, at, mbuf_data(pool, piece), mbuf_tailroom(piece));
         if (last)
             last->next = mbuf_index(pool, piece);
         else
             first = piece;
         last = piece;
     }
+    assert(first); /* a frame with headers is never empty */
     first->frame_len = m->frame_len;
     first->l3_off = m->l3_off;
     first->l4_off = m->l4_off;

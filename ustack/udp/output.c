@@ -102,8 +102,8 @@ static int send_one(struct udp *udp, const struct udp_sock *s, const void *data,
 
 /* UDP_SEGMENT: one call, many datagrams of gso_size bytes; the port cuts them
  * if it can. None may need fragments, as Linux has it. */
-static int send_segments(struct udp *udp, const struct udp_sock *s, const uint8_t *data,
-                         size_t len, const struct flow_key *to)
+static int send_segments(struct udp *udp, const struct udp_sock *s, const uint8_t *data, size_t len,
+                         const struct flow_key *to)
 {
     size_t step = s->gso_size;
     uint32_t caps = udp->net->caps;

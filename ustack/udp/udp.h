@@ -15,26 +15,26 @@ enum {
     UDP_GEN_MAX = 0x3fffffff
 };
 
-enum udp_discover { /* IP_MTU_DISCOVER, Linux's numbers */
-    UDP_PMTU_DONT,  /* never set DF */
-    UDP_PMTU_WANT,  /* set DF, but fragment what is larger than the path */
-    UDP_PMTU_DO,    /* set DF; EMSGSIZE for what is larger */
-    UDP_PMTU_PROBE, /* set DF, whatever is known of the path */
+enum udp_discover {                 /* IP_MTU_DISCOVER, Linux's numbers */
+                    UDP_PMTU_DONT,  /* never set DF */
+                    UDP_PMTU_WANT,  /* set DF, but fragment what is larger than the path */
+                    UDP_PMTU_DO,    /* set DF; EMSGSIZE for what is larger */
+                    UDP_PMTU_PROBE, /* set DF, whatever is known of the path */
 };
 
 struct udp_sock {
     struct flow_key key;
-    uint32_t gen;           /* of the handle, 1..UDP_GEN_MAX */
-    uint32_t entered;       /* when it got its key, counted: the last of equals is preferred */
+    uint32_t gen;     /* of the handle, 1..UDP_GEN_MAX */
+    uint32_t entered; /* when it got its key, counted: the last of equals is preferred */
     bool used : 1, bound : 1, connected : 1;
     bool broadcast : 1, reuseaddr : 1, rcv_shut : 1, snd_shut : 1, event_queued : 1;
-    bool inet6 : 1;         /* an IPv6 socket: unbound, it takes both versions */
-    bool v6only : 1;        /* bound to every address, it takes no IPv4 */
+    bool inet6 : 1;                      /* an IPv6 socket: unbound, it takes both versions */
+    bool v6only : 1;                     /* bound to every address, it takes no IPv4 */
     bool addr_given : 1, port_given : 1; /* by bind: connect may not take them back */
-    uint8_t tos, ttl;       /* ttl 0: the default */
-    uint8_t discover;       /* enum udp_discover */
-    uint16_t gso_size;      /* cut what is sent into datagrams of so many bytes; 0: do not */
-    int32_t error;          /* positive errno */
+    uint8_t tos, ttl;                    /* ttl 0: the default */
+    uint8_t discover;                    /* enum udp_discover */
+    uint16_t gso_size; /* cut what is sent into datagrams of so many bytes; 0: do not */
+    int32_t error;     /* positive errno */
     struct mbuf_queue rx;
     uint32_t charged, rcv_limit;
     uint32_t event_prev, event_next, next;
