@@ -66,11 +66,13 @@ async def _fetch(server: Server, length: int, show: Callable[[int], None]) -> Fe
         if done - shown >= length // 100:
             shown = done
             show(done)
-            limit.reschedule(loop.time() + PATIENCE)
+            if why != ENDED:
+                limit.reschedule(loop.time() + PATIENCE)
 
     def on_end() -> None:
         nonlocal why
         why = ENDED
+        loop.remove_reader(server.fileno())
         limit.reschedule(0)
 
     try:
