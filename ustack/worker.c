@@ -298,7 +298,8 @@ static unsigned send_backlogs(struct ust_worker *w)
             continue;
         n = p->port->ops->tx_burst(p->port, p->queue, w->pool, p->backlog, p->n_backlog);
         p->n_backlog -= n;
-        memmove(p->backlog, p->backlog + n, p->n_backlog * sizeof p->backlog[0]);
+        for (unsigned i = 0; i < p->n_backlog; i++)
+            p->backlog[i] = p->backlog[i + n];
         sum += n;
     }
     return sum;
