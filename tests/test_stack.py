@@ -52,6 +52,18 @@ BAD: dict[str, tuple[dict[str, Any], tuple[str, str, str]]] = {
     ),
     "setting unknown": ({"settings": {"zzz": 1}}, ("setting", "'zzz'", "ustack.settings()")),
     "setting too big": ({"settings": {"tcp.sack": 2}}, ("tcp.sack", "got 2", "0..1")),
+    "ports reversed": (
+        {"settings": {"tcp.port_min": 50000, "tcp.port_max": 40000}},
+        ("tcp.port_min", "50000", "tcp.port_max (40000)"),
+    ),
+    "buffer over its maximum": (
+        {"settings": {"tcp.rmem_max": 4096}},
+        ("tcp.rmem", "1048576", "tcp.rmem_max (4096)"),
+    ),
+    "nothing left for data": (
+        {"settings": {"mbuf.small": 128}},
+        ("mbuf.small", "got 128", "lower mbuf.reserve"),
+    ),
     "setting no number": ({"settings": {"tcp.sack": "on"}}, ("tcp.sack", "'on'", "0..1")),
     "spin": ({"spin": -1}, ("spin", "got -1", "0..10 seconds")),
     "seed": ({"seed": 1 << 64}, ("seed", str(1 << 64), "fewer bits")),

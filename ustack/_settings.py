@@ -44,6 +44,7 @@ def configure(profile: str, values: Mapping[str, int]) -> Any:
         _validate(rows, name, value)
         done = lib.ust_config_set(config, name.encode(), value)  # law 3: once a setting
         check(done, f"setting {name}")
+    _check_together({name: row.value for name, row in _rows(config).items()})
     return config
 
 
@@ -77,6 +78,30 @@ def _validate(rows: Mapping[str, Setting], name: str, value: int) -> None:
     row = rows[name]
     if not isinstance(value, int) or not row.min <= value <= row.max:
         raise ConfigError(f"{name} must be {row.min}..{row.max} ({row.help}), got {value!r}")
+
+
+# Pairs of which the first may not be greater than the second.
+_ORDERED = (
+    ("tcp.port_min", "tcp.port_max"),
+    ("tcp.rmem", "tcp.rmem_max"),
+    ("tcp.wmem", "tcp.wmem_max"),
+    ("tcp.rto_min_ms", "tcp.rto_max_ms"),
+)
+
+
+def _check_together(values: Mapping[str, int]) -> None:
+    """Raise ConfigError for settings that are in their ranges but cannot work together."""
+    for low, high in _ORDERED:
+        if values[low] > values[high]:
+            raise ConfigError(
+                f"{low} must not be greater than {high} ({values[high]}), got {values[low]}"
+            )
+    least = 4 * values["mbuf.reserve"]  # writers leave twice the reserve to control segments
+    if values["mbuf.small"] <= least:
+        raise ConfigError(
+            f"mbuf.small must be more than 4 times mbuf.reserve ({least}), "
+            f"got {values['mbuf.small']}; raise it, or lower mbuf.reserve"
+        )
 
 
 class Settings(Mapping[str, int]):

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 import frames
+import rig
 from frames import ARP_REPLY, ARP_REQUEST, BROADCAST
 from lan import HOST_IP, HOST_MAC, NO_MAC, OUR_IP, OUR_MAC, Lan, arp_of, dst_mac, is_arp
 
@@ -118,6 +121,18 @@ def test_a_host_that_never_answers_is_given_up_after_three_requests(lan: Lan) ->
     assert lan.stats["neigh.failed"] == 1
     assert lan.moved() == {"neigh.drop.failed": 1}
     assert lan.engine.usage().mbufs_small == 0
+
+
+def test_a_connect_to_a_host_that_does_not_answer_fails_at_once(lan: Lan) -> None:
+    """RFC 1122 2.4 and Linux: the three requests over, EHOSTUNREACH, not the SYN's timeout."""
+    handle = lan.engine.connect(HOST_IP, 80)
+    lan.wait(2.9)
+    value = rig.ffi.new("int64_t *")
+    assert rig.lib.ust_ready(lan.engine.raw, handle) == 0
+    lan.wait(0.2)
+    assert rig.lib.ust_ready(lan.engine.raw, handle) & rig.lib.UST_ERROR
+    rig.lib.ust_getopt(lan.engine.raw, handle, rig.lib.UST_OPT_ERROR, value)
+    assert value[0] == errno.EHOSTUNREACH
 
 
 def test_a_stale_neighbour_in_use_is_asked_by_unicast_after_a_delay(lan: Lan) -> None:

@@ -63,7 +63,7 @@ def _ring(name: str, query: str) -> RingUrl:
     return RingUrl(
         name,
         queues=_number(options, "queues", 1, MAX_QUEUES, 1),
-        mtu=_number(options, "mtu", 68, 65535, 1500),
+        mtu=_number(options, "mtu", 128, 65535, 1500),
         offload=bool(_number(options, "offload", 0, 1, 1)),
     )
 
@@ -79,7 +79,7 @@ def _tap(name: str, query: str) -> TapUrl:
     return TapUrl(
         name,
         queues=_number(options, "queues", 1, MAX_QUEUES, 1),
-        mtu=_number(options, "mtu", 68, 65521, 1500),
+        mtu=_number(options, "mtu", 128, 65521, 1500),
         offload=bool(_number(options, "offload", 0, 1, 1)),
         peer=_with(options, "peer", parse_interface),
     )

@@ -292,10 +292,30 @@ void neigh_output(struct net *net, struct neigh *n, struct mbuf *m)
     send_to(net, n, m);
 }
 
+/* Nobody is there for m, an IP packet of ours: whoever sent it hears what an
+ * ICMP host unreachable would say, as in Linux. */
+static void tell_sender(struct net *net, const struct mbuf *m)
+{
+    const uint8_t *ip = mbuf_data(&net->core.pool, m), *l4 = ip + m->l4_off;
+    const struct ip_error e = {EHOSTUNREACH, true, 0};
+    bool v4 = ip[0] >> 4 == 4;
+    struct ust_addr src = v4 ? addr_v4(ip + 12) : addr_v6(ip + 8);
+    struct ust_addr dst = v4 ? addr_v4(ip + 16) : addr_v6(ip + 24);
+    uint8_t proto = v4 ? ip[9] : ip[6];
+
+    if (m->len < m->l4_off + UDP_LEN)
+        return;
+    if (proto == IPPROTO_TCP_)
+        net->up->tcp_error(net, &src, &dst, l4, &e);
+    else if (proto == IPPROTO_UDP_)
+        net->up->udp_error(net, &src, &dst, l4, &e);
+}
+
 /* An asked neighbour has not answered for neigh.retrans_ms. */
 static void no_answer(struct net *net, struct neigh *n)
 {
     struct core *core = &net->core;
+    struct mbuf *m;
 
     if (n->probes == 0) /* made for a packet that was not sent after all */
         return neigh_forget(net, n);
@@ -304,7 +324,10 @@ static void no_answer(struct net *net, struct neigh *n)
         return;
     }
     count(core, C_NEIGH_FAILED);
-    drop_pending(net, n);
+    while ((m = take_pending(net, n))) {
+        tell_sender(net, m);
+        net_drop(net, m, C_NEIGH_DROP_FAILED);
+    }
     n->state = NEIGH_FAILED;
     set_timer(net, n, core->now + ms(core->set.neigh_retrans_ms));
 }
