@@ -35,6 +35,9 @@ PATIENCE = 15.0  # seconds after which something is broken
 
 CLONE_NEWNET = 0x40000000
 
+# A preloaded sanitizer is meant for Python; in other programs it may do harm.
+ENV = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -88,7 +91,7 @@ def ip(*args: object) -> str:
 def run(*argv: object, check: bool = True, timeout: float = PATIENCE) -> str:
     """Run a program to its end and return what it printed; skip when it is not installed."""
     words = [need(str(argv[0])), *map(str, argv[1:])]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=timeout)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=timeout, env=ENV)
     said = done.stdout + done.stderr
     assert done.returncode == 0 or not check, f"{' '.join(words)}: {done.returncode}\n{said}"
     return said
@@ -114,7 +117,9 @@ def sysctl(name: str, value: object) -> None:
 def running(*argv: object) -> Iterator[subprocess.Popen[str]]:
     """Keep a program running; it is ended, and only it."""
     words = [need(str(argv[0])), *map(str, argv[1:])]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=ENV
+    )
     try:
         yield process
     finally:
