@@ -36,7 +36,6 @@
     X(IP_DROP_MARTIAN,        "ip.drop.martian",          "source or destination address that must not appear on a wire") \
     X(IP_DROP_DST,            "ip.drop.dst",              "destination is not ours") \
     X(IP_DROP_OPTIONS,        "ip.drop.options",          "malformed or source-routing IP options") \
-    X(IP_DROP_FRAGMENT,       "ip.drop.fragment",         "malformed fragment") \
     X(IP_DROP_PROTO,          "ip.drop.proto",            "protocol that nobody here speaks") \
     X(IP_DROP_NOROUTE,        "ip.drop.noroute",          "outgoing packet without a route") \
     X(IP_DROP_NOMBUF,         "ip.drop.nombuf",           "reply not sent: no mbuf") \
@@ -99,7 +98,6 @@
     X(TCP_DROP_OFFSET,        "tcp.drop.offset",          "data offset below 5 words or past the segment") \
     X(TCP_DROP_CHECKSUM,      "tcp.drop.checksum",        "TCP checksum is wrong") \
     X(TCP_DROP_GROUP,         "tcp.drop.group",           "segment to or from a group or broadcast address (MUST-57)") \
-    X(TCP_DROP_FLAGS,         "tcp.drop.flags",           "segment with neither ACK nor SYN nor RST") \
     X(TCP_DROP_NOTCB,         "tcp.drop.notcb",           "segment for no connection (answered by RST where allowed)") \
     X(TCP_DROP_LISTEN,        "tcp.drop.listen",          "segment that a listener does not take") \
     X(TCP_DROP_SYN_SENT,      "tcp.drop.syn_sent",        "segment that a connecting socket does not take") \

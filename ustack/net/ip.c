@@ -49,9 +49,8 @@ static struct neigh *resolve(struct net *net, const struct ip_out *o, enum count
     return n;
 }
 
-static void group_mac(const struct net *net, const struct ust_addr *dst, uint8_t mac[6])
+static void group_mac(const struct ust_addr *dst, uint8_t mac[6])
 {
-    (void)net;
     memset(mac, 0xff, 6);
     if (!addr_is_v4(dst)) { /* RFC 2464 7 */
         mac[0] = mac[1] = 0x33;
@@ -81,7 +80,7 @@ static int output_group(struct net *net, struct mbuf *m, const struct ip_out *o)
     int iface = from ? from->iface : 0;
     uint8_t mac[6];
 
-    group_mac(net, o->dst, mac);
+    group_mac(o->dst, mac);
     add_header(net, m, o, iface);
     eth_output(net, m, iface, mac, addr_is_v4(o->dst) ? ETHERTYPE_IPV4 : ETHERTYPE_IPV6);
     return 0;

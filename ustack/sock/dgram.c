@@ -20,11 +20,10 @@ ust_handle dgram_handle(const struct udp *udp, const struct udp_sock *s)
                         udp_index(udp, s));
 }
 
-unsigned dgram_ready(const struct udp *udp, const struct udp_sock *s)
+unsigned dgram_ready(const struct udp_sock *s)
 {
     unsigned r = UST_WRITABLE;
 
-    (void)udp;
     if (s->rx.count > 0 || s->rcv_shut || s->error)
         r |= UST_READABLE;
     if (s->error)

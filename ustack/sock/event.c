@@ -74,7 +74,7 @@ static unsigned dgram_events(struct udp *udp, struct ust_event *ev, unsigned max
         udp_unevent(udp, s);
         ev[n] = (struct ust_event){.handle = dgram_handle(udp, s),
                                    .user = s->user,
-                                   .events = dgram_ready(udp, s),
+                                   .events = dgram_ready(s),
                                    .error = s->error};
     }
     return n;

@@ -362,6 +362,6 @@ int ust_ready(const struct ust_engine *eng, ust_handle h)
     const struct tcb *tcb = sock_find(tcp, h);
 
     if (s)
-        return (int)dgram_ready(tcp->net.udp, s);
+        return (int)dgram_ready(s);
     return tcb ? (int)sock_ready(tcp, tcb) : -EBADF;
 }

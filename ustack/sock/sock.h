@@ -22,7 +22,7 @@ unsigned sock_ready(const struct tcp *tcp, const struct tcb *tcb);
 /* dgram.c: what the calls do for UDP handles */
 struct udp_sock *dgram_find(const struct tcp *tcp, ust_handle h);
 ust_handle dgram_handle(const struct udp *udp, const struct udp_sock *s);
-unsigned dgram_ready(const struct udp *udp, const struct udp_sock *s);
+unsigned dgram_ready(const struct udp_sock *s);
 int dgram_bind(struct tcp *tcp, ust_handle h, const struct ust_addr *addr, uint16_t port);
 int dgram_connect(struct tcp *tcp, ust_handle h, const struct ust_addr *addr, uint16_t port);
 int64_t dgram_send(struct tcp *tcp, ust_handle h, const void *data, size_t len);

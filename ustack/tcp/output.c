@@ -31,11 +31,6 @@ uint32_t tcp_window_to_offer(const struct tcb *tcb)
     return space & ~(unit - 1);
 }
 
-static bool tcb_acks(const struct tcb *tcb)
-{
-    return tcb->state != UST_SYN_SENT;
-}
-
 /* Everything that follows from an ACK having left. */
 static void ack_sent(struct tcb *tcb, uint32_t wnd)
 {
@@ -370,7 +365,7 @@ static enum progress output(struct tcp *tcp, struct tcb *tcb, unsigned max)
         done = send_new(tcp, tcb, max);
     if (done == FINISHED)
         done = send_probes(tcp, tcb);
-    if (done == FINISHED && tcb->ack_now && tcb_acks(tcb))
+    if (done == FINISHED && tcb->ack_now)
         done = send_ack(tcp, tcb, tcb->snd_max);
     if (done == FINISHED)
         consider_persist(tcp, tcb);
