@@ -224,11 +224,13 @@ static int call_data_received(struct transport *t, PyObject *data)
 
 static int end_of_stream(struct transport *t)
 {
-    PyObject *result;
+    PyObject *result, *protocol = t->protocol;
     int keep_open;
 
     t->eof_received = true;
-    result = PyObject_CallMethodNoArgs(t->protocol, names.eof_received);
+    Py_INCREF(protocol); /* the call may set another */
+    result = PyObject_CallMethodNoArgs(protocol, names.eof_received);
+    Py_DECREF(protocol);
     keep_open = result ? PyObject_IsTrue(result) : -1;
     Py_XDECREF(result);
     if (keep_open < 0)
@@ -261,11 +263,13 @@ static int read_bytes(struct transport *t)
 static int64_t receive_into(struct transport *t, bool *more)
 {
     struct dispatcher *d = t->ep.disp;
-    PyObject *object;
+    PyObject *object, *protocol = t->protocol;
     Py_buffer buf;
     int64_t n;
 
-    object = PyObject_CallMethod(t->protocol, "get_buffer", "i", READ_MAX);
+    Py_INCREF(protocol); /* the call may set another */
+    object = PyObject_CallMethod(protocol, "get_buffer", "i", READ_MAX);
+    Py_DECREF(protocol);
     if (!object)
         return -1;
     n = PyObject_GetBuffer(object, &buf, PyBUF_WRITABLE);
