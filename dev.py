@@ -114,6 +114,13 @@ def bench(args: list[str]) -> int:
 
 
 @target
+def nightly(args: list[str]) -> int:
+    """run the long jobs of nightly/, or those named, and keep their dated results"""
+    prepare("test", "bench")
+    return call([sys.executable, "tools/nightly.py", *args])
+
+
+@target
 def dist(args: list[str]) -> int:
     """make dist/*.tar.gz and dist/*.whl, and try the wheel in a clean environment"""
     prepare("dist")
