@@ -86,7 +86,8 @@ def main(arguments: list[str]) -> int:
         known = ", ".join(jobs) or "none yet"
         print(f"nightly: no job is called {unknown[0]!r}; there are: {known}", file=sys.stderr)
         return 2
-    return int(any([run(jobs[name], rest) != 0 for name in names or jobs]))
+    failed = [name for name in names or jobs if run(jobs[name], rest)]
+    return int(bool(failed))
 
 
 if __name__ == "__main__":
