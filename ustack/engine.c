@@ -109,10 +109,11 @@ static void take_sizes(struct ust_engine *eng, const struct settings *set)
 
 static void init_keys(struct core *core, const struct ust_config *cfg)
 {
-    struct siphash_key root, *keys[] = {&core->key_flow, &core->key_isn, &core->key_port};
+    struct siphash_key root,
+        *keys[] = {&core->key_flow, &core->key_isn, &core->key_port, &core->key_cookie};
 
     /* One key for each use, derived from the secret. */
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < sizeof keys / sizeof *keys; i++) {
         uint8_t label[2] = {(uint8_t)i, 0};
 
         memcpy(&root, cfg->secret, sizeof root);

@@ -63,7 +63,7 @@ def test_a_full_accept_queue_drops_the_last_ack_and_recovers(wire: Wire) -> None
 
 def test_the_syn_queue_is_bounded_and_empties(wire: Wire) -> None:
     """D7: no TCB for a SYN, a bounded number of requests, all expire."""
-    wire.settings(tcp_timestamps=0)
+    wire.settings(tcp_timestamps=0, tcp_syncookies=0)
     wire.listen(backlog=1000)
     for port in range(1, 500):
         wire.inject(Peer(wire, port).frame(notation.parse_segment("S 0:0(0) win 65535 <mss 1000>")))

@@ -20,9 +20,10 @@ struct core {
     struct settings set;
     ust_time now; /* the last time the engine was told */
     struct rng rng;
-    struct siphash_key key_flow; /* flow table */
-    struct siphash_key key_isn;  /* RFC 6528, and timestamp offsets */
-    struct siphash_key key_port; /* RFC 6056 */
+    struct siphash_key key_flow;   /* flow table */
+    struct siphash_key key_isn;    /* RFC 6528, and timestamp offsets */
+    struct siphash_key key_port;   /* RFC 6056 */
+    struct siphash_key key_cookie; /* SYN cookies */
     struct faults faults;
     struct mbuf_pool pool;
     struct wheel wheel;

@@ -113,7 +113,7 @@
     X(TCP_DROP_NOMBUF,        "tcp.drop.nombuf",          "data not queued: mbufs are nearly used up") \
     X(TCP_DROP_OOO,           "tcp.drop.ooo",             "out-of-order data not queued: over the limit") \
     X(TCP_DROP_DUP,           "tcp.drop.dup",             "out-of-order data that was already held") \
-    X(TCP_DROP_BACKLOG,       "tcp.drop.backlog",         "SYN dropped: the SYN queue is full") \
+    X(TCP_DROP_BACKLOG,       "tcp.drop.backlog",         "SYN dropped: the SYN queue is full and cookies are off or of no use") \
     X(TCP_DROP_ACCEPTQ,       "tcp.drop.acceptq",         "handshake ACK dropped: the accept queue is full") \
     X(TCP_DROP_NOTCBS,        "tcp.drop.notcbs",          "handshake ACK dropped: the TCB table is full") \
     X(TCP_OPENS_ACTIVE,       "tcp.opens.active",         "active opens") \
@@ -123,6 +123,9 @@
     X(TCP_RESETS_OUT,         "tcp.resets.out",           "RST segments sent") \
     X(TCP_TIMEOUTS,           "tcp.timeouts",             "connections given up for lack of an answer") \
     X(TCP_SYN_IN,             "tcp.syn.in",               "SYNs that a listener took") \
+    X(TCP_COOKIES_OUT,        "tcp.syncookies.out",       "SYN cookies sent: SYN-ACKs that left nothing behind") \
+    X(TCP_COOKIES_IN,         "tcp.syncookies.in",        "connections opened by a SYN cookie") \
+    X(TCP_COOKIES_BAD,        "tcp.syncookies.bad",       "ACKs to a listener that had sent cookies, which were none of its cookies") \
     X(TCP_SYN_REXMT,          "tcp.rexmt.syn",            "SYNs and SYN-ACKs sent again") \
     X(TCP_REXMT_RTO,          "tcp.rexmt.rto",            "retransmission timeouts") \
     X(TCP_REXMT_FAST,         "tcp.rexmt.fast",           "fast retransmits (entries into recovery)") \

@@ -43,6 +43,7 @@ enum { SETUP = 0, LIVE = UST_CONFIG_LIVE };
     X(tcp_max_tcbs,       "tcp.max_tcbs",            16384, 16384, 1, 1 << 24, SETUP, "connections, listeners and unconnected sockets together") \
     X(tcp_max_listeners,  "tcp.max_listeners",       256, 256, 1, 65536, SETUP, "listening sockets") \
     X(tcp_max_syn_backlog, "tcp.max_syn_backlog",    4096, 4096, 1, 1 << 22, SETUP, "half-open connections of the whole engine") \
+    X(tcp_syncookies,     "tcp.syncookies",          1, 1, 0, 2, LIVE, "1: answer SYNs that the SYN queue has no room for by a SYN cookie; 2: all SYNs; 0: none") \
     X(tcp_max_tw_buckets, "tcp.max_tw_buckets",      65536, 65536, 1, 1 << 24, SETUP, "TIME-WAIT records") \
     X(tcp_max_reass,      "tcp.max_reass",           1024, 1024, 1, 1 << 20, SETUP, "connections that may hold out-of-order data at once") \
     X(tcp_timestamps,     "tcp.timestamps",          1, 1, 0, 1, LIVE, "timestamps option (RFC 7323)") \

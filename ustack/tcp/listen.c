@@ -4,6 +4,7 @@
  * open).
  *
  *   SYN --> request block (SYN-ACK, retried) -- ACK --> TCB --> accept queue
+ *    no room -> cookie (SYN-ACK, once)        -- ACK ----^
  *
  *  L1  n_accept <= backlog + 1, as in Linux; a full accept queue drops SYNs and
  *      handshake ACKs, and the SYN-ACK timer tries again
@@ -121,43 +122,87 @@ static void request_fill(struct tcp *tcp, struct request *req, const struct segm
     req->sent = tcp_now(tcp);
 }
 
-static void take_syn(struct tcp *tcp, struct tcb *listening, struct segment *seg,
-                     const struct packet *p, uint32_t min_iss)
+/* Without a block: all that is kept is that the listener has sent cookies. */
+static void send_cookie(struct tcp *tcp, struct tcb *listening, const struct flow_key *key,
+                        struct segment *seg)
 {
-    const uint8_t *th = mbuf_data(&tcp->net.core.pool, seg->m) + p->l4_off;
-    struct flow_key key = {
-        .local = p->dst, .remote = p->src, .lport = get16(th + 2), .rport = get16(th)};
+    struct request req = {.key = *key, .listener = listening->listener};
+
+    request_fill(tcp, &req, seg);
+    tcp_cookie_fill(tcp, &req);
+    listener_of(tcp, listening)->cookie_until = tcp_now(tcp) + tcp_cookie_lifetime();
+    count(tcp_core(tcp), C_TCP_SYN_IN);
+    count(tcp_core(tcp), C_TCP_COOKIES_OUT);
+    tcp_respond_synack(tcp, &req);
+}
+
+/* A new incarnation of a connection in TIME-WAIT needs an ISS beyond the old
+ * one's, which a cookie cannot promise. */
+static bool cookies_from(const struct tcp *tcp, int level, uint32_t min_iss)
+{
+    return tcp->net.core.set.tcp_syncookies >= level && !min_iss;
+}
+
+static void take_syn(struct tcp *tcp, struct tcb *listening, const struct flow_key *key,
+                     struct segment *seg, uint32_t min_iss)
+{
     struct listener *l = listener_of(tcp, listening);
     struct request *req;
 
     if (l->n_accept > l->backlog)
         return seg_drop(tcp, seg, C_TCP_DROP_ACCEPTQ);
-    req = request_new(tcp, listening, &key);
+    req = cookies_from(tcp, 2, min_iss) ? NULL : request_new(tcp, listening, key);
+    if (!req && cookies_from(tcp, 1, min_iss))
+        return send_cookie(tcp, listening, key, seg);
     if (!req)
         return seg_drop(tcp, seg, C_TCP_DROP_BACKLOG);
     count(tcp_core(tcp), C_TCP_SYN_IN);
     request_fill(tcp, req, seg);
-    req->iss = tcp_isn(tcp, &key);
+    req->iss = tcp_isn(tcp, key);
     if (min_iss && seq_lt(req->iss, min_iss))
         req->iss = min_iss;
     tcp_respond_synack(tcp, req);
     request_arm(tcp, req);
-    mbuf_free(&tcp->net.core.pool, seg->m);
-    seg->m = NULL;
+}
+
+static void promote(struct tcp *tcp, struct tcb *listening, const struct request *req,
+                    struct request *block, struct segment *seg);
+
+/* Opens a connection if the ACK brings a cookie. block: the flow's request
+ * block, if there is one by now, made when its SYN came again. */
+static bool take_cookie(struct tcp *tcp, struct tcb *listening, struct request *block,
+                        const struct flow_key *key, struct segment *seg)
+{
+    struct request req = {.key = *key, .listener = listening->listener};
+
+    if (seg->flags & TH_SYN || tcp_now(tcp) >= listener_of(tcp, listening)->cookie_until)
+        return false;
+    if (!tcp_cookie_read(tcp, &req, seg)) {
+        count(tcp_core(tcp), C_TCP_COOKIES_BAD);
+        return false;
+    }
+    promote(tcp, listening, &req, block, seg);
+    return true;
 }
 
 /* RFC 9293 3.10.7.2 */
 void tcp_listen_input(struct tcp *tcp, struct tcb *listening, struct segment *seg,
                       const struct packet *p, uint32_t min_iss)
 {
+    const uint8_t *th = mbuf_data(&tcp->net.core.pool, seg->m) + p->l4_off;
+    struct flow_key key = {
+        .local = p->dst, .remote = p->src, .lport = get16(th + 2), .rport = get16(th)};
+
     if (seg->flags & TH_RST) /* first */
         return seg_drop(tcp, seg, C_TCP_DROP_LISTEN);
     if (seg->flags & TH_ACK) { /* second */
+        if (take_cookie(tcp, listening, NULL, &key, seg))
+            return;
         tcp_respond_rst(tcp, seg, p);
         return seg_drop(tcp, seg, C_TCP_DROP_LISTEN);
     }
     if (seg->flags & TH_SYN) /* third */
-        return take_syn(tcp, listening, seg, p, min_iss);
+        return take_syn(tcp, listening, &key, seg, min_iss);
     seg_drop(tcp, seg, C_TCP_DROP_LISTEN); /* fourth: should not be reached */
 }
 
@@ -205,7 +250,7 @@ static void from_request(struct tcp *tcp, struct tcb *tcb, const struct request 
     tcb->retransmits = req->retries;
     tcp_negotiate(tcp, tcb, &opt);
     rtt_init(tcp, tcb);
-    if (req->retries == 0) {
+    if (req->retries == 0 && !req->cookie) {
         tcb->rtt_timing = true;
         tcb->rtt_seq = tcb->snd_max;
         tcb->rtt_start = req->sent;
@@ -231,11 +276,13 @@ static void queue_for_accept(struct tcp *tcp, struct tcb *tcb, struct tcb *liste
 }
 
 /* The handshake's ACK has come: the request becomes a TCB in SYN-RECEIVED,
- * which then takes the segment like any other. */
-static void promote(struct tcp *tcp, struct request *req, struct segment *seg)
+ * which then takes the segment like any other. block: the flow's request block,
+ * if there is one; it is freed. */
+static void promote(struct tcp *tcp, struct tcb *listening, const struct request *req,
+                    struct request *block, struct segment *seg)
 {
-    struct listener *l = &tcp->listeners[req->listener];
-    struct tcb *listening = &tcp->tcbs[l->tcb], *tcb;
+    const struct listener *l = listener_of(tcp, listening);
+    struct tcb *tcb;
 
     if (l->n_accept > l->backlog)
         return seg_drop(tcp, seg, C_TCP_DROP_ACCEPTQ);
@@ -244,8 +291,11 @@ static void promote(struct tcp *tcp, struct request *req, struct segment *seg)
         return seg_drop(tcp, seg, C_TCP_DROP_NOTCBS);
     inherit(tcb, listening);
     from_request(tcp, tcb, req);
-    request_free(tcp, req);
-    flow_insert(tcp, &tcb->key, FLOW_TCB, tcb_index(tcp, tcb)); /* the place just freed */
+    if (req->cookie)
+        count(tcp_core(tcp), C_TCP_COOKIES_IN);
+    if (block)
+        request_free(tcp, block);
+    flow_insert(tcp, &tcb->key, FLOW_TCB, tcb_index(tcp, tcb)); /* two places for every TCB */
     tcb->in_table = true;
     tcb->state = UST_SYN_RECEIVED;
     queue_for_accept(tcp, tcb, listening);
@@ -293,6 +343,7 @@ static void request_ack(struct tcp *tcp, struct request *req, enum counter why)
 void tcp_request_input(struct tcp *tcp, struct request *req, struct segment *seg,
                        const struct packet *p)
 {
+    struct tcb *listening = &tcp->tcbs[tcp->listeners[req->listener].tcb];
     bool syn = seg->flags & TH_SYN, rst = seg->flags & TH_RST;
 
     if (syn && !(seg->flags & (TH_ACK | TH_RST)) && seg->seq == req->irs) {
@@ -322,10 +373,12 @@ void tcp_request_input(struct tcp *tcp, struct request *req, struct segment *seg
     if (!(seg->flags & TH_ACK)) /* fifth */
         return seg_drop(tcp, seg, C_TCP_DROP_NOACK);
     if (seg->ack != req->iss + 1) {
+        if (take_cookie(tcp, listening, req, &req->key, seg))
+            return;
         tcp_respond_rst(tcp, seg, p);
         return seg_drop(tcp, seg, C_TCP_DROP_REQUEST);
     }
-    promote(tcp, req, seg);
+    promote(tcp, listening, req, req, seg);
 }
 
 /* ------------------------------------------------------- accept, close */

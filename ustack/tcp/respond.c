@@ -25,7 +25,7 @@ void tcp_respond_rst(struct tcp *tcp, const struct segment *seg, const struct pa
         count(tcp_core(tcp), C_TCP_RESETS_OUT);
 }
 
-void tcp_respond_synack(struct tcp *tcp, struct request *req)
+void tcp_respond_synack(struct tcp *tcp, const struct request *req)
 {
     const struct tcb *listening = &tcp->tcbs[tcp->listeners[req->listener].tcb];
     uint32_t limit = listening->rcvbuf.limit;
@@ -45,7 +45,8 @@ void tcp_respond_synack(struct tcp *tcp, struct request *req)
                                             .sack_permitted = req->sack_ok,
                                             .with_wscale = req->wscale_ok,
                                             .wscale = tcp_wscale_for(tcp),
-                                            .ts_val = tcp_ts_now(tcp, req->ts_offset),
+                                            .ts_val = req->cookie ? tcp_cookie_ts(tcp, req)
+                                                                  : tcp_ts_now(tcp, req->ts_offset),
                                             .ts_ecr = req->ts_recent});
 }
 

@@ -154,7 +154,8 @@ struct listener {
     uint32_t backlog;
     uint32_t accept_head, accept_tail, n_accept;
     uint32_t n_requests;
-    uint32_t next; /* free list */
+    ust_time cookie_until; /* until when an ACK may bring one of our cookies */
+    uint32_t next;         /* free list */
 };
 
 /* A half-open passive connection (SYN-RECEIVED, RFC 9293 3.10.7.2). */
@@ -167,6 +168,7 @@ struct request {
     uint16_t peer_mss;
     uint8_t snd_wscale;
     bool ts_ok : 1, sack_ok : 1, wscale_ok : 1;
+    bool cookie : 1; /* not a block, but what a cookie stands for */
     uint8_t retries;
     ust_time sent;      /* first SYN-ACK, for the RTT */
     ust_time oow_acked; /* last ACK for a segment it does not take; 0: never */

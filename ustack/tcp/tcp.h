@@ -106,6 +106,15 @@ void tcp_request_input(struct tcp *tcp, struct request *req, struct segment *seg
                        const struct packet *p);
 void tcp_request_timer(struct tcp *tcp, struct request *req);
 
+/* syncookie.c: half-open connections whose state is in the SYN-ACK */
+/* Turns req, filled from a SYN, into what a cookie can hold, and sets its iss. */
+void tcp_cookie_fill(const struct tcp *tcp, struct request *req);
+/* Its SYN-ACK's timestamp, with the options in it. */
+uint32_t tcp_cookie_ts(const struct tcp *tcp, const struct request *req);
+/* Fills req, which has its key, from the ACK of a cookie; false: it is none. */
+bool tcp_cookie_read(const struct tcp *tcp, struct request *req, const struct segment *seg);
+ust_time tcp_cookie_lifetime(void);
+
 /* timewait.c */
 void tcp_enter_timewait(struct tcp *tcp, struct tcb *tcb);
 void tcp_timewait_input(struct tcp *tcp, struct timewait *tw, struct segment *seg,
@@ -146,7 +155,7 @@ bool tcp_send_bare(struct tcp *tcp, const struct tcp_header *h);
 
 /* respond.c: answers that belong to no TCB */
 void tcp_respond_rst(struct tcp *tcp, const struct segment *seg, const struct packet *p);
-void tcp_respond_synack(struct tcp *tcp, struct request *req);
+void tcp_respond_synack(struct tcp *tcp, const struct request *req);
 void tcp_respond_timewait(struct tcp *tcp, struct timewait *tw);
 /* A RST for a TCB that is about to go. */
 void tcp_send_rst(struct tcp *tcp, struct tcb *tcb);
