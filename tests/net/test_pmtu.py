@@ -71,6 +71,28 @@ def test_tcp_sends_smaller_segments_at_once(wire: Wire) -> None:
     wire("+.01 < . 1:1(0) ack 2881 win 257")
 
 
+def test_what_already_fits_the_path_is_not_sent_again(wire: Wire) -> None:
+    """RFC 8201 5.2: only what was sent from the first segment that was too big on."""
+    sock = wire.established(mss=1440)
+    sock.setopt("NODELAY", 1)
+    sock.send(1000)
+    sock.send(100)
+    sock.send(1440)
+    wire("""
+        +0 > P. 1:1001(1000)    ack 1
+        +0 > P. 1001:1101(100)  ack 1
+        +0 > P. 1101:2541(1440) ack 1
+    """)
+    about_tcp(wire, 1101, 1300)
+    end = 1101 + (1260 if wire.version == 4 else 1240)
+    wire(f"""
+        +0   > .  1101:{end}({end - 1101}) ack 1
+        +0   > P. {end}:2541({2541 - end}) ack 1
+        +.01 < .  1:1(0) ack 2541 win 257
+    """)
+    assert wire.stats["tcp.rexmt.segs"] == 2
+
+
 @pytest.mark.parametrize("seq", [-1, 1001, 100_000])
 def test_a_message_about_what_is_not_in_flight_is_not_believed(wire: Wire, seq: int) -> None:
     """RFC 5927 4.1."""

@@ -449,8 +449,9 @@ void tcp_synchronized(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
 /* ------------------------------------------------------- ICMP errors */
 
 /* The path is narrower than we thought (RFC 1191 6.4, RFC 8201 5.2): what is in
- * flight in larger pieces is lost, but not to congestion. */
-static void path_narrowed(struct tcp *tcp, struct tcb *tcb)
+ * flight in larger pieces is lost, but not to congestion. seq: where the first of
+ * them begins; what was sent before it has passed. */
+static void path_narrowed(struct tcp *tcp, struct tcb *tcb, uint32_t seq)
 {
     uint32_t old = tcb->snd_mss;
 
@@ -458,8 +459,10 @@ static void path_narrowed(struct tcp *tcp, struct tcb *tcb)
     if (tcb->snd_mss >= old || tcb->snd_una == tcb->snd_max || !tcb_synchronized(tcb))
         return;
     tcb->rtt_timing = false;
-    tcb->snd_nxt = tcb->snd_una;
-    tcb->rexmt_due = true;
+    if (seq_lt(seq, tcb->snd_nxt))
+        tcb->snd_nxt = seq;
+    if (seq == tcb->snd_una)
+        tcb->rexmt_due = true;
     tcp_ready(tcp, tcb);
 }
 
@@ -482,7 +485,7 @@ bool tcp_error_input(struct net *net, const struct ust_addr *src, const struct u
         return false;
     if (e->mtu) {
         if (pmtu_learn(net, dst, e->mtu))
-            path_narrowed(tcp, tcb);
+            path_narrowed(tcp, tcb, seq);
         return true;
     }
     tcb->soft_error = e->err;
