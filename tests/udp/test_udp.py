@@ -145,6 +145,21 @@ def test_the_last_mbufs_are_not_for_datagrams(lan: Lan) -> None:
     assert lan.held() == 0
 
 
+def test_the_last_mbufs_are_not_for_sending_datagrams(host: Lan) -> None:
+    """Control segments have them; send says ENOBUFS until there are more."""
+    sock = host.engine.udp(host.us, 9)
+    reserve = host.engine.get("mbuf.reserve")
+    host.engine.set("mbuf.reserve", 2048)
+    assert host.engine.sendto(sock, b"all are free", host.them, 4000) == 12
+    with pytest.raises(OSError) as told:
+        host.engine.sendto(sock, b"one is used", host.them, 4000)
+    assert told.value.errno == errno.ENOBUFS
+    assert (host.stats["udp.out"], host.held()) == (1, 1)
+    host.engine.set("mbuf.reserve", reserve)
+    assert host.engine.sendto(sock, b"again", host.them, 4000) == 5
+    assert len(list(host.engine.output())) == 2 and host.held() == 0
+
+
 def test_a_port_that_nobody_holds_is_unreachable(host: Lan) -> None:
     """RFC 1122 4.1.3.1; RFC 4443 3.1."""
     (answer,) = host.udp(4000, 9, b"x")
