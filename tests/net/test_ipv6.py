@@ -151,6 +151,33 @@ def test_an_unknown_next_header_earns_a_parameter_problem(host: Lan) -> None:
     assert host.moved() == {"ip6.drop.proto": 6}
 
 
+BEHIND = {
+    "options": (DEST, ext(253), 40),
+    "two headers": (HOP, ext(ROUTING, bytes([1, 12]) + bytes(12)) + routing(253, 0), 40 + 16),
+    "an atomic fragment": (FRAGMENT, fragment(253), 40),
+    "options in an atomic fragment": (FRAGMENT, fragment(DEST) + ext(253), 40 + 8),
+    "misplaced hop-by-hop options": (DEST, ext(HOP) + ext(PROTO_ICMP6) + ECHO, 40),
+    "the same after a fragment header": (FRAGMENT, fragment(HOP) + ext(PROTO_ICMP6) + ECHO, 40),
+}
+
+
+@pytest.mark.parametrize("name", BEHIND)
+def test_a_parameter_problem_points_at_the_byte_that_named_the_header(host: Lan, name: str) -> None:
+    """RFC 4443 3.4: wherever it is in the chain."""
+    proto, chain, offset = BEHIND[name]
+    (answer,) = host.ip(proto, chain + bytes(40))
+    assert (kind_of(answer), pointer(answer)) == ((4, 1), offset)
+
+
+def test_it_points_into_the_datagram_that_was_put_together(host: Lan) -> None:
+    """Which has no extension headers any more but those behind the fragment header."""
+    body = ext(253) + bytes(40)
+    assert host.ip(FRAGMENT, fragment(DEST, more=True) + body[:24]) == []
+    (answer,) = host.ip(FRAGMENT, fragment(DEST, 24) + body[24:])
+    assert (kind_of(answer), pointer(answer)) == ((4, 1), 40)
+    assert answer[14 + 40 + 8 :][40:41] == bytes([253])
+
+
 # ------------------------------------------------------------------ the header
 
 

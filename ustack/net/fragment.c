@@ -210,7 +210,7 @@ static void fix_header(uint8_t *ip, uint8_t proto, uint32_t len, uint16_t frag)
 
     if (ip[0] >> 4 == 6) {
         put16(ip + 4, len);
-        ip[6] = proto;
+        ip[IPV6_NEXT] = proto;
         return;
     }
     ip[0] = 0x45;
@@ -272,6 +272,7 @@ static struct mbuf *as_frame(struct mbuf *buf, const struct frag *q, struct pack
                          .group = q->group,
                          .reassembled = true,
                          .l4_off = q->l2_l3_len,
+                         .next_off = IPV6_NEXT,
                          .l4_len = q->total};
     return buf;
 }

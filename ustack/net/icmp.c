@@ -116,7 +116,7 @@ static void send_error(struct net *net, struct mbuf *m, const struct packet *p, 
 void icmp_unreachable(struct net *net, struct mbuf *m, const struct packet *p,
                       enum net_unreach what)
 {
-    enum { V6_UNREACH = 1, V6_PORT = 4, V6_PARAM_PROBLEM = 4, V6_BAD_NEXT = 1, NEXT_FIELD = 6 };
+    enum { V6_UNREACH = 1, V6_PORT = 4, V6_PARAM_PROBLEM = 4, V6_BAD_NEXT = 1 };
 
     if (addr_is_v4(&p->src))
         send_error(net, m, p, UNREACH, what == UNREACH_PORT ? PORT_UNREACH : PROTO_UNREACH,
@@ -124,7 +124,7 @@ void icmp_unreachable(struct net *net, struct mbuf *m, const struct packet *p,
     else if (what == UNREACH_PORT)
         icmp6_error(net, m, p, V6_UNREACH, V6_PORT, 0);
     else
-        icmp6_error(net, m, p, V6_PARAM_PROBLEM, V6_BAD_NEXT, NEXT_FIELD);
+        icmp6_error(net, m, p, V6_PARAM_PROBLEM, V6_BAD_NEXT, p->next_off);
 }
 
 void icmp_time_exceeded(struct net *net, struct mbuf *m, const struct packet *p)

@@ -10,7 +10,6 @@
 
 enum {
     PAYLOAD_LEN = 4,
-    NEXT = 6,
     HOP_LIMIT = 7,
     SRC = 8,
     DST = 24,
@@ -116,6 +115,7 @@ static bool skip_one(struct net *net, struct mbuf *m, struct packet *p)
         return false;
     }
     p->proto = h[0];
+    p->next_off = (uint16_t)at;
     p->l4_off = (uint16_t)(p->l4_off + len);
     p->l4_len -= len;
     return true;
@@ -127,7 +127,7 @@ bool ipv6_skip_headers(struct net *net, struct mbuf *m, struct packet *p, bool r
         switch (p->proto) {
         case HOP_BY_HOP:
             if (n > 0 || reassembled) {
-                icmp6_error(net, m, p, PARAM_PROBLEM, BAD_NEXT, NEXT);
+                icmp6_error(net, m, p, PARAM_PROBLEM, BAD_NEXT, p->next_off);
                 return refuse(net, m, C_IP6_DROP_EXTHDR);
             }
             break;
@@ -187,6 +187,7 @@ static void fragmented(struct net *net, struct mbuf *m, struct packet *p)
     if (p->l4_len < IPV6_FRAGMENT_LEN)
         return net_drop(net, m, C_IP6_DROP_EXTHDR);
     p->proto = h[0];
+    p->next_off = (uint16_t)(p->l4_off - m->l3_off);
     p->l4_off = (uint16_t)(p->l4_off + IPV6_FRAGMENT_LEN);
     p->l4_len -= IPV6_FRAGMENT_LEN;
     f = (struct fragment){
@@ -215,7 +216,7 @@ static enum counter validate(const struct mbuf *m, const uint8_t *ip)
     if (ip[0] >> 4 != 6)
         return C_IP6_DROP_VERSION;
     len = get16(ip + PAYLOAD_LEN);
-    if ((len == 0 && ip[NEXT] == HOP_BY_HOP) || len > m->frame_len - ETH_LEN - IPV6_LEN)
+    if ((len == 0 && ip[IPV6_NEXT] == HOP_BY_HOP) || len > m->frame_len - ETH_LEN - IPV6_LEN)
         return C_IP6_DROP_LENGTH;
     return N_COUNTERS;
 }
@@ -237,7 +238,8 @@ void ipv6_input(struct net *net, struct mbuf *m)
     if (!dst_is_ours(net, &p.dst))
         return net_drop(net, m, C_IP6_DROP_DST);
     p.reassembled = false;
-    p.proto = ip[NEXT];
+    p.proto = ip[IPV6_NEXT];
+    p.next_off = IPV6_NEXT;
     p.tos = (uint8_t)(get16(ip) >> 4);
     p.ttl = ip[HOP_LIMIT];
     p.l4_off = ETH_LEN + IPV6_LEN;
@@ -262,7 +264,7 @@ void ipv6_header(struct net *net, struct mbuf *m, const struct ip_out *o, int if
 
     put32(ip, 6u << 28 | (uint32_t)o->tos << 20);
     put16(ip + PAYLOAD_LEN, len);
-    ip[NEXT] = o->proto;
+    ip[IPV6_NEXT] = o->proto;
     ip[HOP_LIMIT] = o->ttl     ? o->ttl
                   : advertised ? advertised
                                : (uint8_t)net->core.set.ip6_hop_limit;

@@ -87,7 +87,8 @@ struct packet {
     uint8_t proto, tos, ttl;
     bool group; /* sent to a broadcast or multicast address */
     bool reassembled;
-    uint16_t l4_off; /* of the transport header, from the frame's start */
+    uint16_t l4_off;   /* of the transport header, from the frame's start */
+    uint16_t next_off; /* IPv6: of the byte that names proto, from the IP header's start */
     uint32_t l4_len;
 };
 

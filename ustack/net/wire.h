@@ -31,6 +31,7 @@ enum {
     IPPROTO_ICMPV6_ = 58,
 
     ICMP_LEN = 8,
+    IPV6_NEXT = 6, /* offset of its next header field */
     TCP_LEN = 20,
     UDP_LEN = 8,
 };
