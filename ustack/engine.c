@@ -18,6 +18,8 @@ static const struct net_upcalls net_up = {
     .udp_input = udp_input,
     .tcp_error = tcp_error_input,
     .udp_error = udp_error,
+    .ping_input = ping_input,
+    .ping_error = ping_error,
 };
 
 static const struct tcp_upcalls tcp_up = {

@@ -240,6 +240,12 @@ ust_handle ust_socket(struct ust_engine *eng);
 /* UDP has handles of its own; the calls on handles take both kinds, but for
  * listen and accept: -EOPNOTSUPP. */
 ust_handle ust_udp_socket(struct ust_engine *eng);
+/* With UST_OPT_PING, set before it is bound and after UST_OPT_INET6, which says
+ * the version, a UDP socket becomes one for ICMP echo, as Linux's of IPPROTO_ICMP:
+ * what it sends is an echo request from its first byte (-EINVAL for any other), in
+ * which identifier and checksum are filled in; what it receives are the replies
+ * with its identifier, header included. The identifier is its local port; the
+ * peer's is 0, and ignored. */
 struct ust_datagram {
     struct ust_addr src, dst;
     uint16_t port;    /* the sender's */
@@ -304,6 +310,7 @@ enum ust_opt {
     UST_OPT_SNDROOM,      /* read only: bytes that send would take now */
     UST_OPT_INET6,        /* UDP, 0/1: an IPv6 socket, which binds to both versions */
     UST_OPT_V6ONLY,       /* UDP, 0/1: and takes no IPv4; before it is bound */
+    UST_OPT_PING,         /* UDP, 1: sends and receives ICMP echo; see ust_udp_socket() */
 };
 int ust_setopt(struct ust_engine *eng, ust_handle h, int opt, int64_t value);
 int ust_getopt(const struct ust_engine *eng, ust_handle h, int opt, int64_t *value);

@@ -73,7 +73,7 @@ def test_a_bad_icmp_checksum_is_dropped(lan: Lan) -> None:
     assert lan.moved() == {"icmp.drop.checksum": 1}
 
 
-@pytest.mark.parametrize("kind", [0, 1, 4, 5, 9, 10, 13, 15, 17, 37, 255])
+@pytest.mark.parametrize("kind", [1, 2, 4, 5, 9, 10, 13, 15, 17, 37, 255])
 def test_types_that_need_no_answer_get_none(lan: Lan, kind: int) -> None:
     """RFC 1122 3.2.2: redirects, timestamps, masks, source quench (MUST-55)."""
     lan.learn()
@@ -264,7 +264,7 @@ def test_an_icmpv6_error_about_our_fragment_is_understood(lan6: Lan) -> None:
 def test_unknown_icmpv6_messages_are_dropped(lan6: Lan) -> None:
     """RFC 4443 2.4 (a), (b)."""
     lan6.learn()
-    for kind in (0, 5, 100, 127, 129, 130, 200, 255):
+    for kind in (0, 5, 100, 127, 130, 131, 200, 255):
         assert lan6.icmp_message(kind, 0, bytes(4), bytes(48)) == []
     assert lan6.moved() == {"icmp.drop.type": 8}
 

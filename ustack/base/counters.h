@@ -74,13 +74,18 @@
     X(ND_DROP_RA,             "nd.drop.ra",               "router advertisement not from a link-local address, or not accepted here") \
     X(ICMP_IN_ECHO,           "icmp.in.echo",             "echo requests") \
     X(ICMP_OUT_ECHO,          "icmp.out.echo",            "echo replies") \
+    X(ICMP_IN_REPLY,          "icmp.in.reply",            "echo replies delivered to a socket") \
+    X(ICMP_OUT_REQUEST,       "icmp.out.request",         "echo requests sent") \
     X(ICMP_IN_ERROR,          "icmp.in.error",            "ICMP errors received for a flow of ours") \
     X(ICMP_OUT_UNREACH,       "icmp.out.unreach",         "destination unreachable sent") \
     X(ICMP_RATELIMITED,       "icmp.ratelimited",         "ICMP messages not sent: over the rate limit") \
     X(ICMP_DROP_SHORT,        "icmp.drop.short",          "ICMP message too short") \
     X(ICMP_DROP_CHECKSUM,     "icmp.drop.checksum",       "ICMP checksum is wrong") \
     X(ICMP_DROP_TYPE,         "icmp.drop.type",           "ICMP type that we do not answer") \
-    X(ICMP_DROP_GROUP,        "icmp.drop.group",          "echo request to a group or broadcast address") \
+    X(ICMP_DROP_GROUP,        "icmp.drop.group",          "echo request or reply to a group or broadcast address") \
+    X(ICMP_DROP_REPLY,        "icmp.drop.reply",          "echo reply that no socket waits for") \
+    X(ICMP_DROP_FULL,         "icmp.drop.full",           "echo reply dropped: the socket's receive buffer is full") \
+    X(ICMP_DROP_NOMBUF,       "icmp.drop.nombuf",         "echo reply dropped: mbufs are nearly used up") \
     X(ICMP_DROP_QUOTE,        "icmp.drop.quote",          "ICMP error whose quoted packet matches no flow or lies outside its window") \
     X(ICMP_OUT_ERROR,         "icmp.out.error",           "ICMP errors other than unreachable sent") \
     X(PMTU_LOWERED,           "pmtu.lowered",             "path MTUs learnt or lowered") \

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* ICMP for IPv4 (RFC 792, 1122 3.2.2), and what ICMPv6 shares with it: echo,
- * errors out, errors in. Everything sent is limited by a rate; nothing is sent
+ * errors out, errors in. Echo replies go up, to whoever asked. Everything sent is limited by a rate; nothing is sent
  * in answer to a group, a later fragment, an ICMP error or a source that is no
  * host.
  *
@@ -34,23 +34,29 @@ static const struct ip_error unreach[MAX_CODE + 1] = {
     {EHOSTUNREACH, true, 0},
 };
 
-void icmp_output(struct net *net, struct mbuf *m, const struct ust_addr *src,
-                 const struct ust_addr *dst, uint8_t tos, uint8_t ttl)
+void icmp_checksum(struct net *net, struct mbuf *m, const struct ust_addr *src,
+                   const struct ust_addr *dst)
 {
-    bool v4 = addr_is_v4(dst);
-    struct ip_out o = {.src = src,
-                       .dst = dst,
-                       .proto = v4 ? IPPROTO_ICMP_ : IPPROTO_ICMPV6_,
-                       .tos = tos,
-                       .ttl = ttl,
-                       .may_fragment = true};
-    uint64_t pseudo = v4 ? 0 : ip_pseudo_sum(src, dst, IPPROTO_ICMPV6_, m->frame_len);
+    uint64_t pseudo = addr_is_v4(dst) ? 0 : ip_pseudo_sum(src, dst, IPPROTO_ICMPV6_, m->frame_len);
     uint8_t *p = mbuf_data(&net->core.pool, m);
     uint16_t sum;
 
     memset(p + 2, 0, 2);
     sum = checksum_finish(mbuf_checksum(&net->core.pool, m, 0, m->frame_len, pseudo));
     memcpy(p + 2, &sum, 2);
+}
+
+void icmp_output(struct net *net, struct mbuf *m, const struct ust_addr *src,
+                 const struct ust_addr *dst, uint8_t tos, uint8_t ttl)
+{
+    struct ip_out o = {.src = src,
+                       .dst = dst,
+                       .proto = addr_is_v4(dst) ? IPPROTO_ICMP_ : IPPROTO_ICMPV6_,
+                       .tos = tos,
+                       .ttl = ttl,
+                       .may_fragment = true};
+
+    icmp_checksum(net, m, src, dst);
     ip_output(net, m, &o);
 }
 
@@ -137,16 +143,24 @@ void icmp_time_exceeded(struct net *net, struct mbuf *m, const struct packet *p)
         icmp6_error(net, m, p, V6_TIME_EXCEEDED, REASSEMBLY, 0);
 }
 
+bool icmp_tell(struct net *net, uint8_t proto, const struct ust_addr *src,
+               const struct ust_addr *dst, const uint8_t *quoted, const struct ip_error *e)
+{
+    switch (proto) {
+    case IPPROTO_TCP_: return net->up->tcp_error(net, src, dst, quoted, e);
+    case IPPROTO_UDP_: return net->up->udp_error(net, src, dst, quoted, e);
+    case IPPROTO_ICMP_:
+    case IPPROTO_ICMPV6_:
+        return (proto == IPPROTO_ICMP_) == addr_is_v4(dst) &&
+               net->up->ping_error(net, src, dst, quoted, e);
+    default: return false;
+    }
+}
+
 void icmp_report(struct net *net, struct mbuf *m, uint8_t proto, const struct ust_addr *src,
                  const struct ust_addr *dst, const uint8_t *quoted, const struct ip_error *e)
 {
-    bool known = false;
-
-    if (proto == IPPROTO_TCP_)
-        known = net->up->tcp_error(net, src, dst, quoted, e);
-    else if (proto == IPPROTO_UDP_)
-        known = net->up->udp_error(net, src, dst, quoted, e);
-    if (!known)
+    if (!icmp_tell(net, proto, src, dst, quoted, e))
         return net_drop(net, m, C_ICMP_DROP_QUOTE);
     count(&net->core, C_ICMP_IN_ERROR);
     mbuf_free(&net->core.pool, m);
@@ -192,6 +206,7 @@ void icmp_input(struct net *net, struct mbuf *m, const struct packet *p)
     if (checksum_finish(mbuf_checksum(&core->pool, m, p->l4_off, p->l4_len, 0)) != 0)
         return net_drop(net, m, C_ICMP_DROP_CHECKSUM);
     switch (mbuf_data(&core->pool, m)[p->l4_off]) {
+    case ECHO_REPLY: return net->up->ping_input(net, m, p);
     case ECHO_REQUEST:
         if (p->group) /* RFC 1122 3.2.2.6 lets us be silent; no amplifier */
             return net_drop(net, m, C_ICMP_DROP_GROUP);

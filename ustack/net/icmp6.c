@@ -107,6 +107,8 @@ void icmp6_input(struct net *net, struct mbuf *m, const struct packet *p)
         return net_drop(net, m, C_IP6_DROP_MARTIAN);
     if (type == ECHO_REQUEST)
         return icmp_echo(net, m, p, ECHO_REPLY);
+    if (type == ECHO_REPLY)
+        return net->up->ping_input(net, m, p);
     if (type >= UNREACH && type <= PARAM_PROBLEM)
         return error_input(net, m, p);
     net_drop(net, m, C_ICMP_DROP_TYPE);

@@ -303,12 +303,8 @@ static void tell_sender(struct net *net, const struct mbuf *m)
     struct ust_addr dst = v4 ? addr_v4(ip + 16) : addr_v6(ip + 24);
     uint8_t proto = v4 ? ip[9] : ip[6];
 
-    if (m->len < m->l4_off + UDP_LEN)
-        return;
-    if (proto == IPPROTO_TCP_)
-        net->up->tcp_error(net, &src, &dst, l4, &e);
-    else if (proto == IPPROTO_UDP_)
-        net->up->udp_error(net, &src, &dst, l4, &e);
+    if (m->len >= (uint32_t)m->l4_off + UDP_LEN)
+        icmp_tell(net, proto, &src, &dst, l4, &e);
 }
 
 /* An asked neighbour has not answered for neigh.retrans_ms. */

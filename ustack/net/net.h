@@ -96,7 +96,7 @@ struct packet {
 struct flow_key {
     struct ust_addr local, remote;
     uint16_t lport, rport;
-    uint32_t zero; /* keeps the key free of padding */
+    uint32_t ping; /* 1: lport is an echo identifier; keeps the key free of padding */
 };
 
 /* What an ICMP error says of a packet of ours, in Linux's terms. */
@@ -116,6 +116,10 @@ struct net_upcalls {
                       const uint8_t *quoted, const struct ip_error *e);
     bool (*udp_error)(struct net *net, const struct ust_addr *src, const struct ust_addr *dst,
                       const uint8_t *quoted, const struct ip_error *e);
+    /* The same for echo, of either version's ICMP. */
+    void (*ping_input)(struct net *net, struct mbuf *m, const struct packet *p);
+    bool (*ping_error)(struct net *net, const struct ust_addr *src, const struct ust_addr *dst,
+                       const uint8_t *quoted, const struct ip_error *e);
 };
 
 /* A learnt path MTU. */
@@ -336,6 +340,12 @@ void icmp_echo(struct net *net, struct mbuf *m, const struct packet *p, uint8_t 
 /* Hands an error about a quoted transport header up. Owns m. */
 void icmp_report(struct net *net, struct mbuf *m, uint8_t proto, const struct ust_addr *src,
                  const struct ust_addr *dst, const uint8_t *quoted, const struct ip_error *e);
+/* The same without a message; false when it concerns nobody. */
+bool icmp_tell(struct net *net, uint8_t proto, const struct ust_addr *src,
+               const struct ust_addr *dst, const uint8_t *quoted, const struct ip_error *e);
+/* Fills in the checksum of m, which is an ICMP message from its first byte. */
+void icmp_checksum(struct net *net, struct mbuf *m, const struct ust_addr *src,
+                   const struct ust_addr *dst);
 
 /* What one packet may measure on an interface. */
 static inline uint32_t iface_mtu(const struct iface *ifc, bool v4)

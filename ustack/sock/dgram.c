@@ -157,11 +157,21 @@ int dgram_setopt(struct tcp *tcp, ust_handle h, int opt, int64_t value)
     switch (opt) {
     case UST_OPT_REUSEADDR: s->reuseaddr = value != 0; return 0;
     case UST_OPT_BROADCAST: s->broadcast = value != 0; return 0;
-    case UST_OPT_INET6: s->inet6 = value != 0; return 0;
+    case UST_OPT_INET6:
+        if (s->ping)
+            return -EINVAL;
+        s->inet6 = value != 0;
+        return 0;
     case UST_OPT_V6ONLY:
-        if (s->bound || !s->inet6)
+        if (s->bound || !s->inet6 || s->ping)
             return s->inet6 ? -EINVAL : -ENOPROTOOPT;
         s->v6only = value != 0;
+        return 0;
+    case UST_OPT_PING:
+        if (s->bound || value != 1)
+            return -EINVAL;
+        s->ping = true;
+        s->v6only = s->inet6;
         return 0;
     case UST_OPT_TOS: s->tos = (uint8_t)value; return 0;
     case UST_OPT_TTL:
@@ -175,6 +185,8 @@ int dgram_setopt(struct tcp *tcp, ust_handle h, int opt, int64_t value)
         s->discover = (uint8_t)value;
         return 0;
     case UST_OPT_GSO_SIZE:
+        if (s->ping)
+            return -ENOPROTOOPT;
         if (!in(value, 0, UINT16_MAX))
             return -EINVAL;
         s->gso_size = (uint16_t)value;
@@ -208,6 +220,7 @@ int dgram_getopt(const struct tcp *tcp, ust_handle h, int opt, int64_t *value)
     case UST_OPT_BROADCAST: *value = s->broadcast; return 0;
     case UST_OPT_INET6: *value = s->inet6; return 0;
     case UST_OPT_V6ONLY: *value = s->v6only; return 0;
+    case UST_OPT_PING: *value = s->ping; return 0;
     case UST_OPT_TOS: *value = s->tos; return 0;
     case UST_OPT_TTL: *value = s->ttl ? s->ttl : tcp->net.core.set.ip_ttl; return 0;
     case UST_OPT_MTU_DISCOVER: *value = s->discover; return 0;

@@ -72,7 +72,7 @@ static struct mbuf *compact(struct mbuf_pool *pool, struct mbuf *m)
     return first;
 }
 
-static void enqueue(struct udp *udp, struct udp_sock *s, struct mbuf *m)
+void udp_enqueue(struct udp *udp, struct udp_sock *s, struct mbuf *m)
 {
     struct core *core = &udp->net->core;
     uint32_t size;
@@ -80,10 +80,10 @@ static void enqueue(struct udp *udp, struct udp_sock *s, struct mbuf *m)
     m = compact(&core->pool, m);
     size = mbuf_truesize(&core->pool, m);
     if (s->charged + size > s->rcv_limit)
-        return net_drop(udp->net, m, C_UDP_DROP_FULL);
+        return net_drop(udp->net, m, s->ping ? C_ICMP_DROP_FULL : C_UDP_DROP_FULL);
     if (core->pool.n_free[MBUF_SMALL] < (uint64_t)core->set.mbuf_reserve)
-        return net_drop(udp->net, m, C_UDP_DROP_NOMBUF);
-    count(core, C_UDP_IN);
+        return net_drop(udp->net, m, s->ping ? C_ICMP_DROP_NOMBUF : C_UDP_DROP_NOMBUF);
+    count(core, s->ping ? C_ICMP_IN_REPLY : C_UDP_IN);
     s->charged += size;
     mbuf_enqueue(&core->pool, &s->rx, m);
     udp_changed(udp, s);
@@ -112,7 +112,7 @@ static void split(struct udp *udp, struct udp_sock *s, struct mbuf *m, const str
         one->l3_off = m->l3_off;
         one->l4_off = p->l4_off;
         one->iface = m->iface;
-        enqueue(udp, s, one);
+        udp_enqueue(udp, s, one);
     }
     mbuf_free(pool, m);
 }
@@ -136,22 +136,28 @@ void udp_input(struct net *net, struct mbuf *m, const struct packet *p)
     m->l4_off = p->l4_off;
     if (m->gso_type == MBUF_GSO_UDP)
         return split(net->udp, s, m, p);
-    enqueue(net->udp, s, m);
+    udp_enqueue(net->udp, s, m);
 }
 
-/* As Linux: a connected socket hears hard errors; and that a packet was too
- * big, unless it lets routers fragment. */
 bool udp_error(struct net *net, const struct ust_addr *src, const struct ust_addr *dst,
                const uint8_t *quoted, const struct ip_error *e)
 {
     struct flow_key key = {
         .local = *src, .remote = *dst, .lport = get16(quoted), .rport = get16(quoted + 2)};
-    struct udp_sock *s = udp_find(net->udp, &key);
 
-    if (!s || (s->connected && memcmp(&s->key, &key, sizeof key) != 0))
+    return udp_tell(net, &key, e);
+}
+
+/* As Linux: a connected socket hears hard errors; and that a packet was too
+ * big, unless it lets routers fragment. */
+bool udp_tell(struct net *net, const struct flow_key *key, const struct ip_error *e)
+{
+    struct udp_sock *s = udp_find(net->udp, key);
+
+    if (!s || (s->connected && memcmp(&s->key, key, sizeof *key) != 0))
         return false;
     if (e->mtu)
-        pmtu_learn(net, dst, e->mtu);
+        pmtu_learn(net, &key->remote, e->mtu);
     if (s->connected && (e->hard || (e->mtu && s->discover != UDP_PMTU_DONT))) {
         s->error = e->err;
         udp_changed(net->udp, s);
@@ -159,19 +165,23 @@ bool udp_error(struct net *net, const struct ust_addr *src, const struct ust_add
     return true;
 }
 
-/* Where a queued frame came from, read from the headers it still has. */
-static void describe(const struct mbuf_pool *pool, const struct mbuf *m, struct ust_datagram *info)
+/* Where a queued frame came from, read from the headers it still has; and where
+ * in it the text begins. */
+static uint32_t describe(const struct mbuf_pool *pool, const struct mbuf *m, bool ping,
+                         struct ust_datagram *info)
 {
     const uint8_t *ip = mbuf_data(pool, m) + m->l3_off, *h = mbuf_data(pool, m) + m->l4_off;
+    uint32_t header = ping ? 0 : UDP_LEN;
     bool v4 = ip[0] >> 4 == 4;
 
     info->src = v4 ? addr_v4(ip + 12) : addr_v6(ip + 8);
     info->dst = v4 ? addr_v4(ip + 16) : addr_v6(ip + 24);
-    info->port = get16(h);
+    info->port = ping ? 0 : get16(h);
     info->tos = v4 ? ip[1] : (uint8_t)(get16(ip) >> 4);
     info->ttl = v4 ? ip[8] : ip[7];
     info->iface = m->iface;
-    info->len = get16(h + LENGTH) - UDP_LEN;
+    info->len = (ping ? m->frame_len - m->l4_off : get16(h + LENGTH)) - header;
+    return m->l4_off + header;
 }
 
 int64_t udp_recv(struct udp *udp, struct udp_sock *s, void *buf, size_t size, bool peek,
@@ -180,6 +190,7 @@ int64_t udp_recv(struct udp *udp, struct udp_sock *s, void *buf, size_t size, bo
     struct mbuf_pool *pool = &udp->net->core.pool;
     struct mbuf *m = mbuf_at(pool, s->rx.head);
     struct ust_datagram local;
+    uint32_t text;
     size_t n;
 
     if (s->error) {
@@ -191,9 +202,9 @@ int64_t udp_recv(struct udp *udp, struct udp_sock *s, void *buf, size_t size, bo
     if (!m)
         return s->rcv_shut ? 0 : -EAGAIN;
     info = info ? info : &local;
-    describe(pool, m, info);
+    text = describe(pool, m, s->ping, info);
     n = info->len < size ? info->len : size;
-    mbuf_copy_out(pool, m, m->l4_off + UDP_LEN, buf, n);
+    mbuf_copy_out(pool, m, text, buf, n);
     if (!peek) {
         mbuf_dequeue(pool, &s->rx);
         s->charged -= mbuf_truesize(pool, m);

@@ -20,9 +20,9 @@ static int destination(struct udp *udp, struct udp_sock *s, const struct ust_add
     *to = s->key;
     if (addr) {
         to->remote = *addr;
-        to->rport = port;
+        to->rport = s->ping ? 0 : port;
     }
-    if (to->rport == 0)
+    if (s->ping ? addr_is_v4(&to->remote) == s->inet6 : to->rport == 0)
         return -EINVAL;
     if (addr_is_v4(&to->remote) && net_is_group(net, &to->remote) && !s->broadcast &&
         (v4_bytes(&to->remote)[0] & 0xf0) != 0xe0)
@@ -62,7 +62,7 @@ static void put_header(const struct net *net, struct mbuf *m, const struct flow_
 static bool fits_path(const struct net *net, const struct udp_sock *s, const struct flow_key *to,
                       uint32_t len)
 {
-    uint32_t header = (addr_is_v4(&to->remote) ? IPV4_LEN : IPV6_LEN) + UDP_LEN;
+    uint32_t header = (addr_is_v4(&to->remote) ? IPV4_LEN : IPV6_LEN) + (s->ping ? 0 : UDP_LEN);
     uint32_t mtu = s->discover == UDP_PMTU_PROBE ? net_link_mtu(net, &to->remote)
                                                  : net_path_mtu(net, &to->remote);
 
@@ -86,14 +86,20 @@ static int send_one(struct udp *udp, const struct udp_sock *s, const void *data,
         return -ENOBUFS;
     memcpy(mbuf_data(&net->core.pool, m), data, len);
     m->len = m->frame_len = len;
-    put_header(net, m, to, fits && (net->caps & UST_CAP_TX_CSUM));
+    if (s->ping)
+        ping_header(net, m, to);
+    else
+        put_header(net, m, to, fits && (net->caps & UST_CAP_TX_CSUM));
     m->gso_size = gso_size;
     m->gso_type = gso_size ? MBUF_GSO_UDP : MBUF_GSO_NONE;
-    net->core.counters[C_UDP_OUT] += gso_size ? (len + gso_size - 1) / gso_size : 1;
+    net->core.counters[s->ping ? C_ICMP_OUT_REQUEST : C_UDP_OUT] +=
+        gso_size ? (len + gso_size - 1) / gso_size : 1;
     return ip_output(net, m,
                      &(struct ip_out){.src = &to->local,
                                       .dst = &to->remote,
-                                      .proto = IPPROTO_UDP_,
+                                      .proto = !s->ping ? IPPROTO_UDP_
+                                             : s->inet6 ? IPPROTO_ICMPV6_
+                                                        : IPPROTO_ICMP_,
                                       .tos = s->tos,
                                       .ttl = s->ttl,
                                       .probe = s->discover == UDP_PMTU_PROBE,
@@ -125,6 +131,7 @@ static int send_segments(struct udp *udp, const struct udp_sock *s, const uint8_
 int64_t udp_send(struct udp *udp, struct udp_sock *s, const void *data, size_t len,
                  const struct ust_addr *addr, uint16_t port)
 {
+    uint32_t header = s->ping ? 0 : UDP_LEN;
     struct flow_key to;
     int err;
 
@@ -135,13 +142,15 @@ int64_t udp_send(struct udp *udp, struct udp_sock *s, const void *data, size_t l
     }
     if (s->snd_shut)
         return -EPIPE;
-    if (len > UDP_MAX_TEXT)
+    if (len > UINT16_MAX - header)
         return -EMSGSIZE;
+    if (s->ping && (err = ping_check(s, data, len)) < 0)
+        return err;
     if (!s->bound && (err = udp_bind_any(udp, s, !addr || addr_is_v4(addr))) < 0)
         return err;
     if ((err = destination(udp, s, addr, port, &to)) < 0)
         return err;
-    if (addr_is_v4(&to.remote) && len > UDP_MAX_TEXT - IPV4_LEN)
+    if (addr_is_v4(&to.remote) && len > UINT16_MAX - header - IPV4_LEN)
         return -EMSGSIZE;
     if (udp->net->outq.count >= MAX_QUEUED)
         return -EAGAIN;

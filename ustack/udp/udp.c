@@ -72,10 +72,12 @@ static struct udp_sock *find_key(const struct udp *udp, const struct flow_key *k
     return found;
 }
 
+/* Who is bound to this local address and the port of key. */
 static struct udp_sock *find_bound(const struct udp *udp, const struct ust_addr *local,
-                                   uint16_t port)
+                                   const struct flow_key *key)
 {
-    return find_key(udp, &(struct flow_key){.local = *local, .lport = port});
+    return find_key(udp,
+                    &(struct flow_key){.local = *local, .lport = key->lport, .ping = key->ping});
 }
 
 struct udp_sock *udp_find(const struct udp *udp, const struct flow_key *key)
@@ -84,11 +86,11 @@ struct udp_sock *udp_find(const struct udp *udp, const struct flow_key *key)
 
     if (udp->table.count == 0)
         return NULL;
-    if ((s = find_key(udp, key)) || (s = find_bound(udp, &key->local, key->lport)))
+    if ((s = find_key(udp, key)) || (s = find_bound(udp, &key->local, key)))
         return s;
-    if (addr_is_v4(&key->local) && (s = find_bound(udp, &any_v4, key->lport)))
+    if (addr_is_v4(&key->local) && (s = find_bound(udp, &any_v4, key)))
         return s;
-    s = find_bound(udp, &any_v6, key->lport);
+    s = find_bound(udp, &any_v6, key);
     return s && s->v6only && addr_is_v4(&key->local) ? NULL : s;
 }
 
@@ -142,7 +144,7 @@ static bool conflicts(const struct udp *udp, const struct udp_sock *s, const str
     for (uint32_t i = 0; i < udp->n_socks; i++) {
         const struct udp_sock *o = &udp->socks[i];
 
-        if (o == s || !o->used || !o->bound || o->key.lport != port)
+        if (o == s || !o->used || !o->bound || o->key.lport != port || o->ping != s->ping)
             continue;
         if (o->reuseaddr && s->reuseaddr)
             continue;
@@ -179,9 +181,9 @@ int udp_bind_any(struct udp *udp, struct udp_sock *s, bool v4)
 
 int udp_bind(struct udp *udp, struct udp_sock *s, const struct ust_addr *addr, uint16_t port)
 {
-    struct flow_key key = {.local = *addr, .lport = port};
+    struct flow_key key = {.local = *addr, .lport = port, .ping = s->ping};
 
-    if (s->bound)
+    if (s->bound || (s->ping && addr_is_v4(addr) == s->inet6))
         return -EINVAL;
     s->addr_given = !addr_is_any(addr);
     s->port_given = port != 0;
@@ -197,7 +199,7 @@ int udp_bind(struct udp *udp, struct udp_sock *s, const struct ust_addr *addr, u
 /* As Linux: what bind did not give is given back. */
 static int disconnect(struct udp *udp, struct udp_sock *s)
 {
-    struct flow_key key = {.local = s->key.local, .lport = s->key.lport};
+    struct flow_key key = {.local = s->key.local, .lport = s->key.lport, .ping = s->ping};
 
     s->connected = false;
     if (!s->bound)
@@ -218,8 +220,10 @@ int udp_connect(struct udp *udp, struct udp_sock *s, const struct ust_addr *addr
     const struct ust_addr *src;
     int err;
 
-    if (addr_is_any(addr) && port == 0)
+    if (addr_is_any(addr) && (port == 0 || s->ping))
         return disconnect(udp, s);
+    if (s->ping && addr_is_v4(addr) == s->inet6)
+        return -EINVAL;
     if (net_is_group(udp->net, addr) && !s->broadcast && addr_is_v4(addr) &&
         (v4_bytes(addr)[0] & 0xf0) != 0xe0)
         return -EACCES;
@@ -232,7 +236,7 @@ int udp_connect(struct udp *udp, struct udp_sock *s, const struct ust_addr *addr
     if (addr_is_any(&key.local))
         key.local = *src;
     key.remote = *addr;
-    key.rport = port;
+    key.rport = s->ping ? 0 : port;
     s->connected = true;
     return enter(udp, s, &key);
 }

@@ -3,6 +3,10 @@
  * receive queues of whole datagrams, kept in the mbufs they came in, headers
  * and all.
  *
+ * A ping socket is one whose datagrams are ICMP echo messages of one IP version,
+ * header included, and whose port is their identifier: as Linux's SOCK_DGRAM
+ * with IPPROTO_ICMP. Its keys are apart from UDP's (flow_key.ping).
+ *
  *  D1  a socket is in the table if and only if bound; its key is then its own
  *  D2  charged is the buffer memory of its queue, at most rcv_limit          */
 #pragma once
@@ -10,8 +14,7 @@
 
 enum {
     UDP_NONE = 0xffffffff,
-    UDP_MAX_TEXT = 65535 - UDP_LEN, /* IPv6's; IPv4 counts its own header, too */
-    UDP_MAX_SEGMENTS = 128,         /* of one call, as Linux */
+    UDP_MAX_SEGMENTS = 128, /* of one call, as Linux */
     UDP_GEN_MAX = 0x3fffffff
 };
 
@@ -30,6 +33,7 @@ struct udp_sock {
     bool broadcast : 1, reuseaddr : 1, rcv_shut : 1, snd_shut : 1, event_queued : 1;
     bool inet6 : 1;                      /* an IPv6 socket: unbound, it takes both versions */
     bool v6only : 1;                     /* bound to every address, it takes no IPv4 */
+    bool ping : 1;                       /* set while unbound; with inet6, v6only as well */
     bool addr_given : 1, port_given : 1; /* by bind: connect may not take them back */
     uint8_t tos, ttl;                    /* ttl 0: the default */
     uint8_t discover;                    /* enum udp_discover */
@@ -76,6 +80,18 @@ int64_t udp_recv(struct udp *udp, struct udp_sock *s, void *buf, size_t size, bo
 void udp_input(struct net *net, struct mbuf *m, const struct packet *p);
 bool udp_error(struct net *net, const struct ust_addr *src, const struct ust_addr *dst,
                const uint8_t *quoted, const struct ip_error *e);
+void ping_input(struct net *net, struct mbuf *m, const struct packet *p);
+bool ping_error(struct net *net, const struct ust_addr *src, const struct ust_addr *dst,
+                const uint8_t *quoted, const struct ip_error *e);
+
+/* What ping.c shares with input.c: queues m, which is whole and whose l4_off is
+ * set, or drops it; and gives the owner of key an error. */
+void udp_enqueue(struct udp *udp, struct udp_sock *s, struct mbuf *m);
+bool udp_tell(struct net *net, const struct flow_key *key, const struct ip_error *e);
+/* And with output.c: is data, of at least len bytes, a message that s may send? */
+int ping_check(const struct udp_sock *s, const uint8_t *data, size_t len);
+/* The header of m becomes that of s' own request. */
+void ping_header(struct net *net, struct mbuf *m, const struct flow_key *to);
 
 /* The event list, read by the layer above. */
 void udp_changed(struct udp *udp, struct udp_sock *s);
