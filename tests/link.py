@@ -10,33 +10,20 @@
 Time jumps from event to event. The same seed gives the same run, to the byte. An end's application
 sends what it was given as room appears, and reads at once unless told to be slow.
 
-Not here: packets by hand (wire.py), more than two hosts, rates and queues.
+Between the ends lie two of ustack.sim's paths; the loop is Python's, so that a test can look at
+every frame and every moment. Not here: packets by hand (wire.py), more than two hosts (ustack.sim).
 """
 
 from __future__ import annotations
 
-import dataclasses
-import heapq
-import itertools
-import random
 from collections.abc import Callable
+from typing import Any
 
 import rig
+from ustack import sim
 
 MACS = (bytes.fromhex("02000000000a"), bytes.fromhex("02000000000b"))
 ADDRESSES = ("10.0.0.1", "10.0.0.2")
-
-
-@dataclasses.dataclass(frozen=True)
-class Conditions:
-    """What a link does to frames; probabilities 0 … 1, times in seconds."""
-
-    delay: float = 0.01
-    jitter: float = 0.0
-    loss: float = 0.0
-    duplicate: float = 0.0
-    reorder: float = 0.0  # delivered later than the frames behind it
-    corrupt: float = 0.0  # one bit turned over
 
 
 class End:
@@ -113,15 +100,16 @@ class Link:
     """Two engines and what lies between them."""
 
     def __init__(
-        self, seed: int = 1, settings: dict[str, int] | None = None, **conditions: float
+        self, seed: int = 1, settings: dict[str, int] | None = None, **conditions: Any
     ) -> None:
+        """conditions: as sim.Conditions has them, but that jitter lets frames overtake."""
         self.seed = seed
-        self.random = random.Random(seed)
-        self.conditions = Conditions(**conditions)
+        delay = conditions.setdefault("delay", 0.01)
+        held = {"reorder_delay": 2 * delay, "keep_order": False}
+        self.conditions = sim.Conditions(**held | conditions)
+        self.paths = tuple(sim.Path(self.conditions, seed * 2 + to) for to in (0, 1))  # by whom to
         self.ends = tuple(End(self, i, settings or {}) for i in (0, 1))
         self.now = max(end.engine.now for end in self.ends)
-        self.flight: list[tuple[int, int, int, bytes]] = []  # when, order, to whom, what
-        self.order = itertools.count()
         self.up = True
         self.filter: Callable[[int, bytes], bool] | None = None
         self.observer: Callable[[], None] | None = None
@@ -162,8 +150,7 @@ class Link:
 
     def next_event(self) -> int:
         """When the next frame arrives or the next timer is due."""
-        arrival = self.flight[0][0] if self.flight else rig.NEVER
-        return min(arrival, *(end.engine.deadline for end in self.ends))
+        return min(*(path.deadline for path in self.paths), *(e.engine.deadline for e in self.ends))
 
     def touch(self, end: End) -> None:
         """Give an application its turn, and put what its engine sends onto the wire."""
@@ -181,24 +168,15 @@ class Link:
             end.engine.now = now
 
     def _transmit(self, to: int, frame: bytes) -> None:
-        """Decide a frame's fate."""
-        rnd, c = self.random, self.conditions
-        fate = [rnd.random() for _ in range(5)]  # drawn always: one frame, five numbers
-        bit = int(rnd.random() * 8 * len(frame))
-        if not self.up or fate[0] < c.loss or (self.filter and not self.filter(to, frame)):
-            return
-        if fate[1] < c.corrupt:
-            frame = flip(frame, bit)
-        delay = c.delay + fate[2] * c.jitter + (2 * c.delay if fate[3] < c.reorder else 0)
-        for _ in range(2 if fate[4] < c.duplicate else 1):
-            at = self.now + round(delay * rig.SECOND)
-            heapq.heappush(self.flight, (at, next(self.order), to, frame))
+        """Give a frame to the path, unless the test says otherwise."""
+        if self.up and (self.filter is None or self.filter(to, frame)):
+            self.paths[to].send(self.now, frame)
 
     def _deliver(self) -> None:
         """Hand over what arrives now."""
-        while self.flight and self.flight[0][0] <= self.now:
-            _, _, to, frame = heapq.heappop(self.flight)
-            self.ends[to].engine.inject(frame)
+        for path, end in zip(self.paths, self.ends, strict=True):
+            while (frame := path.recv(self.now)) is not None:
+                end.engine.inject(frame)
 
     def __enter__(self) -> Link:
         return self
@@ -211,10 +189,3 @@ class Link:
         """Fail when an invariant of either engine does not hold."""
         for end in self.ends:
             end.engine.check()
-
-
-def flip(frame: bytes, bit: int) -> bytes:
-    """The frame with one bit turned over."""
-    damaged = bytearray(frame)
-    damaged[bit // 8] ^= 1 << bit % 8
-    return bytes(damaged)

@@ -34,10 +34,11 @@ LAYERS = {
     "io": ("base",),
     "engine": ("sock", "tcp", "udp", "net", "base"),
     "worker": ("engine", "io", "base"),
+    "sim": ("engine", "sock", "tcp", "udp", "net", "base"),
     "aio": ("worker", "engine", "io", "base"),
     "bench": ("worker", "engine", "io", "base"),
 }
-PURE = ("base", "net", "udp", "tcp", "sock", "engine")
+PURE = ("base", "net", "udp", "tcp", "sock", "engine", "sim")
 # Files directly in ustack/ that are not named as their layer is.
 FILES = {"config": "engine", "check": "engine", "control": "engine"}
 FILES |= {"wait": "worker", "calls": "worker", "admin": "worker"}

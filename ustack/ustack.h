@@ -578,3 +578,130 @@ int ust_load_open(struct ust_load *load, uint64_t ns);
 int ust_load_run(struct ust_load *load, uint64_t ns, uint64_t requests);
 void ust_load_clear(struct ust_load *load); /* forgets what it has counted */
 void ust_load_result(const struct ust_load *load, struct ust_load_result *result);
+
+/* --------------------------------------------------------- simulation */
+
+/* One direction of a link on virtual time: a queue, a transmitter with a rate,
+ * and a wire that takes time and loses, doubles, damages or holds back frames.
+ * Like an engine it is a function of its calls and of a seed. */
+struct ust_link;
+
+enum ust_queue {
+    UST_QUEUE_DROP_TAIL,
+    UST_QUEUE_CODEL, /* RFC 8289 */
+};
+
+struct ust_link_config {                /* chances are 0 … 1 for each frame */
+    int32_t up;                         /* 0: what is sent is dropped */
+    uint32_t mtu;                       /* bytes of an IP packet, larger ones are dropped; 0: any */
+    uint64_t rate;                      /* bits per second of whole frames; 0: no limit */
+    uint32_t max_frames;                /* in queue and on the wire together */
+    int32_t discipline;                 /* enum ust_queue */
+    uint64_t queue_bytes, queue_frames; /* drop what does not fit; 0: no limit */
+    uint64_t mark_bytes;                /* set CE when more wait; 0: never */
+    ust_time codel_target, codel_interval; /* interval: 1 ms or more */
+    int32_t codel_ecn;                     /* 1: mark instead of dropping, where ECN is on */
+    int32_t keep_order;                    /* 1: jitter never lets a frame overtake another */
+    ust_time delay, jitter;                /* jitter: 0 … so much is added */
+    double loss;                           /* in the good state, which is the only one … */
+    double loss_bad, to_bad, to_good;      /* … unless to_bad > 0: Gilbert and Elliott */
+    double duplicate, corrupt;             /* corrupt: one bit is turned over */
+    double reorder;                        /* arrive reorder_delay later than they would */
+    ust_time reorder_delay;
+};
+
+struct ust_link_stats {
+    uint64_t frames_in, bytes_in;    /* given to send */
+    uint64_t frames_out, bytes_out;  /* arrived */
+    uint64_t drop_queue, drop_codel; /* the queue was full; waited too long */
+    uint64_t drop_loss, drop_down;   /* lost on the wire; the link was down */
+    uint64_t drop_mtu, drop_memory;  /* too large; more than max_frames */
+    uint64_t marked;                 /* given CE */
+    uint64_t duplicated, corrupted, held_back;
+    uint64_t queue_bytes, queue_frames; /* that wait now */
+    uint64_t queue_bytes_max;
+    uint64_t queue_byte_us;            /* queue_bytes, integrated over time */
+    uint64_t waited_ns, waited_ns_max; /* sum and maximum of frames' time in the queue */
+};
+
+/* *err: -EINVAL for values out of range (rate 10^12, times 1000 hours), -ENOMEM. */
+struct ust_link *ust_link_new(const struct ust_link_config *cfg, uint64_t seed, int *err);
+void ust_link_free(struct ust_link *l);
+/* For frames that are yet to pass: 0 or -EINVAL. */
+int ust_link_set(struct ust_link *l, const struct ust_link_config *cfg);
+void ust_link_get(const struct ust_link *l, struct ust_link_config *cfg);
+/* 0 when the link has taken the frame, or let it fall by chance or for want of
+ * room; -EMSGSIZE: larger than its MTU; -ENETDOWN; -ENOBUFS. */
+int ust_link_send(struct ust_link *l, ust_time now, const uint8_t *frame, size_t len);
+/* The next frame that has arrived: its length, 0 for none, -EMSGSIZE when size is
+ * too small (the frame is lost). */
+int64_t ust_link_recv(struct ust_link *l, ust_time now, uint8_t *buf, size_t size);
+/* When recv must next be called; UINT64_MAX for never. */
+ust_time ust_link_deadline(const struct ust_link *l);
+void ust_link_stats(struct ust_link *l, ust_time now, struct ust_link_stats *stats);
+
+/* A network of engines and links. Hosts are engines, of which the first interface
+ * is used; switches join several links. The network owns its links but not the
+ * engines, whose MACs must be 02:00:00:00:hh:hh with the node's number. */
+struct ust_sim;
+
+enum ust_sim_why {                  /* why ust_sim_run() returned */
+                   UST_SIM_TIME,    /* it is until */
+                   UST_SIM_EVENTS,  /* sockets that belong to no flow have news */
+                   UST_SIM_CAPTURE, /* the capture buffer wants to be emptied */
+                   UST_SIM_FLOW,    /* a flow ended */
+};
+
+struct ust_sim *ust_sim_new(ust_time now);
+void ust_sim_free(struct ust_sim *sim);
+/* Each returns a number, or -ENOSPC, -ENOMEM, -EINVAL. */
+int ust_sim_add_host(struct ust_sim *sim, struct ust_engine *eng);
+int ust_sim_add_switch(struct ust_sim *sim);
+int ust_sim_add_link(struct ust_sim *sim, int from, int to, const struct ust_link_config *cfg,
+                     uint64_t seed);
+struct ust_link *ust_sim_link(struct ust_sim *sim, int link);
+/* A switch sends frames for a host by this of its links. */
+int ust_sim_forward(struct ust_sim *sim, int node, int host, int link);
+/* Answer frames that a link drops for their size as this router (RFC 1191, 4443). */
+int ust_sim_too_big(struct ust_sim *sim, int link, const struct ust_addr *router);
+ust_time ust_sim_now(const struct ust_sim *sim);
+/* Lets time pass until then, or until something comes up: enum ust_sim_why. */
+int ust_sim_run(struct ust_sim *sim, ust_time until);
+/* After calls on a host's engine: what it has to send goes out at the next run. */
+int ust_sim_touch(struct ust_sim *sim, int host);
+struct ust_sim_event {
+    int32_t host;
+    struct ust_event event;
+};
+unsigned ust_sim_events(struct ust_sim *sim, struct ust_sim_event *ev, unsigned max);
+
+/* Work for two sockets: the client sends request bytes, the server answers with
+ * response bytes, count times over, each time not before period has passed since
+ * the last time. UINT64_MAX: for ever. */
+struct ust_sim_flow {
+    int32_t client, server; /* hosts */
+    ust_handle socket;      /* the client's, not yet connected */
+    ust_handle listener;    /* the server's, used by this flow alone */
+    struct ust_addr addr;   /* the server's */
+    uint16_t port;
+    ust_time start, stop; /* stop: nothing more is written; UINT64_MAX: never */
+    ust_time period;
+    uint64_t request, response, count;
+};
+struct ust_sim_flow_stats {
+    ust_handle client, server;     /* sockets of now; 0: none */
+    int32_t error;                 /* a negative errno that ended it */
+    ust_time connected, finished;  /* 0: not yet */
+    uint64_t to_server, to_client; /* bytes read by */
+    uint64_t done;                 /* requests that were answered */
+    uint64_t n_latencies;          /* of them, kept */
+};
+int ust_sim_add_flow(struct ust_sim *sim, const struct ust_sim_flow *flow);
+int ust_sim_flow_stats(const struct ust_sim *sim, int flow, struct ust_sim_flow_stats *stats);
+/* Nanoseconds from each request to its answer, in order: how many. */
+uint64_t ust_sim_latencies(const struct ust_sim *sim, int flow, uint64_t *ns, uint64_t max);
+
+/* Keep the frames of a host in a buffer, as records of pcap with nanoseconds. */
+int ust_sim_capture(struct ust_sim *sim, int host, int on);
+/* Takes the buffer's bytes: how many were copied. */
+uint64_t ust_sim_captured(struct ust_sim *sim, int host, uint8_t *buf, uint64_t size);
