@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ustack._native import lib
 
-__all__ = ["FIXED", "LINGER", "LINUX", "OPTIONS", "TCP_INFO", "Option", "look_up", "pack", "unpack"]
+__all__ = ["LINGER", "LINUX", "OPTIONS", "TCP_INFO", "Option", "look_up", "pack", "unpack"]
 
 _INT = struct.Struct("=i")
 _LINGER = struct.Struct("=ii")  # struct linger: l_onoff, l_linger
@@ -98,12 +98,6 @@ OPTIONS: dict[tuple[int, int], Option] = {
         (socket.IPPROTO_IPV6, _IPV6),
     )
     for name, option in table.items()
-}
-
-#: What every TCP socket answers alike, SO_DOMAIN apart. Read only.
-FIXED: dict[tuple[int, int], int] = {
-    (socket.SOL_SOCKET, socket.SO_TYPE): socket.SOCK_STREAM,
-    (socket.SOL_SOCKET, socket.SO_PROTOCOL): socket.IPPROTO_TCP,
 }
 
 

@@ -7,6 +7,7 @@
  *   endpoint.c    what both are: a handle and the references behind it
  *   stream.c      one connection's life: open, bytes in, loss
  *   write.c       its bytes out, and flow control
+ *   datagram.c    UDP sockets
  *   module.c      ustack._aio
  *
  * Threads. Everything here runs in the loop's thread and holds the GIL, but
@@ -14,7 +15,7 @@
  * worker's lock is taken for single engine calls, with the GIL or without;
  * nobody waits for the GIL while holding it.
  *
- * Ownership. An endpoint is a listener or a transport. While the engine knows
+ * Ownership. An endpoint is a listener or a transport of either kind. While the engine knows
  * it (handle != 0) the engine holds its address as the socket's user value,
  * and the dispatcher owns a reference to it, on the list `live`. When it is
  * forgotten that reference moves to the list `gone`, and is dropped only
@@ -92,13 +93,22 @@ struct transport {
     bool eof_wanted; /* write_eof() was called */
 };
 
-extern PyTypeObject dispatcher_type, listener_type, transport_type;
+struct datagrams {
+    struct endpoint ep;
+    PyObject *protocol; /* NULL before the start and after the end */
+    PyObject *socket;   /* get_extra_info("socket"), made on demand */
+    struct ust_addr local, remote;
+    uint16_t local_port, remote_port; /* remote_port 0: talks to any */
+    bool closing;
+};
+
+extern PyTypeObject dispatcher_type, listener_type, transport_type, datagrams_type;
 
 struct names { /* interned */
     PyObject *buffer_updated, *call_exception_handler, *call_soon;
     PyObject *cancelled, *connection_lost, *connection_made, *data_received;
-    PyObject *done, *eof_received, *get_buffer, *lost, *pause_writing;
-    PyObject *ready, *resume_writing, *set_exception, *set_result;
+    PyObject *datagram_received, *done, *eof_received, *error_received, *get_buffer;
+    PyObject *lost, *pause_writing, *ready, *resume_writing, *set_exception, *set_result;
 };
 extern struct names names;
 extern PyObject *protocol_class; /* asyncio.Protocol */
@@ -116,8 +126,19 @@ struct endpoint *endpoint_pop_again(struct dispatcher *d);
 void endpoint_unlink(struct endpoint *ep);
 /* Between bursts only. */
 void endpoint_drop_gone(struct dispatcher *d);
+/* connection_lost(exc) of its protocol, at the loop's next turn. */
+void endpoint_schedule_lost(struct endpoint *ep, PyObject *exc);
+/* ustack.aio.sock.KIND(ep), made once and kept in *kept. */
+PyObject *endpoint_socket(struct endpoint *ep, PyObject **kept, const char *kind);
+/* Methods _getopt(option) and _setopt(option, value). */
+PyObject *endpoint_getopt(struct endpoint *ep, PyObject *arg);
+PyObject *endpoint_setopt(struct endpoint *ep, PyObject *args);
 int endpoint_traverse(struct endpoint *ep, visitproc visit, void *arg);
 void endpoint_clear(struct endpoint *ep);
+
+/* datagram.c: a transport of a bound socket, or NULL with an exception */
+struct datagrams *datagrams_new(struct dispatcher *d, ust_handle h);
+int datagrams_event(struct datagrams *t);
 
 /* listener.c */
 int listener_event(struct endpoint *ep);
@@ -155,3 +176,6 @@ PyObject *raise_os_error(int64_t err); /* NULL */
 PyObject *take_exception(void);        /* the raised one, normalized; or NULL */
 PyObject *address_tuple(const struct ust_addr *addr, uint16_t port);
 int parse_address(PyObject *bytes, struct ust_addr *addr);
+/* A numeric host and a port; -1 with an exception. */
+int parse_host(const char *host, struct ust_addr *addr);
+int parse_port(PyObject *number, uint16_t *port);

@@ -64,6 +64,8 @@ static int deliver(const struct ust_event *ev)
         return 0;
     if (Py_IS_TYPE(ep, &listener_type))
         rc = listener_event(ep);
+    else if (Py_IS_TYPE(ep, &datagrams_type))
+        rc = datagrams_event((struct datagrams *)ep);
     else
         rc = stream_event((struct transport *)ep, ev);
     if (rc < 0 && ep->handle) /* interrupted: the rest of it, next time */
@@ -267,6 +269,56 @@ static PyObject *dispatcher_connect(struct dispatcher *d, PyObject *args)
     return raise_os_error(h);
 }
 
+/* A UDP socket, bound and connected where an address is given, or -errno. */
+static ust_handle datagram_socket(struct dispatcher *d, const struct ust_addr *local,
+                                  uint16_t local_port, const struct ust_addr *remote,
+                                  uint16_t remote_port, const int *flags)
+{
+    ust_handle h = ust_udp_socket(d->engine);
+    int err = 0;
+
+    if (h < 0)
+        return h;
+    ust_setopt(d->engine, h, UST_OPT_INET6, flags[0]);
+    ust_setopt(d->engine, h, UST_OPT_BROADCAST, flags[1]);
+    if (local)
+        err = ust_bind(d->engine, h, local, local_port);
+    if (!err && remote)
+        err = ust_connect(d->engine, h, remote, remote_port);
+    if (err)
+        ust_close(d->engine, h);
+    return err ? err : h;
+}
+
+/* NULL without an exception: None was given. */
+static struct ust_addr *optional_address(PyObject *bytes, struct ust_addr *addr)
+{
+    return bytes == Py_None || parse_address(bytes, addr) < 0 ? NULL : addr;
+}
+
+static PyObject *dispatcher_datagrams(struct dispatcher *d, PyObject *args)
+{
+    struct ust_addr addr[2], *local, *remote;
+    PyObject *local_bytes, *remote_bytes;
+    uint16_t local_port, remote_port;
+    ust_handle h = -EBADF;
+    int flags[2];
+
+    if (!PyArg_ParseTuple(args, "OHOHpp:datagrams", &local_bytes, &local_port, &remote_bytes,
+                          &remote_port, flags, flags + 1) ||
+        is_detached(d))
+        return NULL;
+    local = optional_address(local_bytes, addr);
+    remote = optional_address(remote_bytes, addr + 1);
+    if (PyErr_Occurred())
+        return NULL;
+    if (enter(d)) {
+        h = datagram_socket(d, local, local_port, remote, remote_port, flags);
+        leave(d);
+    }
+    return h < 0 ? raise_os_error(h) : (PyObject *)datagrams_new(d, h);
+}
+
 static PyObject *dispatcher_detach(struct dispatcher *d, PyObject *Py_UNUSED(ignored))
 {
     if (!d->worker)
@@ -370,6 +422,9 @@ static PyMethodDef dispatcher_methods[] = {
     {"connect", (PyCFunction)dispatcher_connect, METH_VARARGS,
      "connect(address, port, protocol_factory, waiter[, local, local_port]): "
      "a Transport; waiter gets (transport, protocol) or an OSError."},
+    {"datagrams", (PyCFunction)dispatcher_datagrams, METH_VARARGS,
+     "datagrams(local, local_port, remote, remote_port, inet6, broadcast): a "
+     "DatagramTransport; an address may be None."},
     {"detach", (PyCFunction)dispatcher_detach, METH_NOARGS,
      "Abort every connection and let go of the stack."},
     {0},

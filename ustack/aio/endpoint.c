@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What listeners and transports have in common: their socket's handle, the
- * references that keep them alive while the engine knows them, and the queue
- * of those that want another turn (see "Ownership" in aio.h).
+ * references that keep them alive while the engine knows them, its options,
+ * and the queue of those that want another turn (see "Ownership" in aio.h).
  *
  * Always: handle != 0 exactly while the endpoint is on its dispatcher's list
  * `live`; on_again exactly while it is in the queue.                        */
@@ -110,4 +110,62 @@ void endpoint_drop_gone(struct dispatcher *d)
         ep->next = NULL;
         Py_DECREF(ep);
     }
+}
+
+void endpoint_schedule_lost(struct endpoint *ep, PyObject *exc)
+{
+    PyObject *method, *result = NULL;
+
+    method = PyObject_GetAttr((PyObject *)ep, names.lost);
+    if (method && ep->disp->call_soon)
+        result = PyObject_CallFunctionObjArgs(ep->disp->call_soon, method, exc, NULL);
+    if (!result)
+        PyErr_WriteUnraisable((PyObject *)ep); /* the loop is closed */
+    Py_XDECREF(method);
+    Py_XDECREF(result);
+}
+
+/* ---------------------------------------------------------- its socket */
+
+PyObject *endpoint_socket(struct endpoint *ep, PyObject **kept, const char *kind)
+{
+    PyObject *module, *result = NULL;
+
+    if (*kept)
+        return Py_NewRef(*kept);
+    if ((module = PyImport_ImportModule("ustack.aio.sock")))
+        result = PyObject_CallMethod(module, kind, "O", ep);
+    Py_XDECREF(module);
+    *kept = Py_XNewRef(result);
+    return result;
+}
+
+PyObject *endpoint_getopt(struct endpoint *ep, PyObject *arg)
+{
+    int64_t value = 0;
+    int opt = (int)PyLong_AsLong(arg), err = -EBADF;
+
+    if (opt == -1 && PyErr_Occurred())
+        return NULL;
+    if (ep->handle && enter(ep->disp)) {
+        err = ust_getopt(ep->disp->engine, ep->handle, opt, &value);
+        leave(ep->disp);
+    }
+    return err < 0 ? raise_os_error(err) : PyLong_FromLongLong(value);
+}
+
+PyObject *endpoint_setopt(struct endpoint *ep, PyObject *args)
+{
+    long long value;
+    int opt, err = -EBADF;
+
+    if (!PyArg_ParseTuple(args, "iL:_setopt", &opt, &value))
+        return NULL;
+    if (ep->handle && enter(ep->disp)) {
+        err = ust_setopt(ep->disp->engine, ep->handle, opt, value);
+        leave(ep->disp);
+    }
+    if (err < 0)
+        return raise_os_error(err);
+    Py_RETURN_NONE;
 }

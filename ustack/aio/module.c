@@ -21,8 +21,10 @@ static int intern_names(void)
         {&names.connection_lost, "connection_lost"},
         {&names.connection_made, "connection_made"},
         {&names.data_received, "data_received"},
+        {&names.datagram_received, "datagram_received"},
         {&names.done, "done"},
         {&names.eof_received, "eof_received"},
+        {&names.error_received, "error_received"},
         {&names.get_buffer, "get_buffer"},
         {&names.lost, "_connection_lost"},
         {&names.pause_writing, "pause_writing"},
@@ -63,7 +65,7 @@ PyMODINIT_FUNC PyInit__aio(void)
     if (intern_names() < 0 || import_protocol() < 0 || !(m = PyModule_Create(&module)))
         return NULL;
     if (PyModule_AddType(m, &dispatcher_type) < 0 || PyModule_AddType(m, &listener_type) < 0 ||
-        PyModule_AddType(m, &transport_type) < 0) {
+        PyModule_AddType(m, &transport_type) < 0 || PyModule_AddType(m, &datagrams_type) < 0) {
         Py_DECREF(m);
         return NULL;
     }
@@ -120,5 +122,28 @@ int parse_address(PyObject *bytes, struct ust_addr *addr)
         return -1;
     }
     memcpy(addr->b, PyBytes_AS_STRING(bytes), sizeof addr->b);
+    return 0;
+}
+
+int parse_host(const char *host, struct ust_addr *addr)
+{
+    *addr = (struct ust_addr){.b = {[10] = 0xff, [11] = 0xff}};
+    if (inet_pton(AF_INET, host, addr->b + 12) == 1 || inet_pton(AF_INET6, host, addr->b) == 1)
+        return 0;
+    PyErr_Format(PyExc_ValueError, "%s is no IP address; resolve names first", host);
+    return -1;
+}
+
+int parse_port(PyObject *number, uint16_t *port)
+{
+    long value = PyLong_AsLong(number);
+
+    if (value == -1 && PyErr_Occurred())
+        return -1;
+    if (value < 0 || value > UINT16_MAX) {
+        PyErr_Format(PyExc_OverflowError, "port must be 0..65535, got %ld", value);
+        return -1;
+    }
+    *port = (uint16_t)value;
     return 0;
 }

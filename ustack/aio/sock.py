@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What transports and servers show as their sockets: names and options, no data."""
 
+import errno
+import os
 import socket
 from typing import TYPE_CHECKING, Any
 
 from ustack import _options
 
 if TYPE_CHECKING:
-    from ustack._aio import Listener, Transport
+    from ustack._aio import DatagramTransport, Listener, Transport
 
-__all__ = ["ListenerSocket", "TransportSocket"]
+__all__ = ["DatagramSocket", "ListenerSocket", "TransportSocket"]
 
 
 class _View:
-    """A TCP socket without a descriptor."""
+    """A socket without a descriptor."""
 
     __slots__ = ("_sockname",)
 
@@ -58,13 +60,15 @@ class TransportSocket(_View):
 
     __slots__ = ("_peername", "_transport")
 
-    def __init__(self, transport: "Transport") -> None:
+    def __init__(self, transport: "Transport | DatagramTransport") -> None:
         super().__init__(transport.get_extra_info("sockname"))
-        self._peername: tuple[Any, ...] = transport.get_extra_info("peername")
+        self._peername: tuple[Any, ...] | None = transport.get_extra_info("peername")
         self._transport = transport
 
     def getpeername(self) -> tuple[Any, ...]:
-        """Return the peer's address, also after the end."""
+        """Return the peer's address, also after the end; OSError(ENOTCONN) without a peer."""
+        if self._peername is None:
+            raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
         return self._peername
 
     def setsockopt(self, level: int, optname: int, value: int | bytes) -> None:
@@ -76,8 +80,19 @@ class TransportSocket(_View):
         """Return an option as an int, or as at most buflen bytes."""
         if (level, optname) == (socket.SOL_SOCKET, socket.SO_DOMAIN):
             value = int(self.family)
-        elif (level, optname) in _options.FIXED:
-            value = _options.FIXED[level, optname]
+        elif (level, optname) == (socket.SOL_SOCKET, socket.SO_TYPE):
+            value = int(self.type)
+        elif (level, optname) == (socket.SOL_SOCKET, socket.SO_PROTOCOL):
+            value = self.proto
         else:
             value = self._transport._getopt(_options.look_up(level, optname).number)
         return _options.pack(level, optname, value, buflen)
+
+
+class DatagramSocket(TransportSocket):
+    """The same of a UDP socket."""
+
+    __slots__ = ()
+
+    type = socket.SOCK_DGRAM
+    proto = socket.IPPROTO_UDP

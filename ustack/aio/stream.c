@@ -338,19 +338,6 @@ static int fail_with(struct transport *t, int error)
 
 /* ------------------------------------------------------------------ end */
 
-static void schedule_lost(struct transport *t, PyObject *exc)
-{
-    PyObject *method, *result = NULL;
-
-    method = PyObject_GetAttr((PyObject *)t, names.lost);
-    if (method && t->ep.disp->call_soon)
-        result = PyObject_CallFunctionObjArgs(t->ep.disp->call_soon, method, exc, NULL);
-    if (!result)
-        PyErr_WriteUnraisable((PyObject *)t); /* the loop is closed */
-    Py_XDECREF(method);
-    Py_XDECREF(result);
-}
-
 /* Gives the handle back; the protocol hears of it at the loop's next turn. */
 static void end(struct transport *t, PyObject *exc, bool abort)
 {
@@ -360,7 +347,7 @@ static void end(struct transport *t, PyObject *exc, bool abort)
     endpoint_forget(&t->ep, abort);
     stream_drop_overflow(t);
     if (t->protocol)
-        schedule_lost(t, exc);
+        endpoint_schedule_lost(&t->ep, exc);
     else
         Py_CLEAR(t->waiter);
 }

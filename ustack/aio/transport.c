@@ -148,19 +148,6 @@ static PyObject *transport_get_protocol(struct transport *t, PyObject *Py_UNUSED
 
 /* ---------------------------------------------------------- information */
 
-static PyObject *make_socket(struct transport *t)
-{
-    PyObject *module, *result = NULL;
-
-    if (t->socket)
-        return Py_NewRef(t->socket);
-    if ((module = PyImport_ImportModule("ustack.aio.sock")))
-        result = PyObject_CallMethod(module, "TransportSocket", "O", t);
-    Py_XDECREF(module);
-    t->socket = Py_XNewRef(result);
-    return result;
-}
-
 static PyObject *transport_get_extra_info(struct transport *t, PyObject *args, PyObject *kwargs)
 {
     static char *keywords[] = {"name", "default", NULL};
@@ -175,36 +162,8 @@ static PyObject *transport_get_extra_info(struct transport *t, PyObject *args, P
     if (strcmp(name, "sockname") == 0)
         return address_tuple(&t->local, t->local_port);
     if (strcmp(name, "socket") == 0)
-        return make_socket(t);
+        return endpoint_socket(&t->ep, &t->socket, "TransportSocket");
     return Py_NewRef(fallback);
-}
-
-static PyObject *transport_getopt(struct transport *t, PyObject *arg)
-{
-    int64_t value = 0;
-    int opt = (int)PyLong_AsLong(arg), err = -EBADF;
-
-    if (opt == -1 && PyErr_Occurred())
-        return NULL;
-    if (t->ep.handle && enter(t->ep.disp)) {
-        err = ust_getopt(t->ep.disp->engine, t->ep.handle, opt, &value);
-        leave(t->ep.disp);
-    }
-    return err < 0 ? raise_os_error(err) : PyLong_FromLongLong(value);
-}
-
-static PyObject *transport_setopt(struct transport *t, PyObject *args)
-{
-    long long value;
-    int opt, err = -EBADF;
-
-    if (!PyArg_ParseTuple(args, "iL:_setopt", &opt, &value))
-        return NULL;
-    if (t->ep.handle && enter(t->ep.disp)) {
-        err = ust_setopt(t->ep.disp->engine, t->ep.handle, opt, value);
-        leave(t->ep.disp);
-    }
-    return err < 0 ? raise_os_error(err) : none_unless(0);
 }
 
 static PyObject *transport_repr(struct transport *t)
@@ -279,8 +238,8 @@ static PyMethodDef transport_methods[] = {
     {"get_write_buffer_size", (PyCFunction)transport_get_size, METH_NOARGS,
      "Bytes that the stack's send buffer had no room for."},
     {"_connection_lost", (PyCFunction)transport_lost, METH_O, NULL},
-    {"_getopt", (PyCFunction)transport_getopt, METH_O, NULL},
-    {"_setopt", (PyCFunction)transport_setopt, METH_VARARGS, NULL},
+    {"_getopt", (PyCFunction)endpoint_getopt, METH_O, NULL},
+    {"_setopt", (PyCFunction)endpoint_setopt, METH_VARARGS, NULL},
     {0},
 };
 
