@@ -3,7 +3,7 @@
 
 from ustack._network import Neighbour, Route, StackAddress
 from ustack._settings import Setting, settings
-from ustack.datagram import UdpSocket
+from ustack.datagram import PingSocket, UdpSocket
 from ustack.errors import ConfigError, PortError, UstackError
 from ustack.poll import Poll
 from ustack.socket import Address, Socket
@@ -16,6 +16,7 @@ __all__ = [
     "Address",
     "ConfigError",
     "Neighbour",
+    "PingSocket",
     "Poll",
     "PortError",
     "Route",

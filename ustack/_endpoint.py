@@ -212,7 +212,7 @@ class Endpoint:
         fixed = {
             socket.SO_DOMAIN: int(self._family),
             socket.SO_TYPE: int(self._kind),
-            socket.SO_PROTOCOL: self._protocol,
+            socket.SO_PROTOCOL: self.proto,
         }
         if level == socket.SOL_SOCKET and optname in fixed:
             return fixed[optname]
@@ -233,9 +233,12 @@ class Endpoint:
     def getpeername(self) -> Address:
         """Return the peer's address; OSError(ENOTCONN) when there is none."""
         peer = self._names()[1]
-        if peer[1] == 0:
+        if not self._is_peer(peer):
             raise OSError(errno.ENOTCONN, f"{os.strerror(errno.ENOTCONN)}: getpeername")
         return peer
+
+    def _is_peer(self, remote: Address) -> bool:
+        return remote[1] != 0
 
     def _names(self) -> tuple[Address, Address]:
         addrs, ports = ffi.new("struct ust_addr[2]"), ffi.new("uint16_t[2]")
@@ -265,7 +268,7 @@ class Endpoint:
 
     @property
     def proto(self) -> int:
-        """IPPROTO_TCP or IPPROTO_UDP."""
+        """IPPROTO_TCP, IPPROTO_UDP, or of a ping socket IPPROTO_ICMP or IPPROTO_ICMPV6."""
         return self._protocol
 
     def __repr__(self) -> str:
@@ -277,7 +280,7 @@ class Endpoint:
             state = self._state()
         except OSError:
             return f"<{name} gone>"
-        peer = f" -> {show_address(remote)}" if remote[1] else ""
+        peer = f" -> {show_address(remote)}" if self._is_peer(remote) else ""
         return f"<{name} {show_address(local)}{peer}{state}>"
 
     def _state(self) -> str:

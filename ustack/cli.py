@@ -19,6 +19,7 @@ __all__ = ["main"]
 COMMANDS = {
     "serve": ("ustack.apps.serve", "run a server, echo or http, on a stack of its own"),
     "demo": ("ustack.demo", "show ustack at work, without root; --tap: with the kernel as client"),
+    "ping": ("ustack.apps.ping", "send echo requests from a stack of its own"),
     "addr": ("ustack.control.addr", "show and change the addresses of a running stack"),
     "route": ("ustack.control.route", "show and change its routes"),
     "neigh": ("ustack.control.neigh", "show and change its neighbours"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""UDP sockets on a stack, in the manner of the standard library's.
+"""UDP and ping sockets on a stack, in the manner of the standard library's.
 
 A datagram is taken whole or not at all: what does not fit the buffer of a receive is lost, and
 MSG_TRUNC says so. An ICMP error about a datagram of a connected socket is raised by its next
@@ -23,10 +23,16 @@ if TYPE_CHECKING:
 
     from ustack.stack import Stack
 
-__all__ = ["UdpSocket"]
+__all__ = ["PING_PROTOCOLS", "PingSocket", "UdpSocket"]
 
 _LARGEST = 65535  # no datagram is longer
 _UNSPECIFIED = "0.0.0.0", 0
+
+#: By the family of a ping socket.
+PING_PROTOCOLS: dict[int, int] = {
+    socket.AF_INET: socket.IPPROTO_ICMP,
+    socket.AF_INET6: socket.IPPROTO_ICMPV6,
+}
 
 
 class UdpSocket(Endpoint):
@@ -214,3 +220,29 @@ class UdpSocket(Endpoint):
         if _ancillary.is_option(level, optname, self._family):
             return int((level, optname) in self._wanted)
         return super()._getsockopt(level, optname)
+
+
+class PingSocket(UdpSocket):
+    """A socket for ICMP echo, as Linux's of IPPROTO_ICMP and IPPROTO_ICMPV6; see `Stack.socket`.
+
+    It sends echo requests and receives the replies to them, both with the 8 bytes of their ICMP
+    header. The identifier is the port of its own address: what `bind` takes, a free one for 0, and
+    what is sent gets it, and its checksum, whatever the message says there. The peer's port is 0;
+    one that is given is ignored. Raises OSError(EINVAL) for a message that is no echo request.
+    """
+
+    __slots__ = ()
+
+    def _open(self) -> int:
+        handle = super()._open()
+        if handle > 0:
+            lib.ust_worker_setopt(self._worker, handle, lib.UST_OPT_PING, 1)
+        return handle
+
+    @property
+    def proto(self) -> int:
+        """IPPROTO_ICMP or IPPROTO_ICMPV6."""
+        return PING_PROTOCOLS[self._family]
+
+    def _is_peer(self, remote: Address) -> bool:
+        return remote[0] not in ("0.0.0.0", "::")

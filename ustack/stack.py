@@ -19,7 +19,7 @@ from ustack._network import Networking
 from ustack._settings import Settings, configure
 from ustack._sockaddr import Address, family_of
 from ustack.control.server import Control
-from ustack.datagram import UdpSocket
+from ustack.datagram import PING_PROTOCOLS, PingSocket, UdpSocket
 from ustack.errors import ConfigError, UstackError
 from ustack.io import Port, open_port
 from ustack.poll import Poll
@@ -147,17 +147,34 @@ class Stack(Networking):
     # ------------------------------------------------------------------------- sockets
 
     @overload
-    def socket(self, family: int = ..., type: Literal[SocketKind.SOCK_STREAM] = ...) -> Socket: ...
+    def socket(
+        self, family: int = ..., type: Literal[SocketKind.SOCK_STREAM] = ..., proto: int = ...
+    ) -> Socket: ...
     @overload
-    def socket(self, family: int = ..., *, type: Literal[SocketKind.SOCK_DGRAM]) -> UdpSocket: ...
+    def socket(
+        self, family: int = ..., *, type: Literal[SocketKind.SOCK_DGRAM], proto: int = ...
+    ) -> UdpSocket: ...
     @overload
-    def socket(self, family: int, type: Literal[SocketKind.SOCK_DGRAM]) -> UdpSocket: ...
+    def socket(
+        self, family: int, type: Literal[SocketKind.SOCK_DGRAM], proto: int = ...
+    ) -> UdpSocket: ...
 
-    def socket(self, family: int = AF_INET, type: int = SOCK_STREAM) -> Socket | UdpSocket:
-        """Return a new socket. family: AF_INET or AF_INET6; type: SOCK_STREAM or SOCK_DGRAM."""
+    def socket(
+        self, family: int = AF_INET, type: int = SOCK_STREAM, proto: int = 0
+    ) -> Socket | UdpSocket:
+        """Return a new socket.
+
+        family: AF_INET or AF_INET6; type: SOCK_STREAM or SOCK_DGRAM. proto: 0, or with SOCK_DGRAM
+        IPPROTO_ICMP (AF_INET) or IPPROTO_ICMPV6 (AF_INET6) for a `PingSocket`. Raises
+        OSError(ESOCKTNOSUPPORT) and OSError(EPROTONOSUPPORT) for others.
+        """
         if type == SOCK_STREAM:
+            _check_proto(proto, family, "SOCK_STREAM", socket.IPPROTO_TCP)
             return Socket(self, family)
         if type == SOCK_DGRAM:
+            if proto != 0 and PING_PROTOCOLS.get(family) == proto:
+                return PingSocket(self, family)
+            _check_proto(proto, family, "SOCK_DGRAM", socket.IPPROTO_UDP)
             return UdpSocket(self, family)
         raise OSError(
             errno.ESOCKTNOSUPPORT,
@@ -329,6 +346,17 @@ class Stack(Networking):
 
     def _gone(self) -> UstackError:
         return UstackError(f"{self!r} can no longer be used")
+
+
+def _check_proto(proto: int, family: int, kind: str, usual: int) -> None:
+    """Raise OSError(EPROTONOSUPPORT) for a protocol that sockets of this kind do not have."""
+    if proto not in (0, usual):
+        raise OSError(
+            errno.EPROTONOSUPPORT,
+            f"{os.strerror(errno.EPROTONOSUPPORT)}: {proto} for {kind} of family {family};"
+            " IPPROTO_TCP is for SOCK_STREAM; IPPROTO_UDP, and IPPROTO_ICMP for AF_INET or"
+            " IPPROTO_ICMPV6 for AF_INET6, are for SOCK_DGRAM",
+        )
 
 
 def _new_engine(config: Any) -> Any:
