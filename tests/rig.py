@@ -37,6 +37,7 @@ SMALL = {
     "tcp.max_syn_backlog": 64,
     "tcp.max_tw_buckets": 64,
     "tcp.max_reass": 16,
+    "tcp.max_cc_states": 32,
 }
 
 STATES = {
@@ -73,6 +74,13 @@ def text(address: Any) -> str:
     return str(ipaddress.ip_address(raw[12:] if mapped else raw))
 
 
+def number(setting: str, value: int | str) -> int:
+    """The engine's number for the value of a setting, which may be a name."""
+    if isinstance(value, int):
+        return value
+    return check(lib.ust_config_choice(setting.encode(), value.encode()))
+
+
 def check(result: int) -> int:
     """The result, or the OSError that a negative one means."""
     if result < 0:
@@ -95,11 +103,11 @@ class Engine:
         secret: bytes = bytes(range(32)),
         profile: str = "linux",
         now: int = SECOND,
-        settings: dict[str, int] | None = None,
+        settings: dict[str, int | str] | None = None,
     ) -> None:
         cfg = lib.ust_config_new(profile.encode())
         for name, value in (SMALL | (settings or {})).items():
-            result = lib.ust_config_set(cfg, name.encode(), value)
+            result = lib.ust_config_set(cfg, name.encode(), number(name, value))
             assert result == 0, f"setting {name}={value}: {errno.errorcode[-result]}"
         lib.ust_config_entropy(cfg, seed, secret)
         err = ffi.new("int *")
@@ -196,9 +204,9 @@ class Engine:
         """The hash over all frames so far; needs the setting engine.trace."""
         return int(lib.ust_engine_trace_hash(self.raw))
 
-    def set(self, name: str, value: int) -> None:
+    def set(self, name: str, value: int | str) -> None:
         """Change a live setting."""
-        check(lib.ust_engine_set(self.raw, name.encode(), value))
+        check(lib.ust_engine_set(self.raw, name.encode(), number(name, value)))
 
     def get(self, name: str) -> int:
         """A setting's value."""

@@ -76,7 +76,7 @@ class Wire:
         if version == 6:
             options = {"address": OUR_IPS[6], "prefix": 64, "mtu": 1520} | options
         self.options = options  # for rig.Engine
-        self.config: dict[str, int] = {}
+        self.config: dict[str, int | str] = {}
         self.sent: collections.deque[Sent] = collections.deque()
         self.trace: collections.deque[str] = collections.deque(maxlen=TRACE_LEN)
         self.others: list[bytes] = []  # frames that are not TCP, in order
@@ -88,8 +88,8 @@ class Wire:
 
     # ------------------------------------------------------------------ set-up
 
-    def settings(self, **values: int) -> None:
-        """Change settings: `tcp_delack_ms=200` is tcp.delack_ms."""
+    def settings(self, **values: int | str) -> None:
+        """Change settings: `tcp_delack_ms=200` is tcp.delack_ms; a choice by its name."""
         for key, value in values.items():
             name = key.replace("_", ".", 1)
             if self._engine is None:

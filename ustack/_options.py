@@ -11,7 +11,7 @@ import socket
 import struct
 from dataclasses import dataclass
 
-from ustack._native import lib
+from ustack._native import ffi, lib
 
 __all__ = ["LINGER", "LINUX", "OPTIONS", "TCP_INFO", "Option", "look_up", "pack", "unpack"]
 
@@ -27,14 +27,19 @@ TCP_INFO = (socket.IPPROTO_TCP, socket.TCP_INFO)
 class Option:
     """One row: the engine's number for it, and whether it can only be read.
 
-    default: what the value -1 stands for, if anything.
+    default: what the value -1 stands for, if anything. names: the option's values are these, the
+    engine's number is a name's index.
     """
 
     number: int
     read_only: bool = False
     is_bool: bool = False
     default: int | None = None
+    names: tuple[bytes, ...] = ()
 
+
+CONGESTION_CONTROLS = tuple(ffi.string(lib.ust_cc_name(i)) for i in range(lib.UST_CCS))
+_NAME_MAX = 16  # TCP_CA_NAME_MAX
 
 _SOCKET = {
     "SO_REUSEADDR": Option(lib.UST_OPT_REUSEADDR, is_bool=True),
@@ -56,6 +61,7 @@ _TCP = {
     "TCP_MAXSEG": Option(lib.UST_OPT_MAXSEG),
     "TCP_USER_TIMEOUT": Option(lib.UST_OPT_USER_TIMEOUT),
     "TCP_SYNCNT": Option(lib.UST_OPT_SYNCNT),
+    "TCP_CONGESTION": Option(lib.UST_OPT_CONGESTION, names=CONGESTION_CONTROLS),
 }
 _UDP = {
     "UDP_SEGMENT": Option(lib.UST_OPT_GSO_SIZE),
@@ -122,6 +128,9 @@ def look_up(
 def unpack(level: int, name: int, value: int | bytes | bytearray | memoryview) -> int:
     """Return the number that the engine takes for a value of setsockopt()."""
     is_linger = (level, name) == LINGER
+    names = OPTIONS[level, name].names
+    if names:
+        return _number_of(names, value)
     if not isinstance(value, int):
         raw = bytes(value)
         if len(raw) < (_LINGER if is_linger else _INT).size:
@@ -140,10 +149,26 @@ def unpack(level: int, name: int, value: int | bytes | bytearray | memoryview) -
 
 def pack(level: int, name: int, value: int, size: int) -> int | bytes:
     """Return what getsockopt() gives for the engine's number: an int, or size bytes at most."""
+    names = OPTIONS[level, name].names if (level, name) in OPTIONS else ()
+    if names:
+        raw = names[value].ljust(_NAME_MAX, b"\0")
+        return raw[:size] if size else _INT.unpack_from(raw)[0]
     if (level, name) == LINGER:
         raw = _LINGER.pack(value != _OFF, max(value, 0))
         return raw[:size] if size else int(value != _OFF)
     return _INT.pack(value)[:size] if size else value
+
+
+def _number_of(names: tuple[bytes, ...], value: int | bytes | bytearray | memoryview) -> int:
+    """Return the index of a name, which ends at a NUL as in C; OSError(ENOENT) for another."""
+    raw = (_INT.pack(value) if isinstance(value, int) else bytes(value))[: _NAME_MAX - 1]
+    name = raw.split(b"\0")[0]
+    if not raw:
+        raise _invalid("a name must not be empty")
+    if name not in names:
+        known = ", ".join(known.decode() for known in names)
+        raise OSError(errno.ENOENT, f"{os.strerror(errno.ENOENT)}: {name!r} is none of {known}")
+    return names.index(name)
 
 
 def _invalid(why: str) -> OSError:

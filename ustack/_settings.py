@@ -4,7 +4,7 @@
 import difflib
 import errno
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ustack._native import check, ffi, lib
@@ -20,15 +20,33 @@ PROFILES = ("linux", "rfc")
 class Setting:
     """One setting: its name, what it means, its value in the profile asked for, its range.
 
-    live: whether it may change while the stack runs.
+    live: whether it may change while the stack runs. choices: the names that its value may have, in
+    place of a number; empty for most.
     """
 
     name: str
     help: str
-    value: int
+    value: int | str
     min: int
     max: int
     live: bool
+    choices: tuple[str, ...] = ()
+
+    def number(self, value: int | str) -> int:
+        """Return the engine's number for a value; ConfigError says what may be given."""
+        if self.choices:
+            if value in self.choices:
+                return self.min + self.choices.index(str(value))
+            allowed = f"one of {', '.join(self.choices)}"
+        else:
+            if isinstance(value, int) and self.min <= value <= self.max:
+                return value
+            allowed = f"{self.min}..{self.max}"
+        raise ConfigError(f"{self.name} must be {allowed} ({self.help}), got {value!r}")
+
+    def named(self, number: int) -> int | str:
+        """Return the value that the engine's number stands for."""
+        return self.choices[number - self.min] if self.choices else number
 
 
 def settings(profile: str = "linux") -> dict[str, Setting]:
@@ -36,15 +54,16 @@ def settings(profile: str = "linux") -> dict[str, Setting]:
     return _rows(_new_config(profile))
 
 
-def configure(profile: str, values: Mapping[str, int]) -> Any:
+def configure(profile: str, values: Mapping[str, int | str]) -> Any:
     """Return a `struct ust_config *` of a profile with some values changed; it frees itself."""
     config = _new_config(profile)
     rows = _rows(config)
     for name, value in values.items():
-        _validate(rows, name, value)
-        done = lib.ust_config_set(config, name.encode(), value)  # law 3: once a setting
+        number = _look_up(rows, name).number(value)
+        done = lib.ust_config_set(config, name.encode(), number)  # law 3: once a setting
         check(done, f"setting {name}")
-    _check_together({name: row.value for name, row in _rows(config).items()})
+    rows = _rows(config)
+    _check_together({name: row.number(row.value) for name, row in rows.items()})
     return config
 
 
@@ -64,20 +83,25 @@ def _rows(config: Any) -> dict[str, Setting]:
     while lib.ust_config_row(config, i, raw) == 0:
         name, text = ffi.string(raw.name).decode(), ffi.string(raw.help).decode()
         live = bool(raw.flags & lib.UST_CONFIG_LIVE)
-        rows[name] = Setting(name, text, raw.value, raw.min, raw.max, live)
+        row = Setting(name, text, raw.value, raw.min, raw.max, live, _choices(raw))
+        rows[name] = replace(row, value=row.named(raw.value))
         i += 1
     return rows
 
 
-def _validate(rows: Mapping[str, Setting], name: str, value: int) -> None:
-    """Raise ConfigError unless there is such a setting and the value is in its range."""
+def _choices(raw: Any) -> tuple[str, ...]:
+    if raw.choices == ffi.NULL:
+        return ()
+    return tuple(ffi.string(raw.choices[i]).decode() for i in range(raw.max - raw.min + 1))
+
+
+def _look_up(rows: Mapping[str, Setting], name: str) -> Setting:
+    """Return the setting of a name, or raise ConfigError."""
     if not isinstance(name, str) or name not in rows:
         near = difflib.get_close_matches(str(name), rows, 1)
         hint = f"did you mean {near[0]!r}?" if near else "ustack.settings() lists them"
         raise ConfigError(f"there is no setting {name!r}; {hint}")
-    row = rows[name]
-    if not isinstance(value, int) or not row.min <= value <= row.max:
-        raise ConfigError(f"{name} must be {row.min}..{row.max} ({row.help}), got {value!r}")
+    return rows[name]
 
 
 # Pairs of which the first may not be greater than the second.
@@ -104,7 +128,7 @@ def _check_together(values: Mapping[str, int]) -> None:
         )
 
 
-class Settings(Mapping[str, int]):
+class Settings(Mapping[str, int | str]):
     """The settings of a running stack; those that are live may be assigned to."""
 
     __slots__ = ("_rows", "_worker")
@@ -113,21 +137,21 @@ class Settings(Mapping[str, int]):
         self._worker = worker
         self._rows = settings(profile)
 
-    def __getitem__(self, name: str) -> int:
+    def __getitem__(self, name: str) -> int | str:
         value = ffi.new("int64_t *")
         result = lib.ust_worker_get(self._worker, name.encode(), value)
         if result == -errno.ENOENT:
             raise KeyError(name)
         check(result, f"setting {name}")
-        return int(value[0])
+        return self._rows[name].named(int(value[0]))
 
-    def __setitem__(self, name: str, value: int) -> None:
-        _validate(self._rows, name, value)
+    def __setitem__(self, name: str, value: int | str) -> None:
+        number = _look_up(self._rows, name).number(value)
         if not self._rows[name].live:
             raise ConfigError(
                 f"{name} is fixed once the stack runs, got {value}; give it to Stack(settings=…)"
             )
-        check(lib.ust_worker_set(self._worker, name.encode(), value), f"setting {name}")
+        check(lib.ust_worker_set(self._worker, name.encode(), number), f"setting {name}")
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._rows)

@@ -31,6 +31,8 @@ void ust_engine_usage(const struct ust_engine *eng, struct ust_usage *u)
                             .neighs_max = tcp->net.n_neighs,
                             .reass = tcp->reasses_used,
                             .reass_max = tcp->n_reasses,
+                            .cc_states = tcp->cc_states_used,
+                            .cc_states_max = tcp->n_cc_states,
                             .udp_socks = eng->udp.socks_used,
                             .udp_socks_max = eng->udp.n_socks,
                             .frags = tcp->net.frags_used,

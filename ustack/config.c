@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tcp/cc.h"
+
 struct row {
     const char *name, *help;
     size_t offset;
@@ -25,6 +27,14 @@ static const struct row rows[] = {
 
 enum { N_ROWS = sizeof rows / sizeof rows[0] };
 
+/* Settings whose values have names. */
+static const struct {
+    size_t offset;
+    const char *const *choices;
+} named[] = {
+    {offsetof(struct settings, tcp_congestion), cc_names},
+};
+
 /* strcmp() would tie the engine to a C library. */
 static bool same(const char *a, const char *b)
 {
@@ -40,6 +50,14 @@ static const struct row *find(const char *name)
     for (unsigned i = 0; i < N_ROWS; i++)
         if (same(rows[i].name, name))
             return &rows[i];
+    return NULL;
+}
+
+static const char *const *choices(const struct row *row)
+{
+    for (unsigned i = 0; i < sizeof named / sizeof named[0]; i++)
+        if (named[i].offset == row->offset)
+            return named[i].choices;
     return NULL;
 }
 
@@ -113,8 +131,20 @@ int ust_config_row(const struct ust_config *cfg, unsigned i, struct ust_config_r
                                    .value = *field((struct settings *)&cfg->set, &rows[i]),
                                    .min = rows[i].lo,
                                    .max = rows[i].hi,
-                                   .flags = rows[i].flags};
+                                   .flags = rows[i].flags,
+                                   .choices = choices(&rows[i])};
     return 0;
+}
+
+int64_t ust_config_choice(const char *name, const char *choice)
+{
+    const struct row *row = find(name);
+    const char *const *names = row ? choices(row) : NULL;
+
+    for (int64_t i = 0; names && names[i]; i++)
+        if (same(names[i], choice))
+            return row->lo + i;
+    return -ENOENT;
 }
 
 void ust_config_entropy(struct ust_config *cfg, uint64_t seed, const uint8_t secret[32])

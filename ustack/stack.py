@@ -57,7 +57,7 @@ class Stack(Networking):
         capture: str | Path | None = None,
         control: bool | str = False,
         profile: str = "linux",
-        settings: Mapping[str, int] | None = None,
+        settings: Mapping[str, int | str] | None = None,
         seed: int | None = None,
         secret: bytes | None = None,
         spin: float = 50e-6,
@@ -250,11 +250,11 @@ class Stack(Networking):
         """The settings as a mapping; live ones may be assigned to."""
         return self._settings
 
-    def get(self, name: str) -> int:
+    def get(self, name: str) -> int | str:
         """Return one setting; KeyError if there is none of that name."""
         return self._settings[name]
 
-    def set(self, name: str, value: int) -> None:
+    def set(self, name: str, value: int | str) -> None:
         """Change a live setting; ConfigError if it cannot be."""
         self._settings[name] = value
 

@@ -53,6 +53,7 @@ class TcpInfo:
     fin_sent: int
     fin_received: int
     nodelay: int
+    congestion: int
     iss: int
     irs: int
     snd_una: int

@@ -116,7 +116,8 @@ struct ust_config_row { /* one setting, as documentation */
     const char *name;   /* "tcp.syn_retries" */
     const char *help;
     int64_t value, min, max;
-    uint32_t flags; /* enum ust_config_flag */
+    uint32_t flags;             /* enum ust_config_flag */
+    const char *const *choices; /* NULL: a number; else the names of min..max, then NULL */
 };
 
 /* profile: "linux" (NULL means it) or "rfc". NULL: no memory or no such
@@ -126,6 +127,9 @@ void ust_config_free(struct ust_config *cfg);
 /* -ENOENT: no such name; -ERANGE: value outside min..max. */
 int ust_config_set(struct ust_config *cfg, const char *name, int64_t value);
 int ust_config_get(const struct ust_config *cfg, const char *name, int64_t *value);
+/* The number of a setting's choice, for ust_config_set() and ust_engine_set():
+ * -ENOENT when there is no such setting, or none of its choices has the name. */
+int64_t ust_config_choice(const char *name, const char *choice);
 /* Row i of all settings; -ENOENT past the last. */
 int ust_config_row(const struct ust_config *cfg, unsigned i, struct ust_config_row *row);
 /* Randomness is injected: seed starts the generator, secret keys the hashes
@@ -311,6 +315,7 @@ enum ust_opt {
     UST_OPT_INET6,        /* UDP, 0/1: an IPv6 socket, which binds to both versions */
     UST_OPT_V6ONLY,       /* UDP, 0/1: and takes no IPv4; before it is bound */
     UST_OPT_PING,         /* UDP, 1: sends and receives ICMP echo; see ust_udp_socket() */
+    UST_OPT_CONGESTION,   /* enum ust_cc; -ENOENT when there is none of that number */
 };
 int ust_setopt(struct ust_engine *eng, ust_handle h, int opt, int64_t value);
 int ust_getopt(const struct ust_engine *eng, ust_handle h, int opt, int64_t *value);
@@ -336,6 +341,13 @@ enum ust_tcp_state { /* Linux's numbers */
                      UST_CLOSING = 11,
 };
 
+enum ust_cc { /* congestion controls */
+              UST_CC_RENO,
+              UST_CC_CUBIC,
+              UST_CCS
+};
+const char *ust_cc_name(unsigned i); /* as Linux spells it; NULL past the last */
+
 enum ust_ca_state { /* Linux's names and numbers */
                     UST_CA_OPEN = 0,
                     UST_CA_DISORDER = 1,
@@ -353,6 +365,7 @@ struct ust_tcp_info {
     uint8_t snd_wscale, rcv_wscale;
     uint8_t syn_sent, fin_sent, fin_received;
     uint8_t nodelay;
+    uint8_t congestion; /* enum ust_cc */
     uint32_t iss, irs;
     uint32_t snd_una, snd_nxt, snd_max, snd_wnd;
     uint32_t rcv_nxt, rcv_wnd, rcv_adv;
@@ -385,6 +398,7 @@ struct ust_usage { /* resources in use; the configured limit behind it */
     uint32_t timewaits, timewaits_max;
     uint32_t neighs, neighs_max;
     uint32_t reass, reass_max; /* connections with out-of-order data */
+    uint32_t cc_states, cc_states_max;
     uint32_t udp_socks, udp_socks_max;
     uint32_t frags, frags_max; /* datagrams waiting for fragments */
     uint32_t pmtus, pmtus_max; /* path MTUs remembered */

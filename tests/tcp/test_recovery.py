@@ -58,6 +58,7 @@ def test_two_duplicate_acks_resend_nothing(wire: Wire) -> None:
 
 def test_fast_retransmit_halves_the_window(wire: Wire) -> None:
     """RFC 5681 3.2 (2), (4): ssthresh = max(FlightSize / 2, 2 * SMSS)."""
+    wire.settings(tcp_congestion_control="reno")
     sock = flight(wire, sack=False)
     wire("""
         +.1 < . 1:1(0) ack 1 win 257

@@ -50,6 +50,7 @@ def test_the_rto_is_never_more_than_its_maximum(wire: Wire) -> None:
 
 def test_a_timeout_resends_one_segment_and_then_slow_starts(wire: Wire) -> None:
     """RFC 6298 5.4; RFC 5681 3.1: the loss window is one segment; go back from there."""
+    wire.settings(tcp_congestion_control="reno")
     sock = wire.established(rtt=0.1)
     sock.send(4000)
     wire("""
@@ -73,6 +74,7 @@ def test_a_timeout_resends_one_segment_and_then_slow_starts(wire: Wire) -> None:
 
 def test_a_repeated_timeout_holds_ssthresh(wire: Wire) -> None:
     """RFC 5681 3.1 (equation 4 only for the first)."""
+    wire.settings(tcp_congestion_control="reno")
     sock = wire.established(rtt=0.1)
     sock.send(8000)
     wire(

@@ -116,11 +116,11 @@ def _port(text: str | None, default: int) -> int:
     return int(text)
 
 
-def _setting(text: str) -> tuple[str, int]:
+def _setting(text: str) -> tuple[str, int | str]:
     name, _, value = text.partition("=")
+    if not value:
+        raise ConfigError(f"--set must be NAME=VALUE, got {text!r}; ustack.settings() lists them")
     try:
         return name, int(value, 0)
     except ValueError:
-        raise ConfigError(
-            f"--set must be NAME=VALUE with an integer, got {text!r}; ustack.settings() lists them"
-        ) from None
+        return name, value

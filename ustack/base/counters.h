@@ -143,6 +143,8 @@
     X(TCP_CHALLENGE_LIMITED,  "tcp.challenge.limited",    "challenge ACKs not sent: over the connection's limit") \
     X(TCP_ACK_OOW,            "tcp.ack.oow",              "ACKs sent for segments outside the window") \
     X(TCP_ACK_OOW_LIMITED,    "tcp.ack.oow.limited",      "such ACKs not sent: one in 500 ms is enough") \
+    X(TCP_CC_STATE_TAKEN,     "tcp.cc.state_taken",       "congestion control states taken from an idle connection: all were in use") \
+    X(TCP_CC_STATE_NONE,      "tcp.cc.state_none",        "times a connection had to use reno: no congestion control state was to be had") \
     X(TCP_DUPACKS_IN,         "tcp.dupacks.in",           "duplicate ACKs received") \
     X(TCP_DUPACKS_OUT,        "tcp.dupacks.out",          "duplicate ACKs sent for out-of-order data") \
     X(TCP_OOO_IN,             "tcp.ooo.in",               "out-of-order segments queued") \

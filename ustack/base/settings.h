@@ -62,6 +62,8 @@ enum { SETUP = 0, LIVE = UST_CONFIG_LIVE };
     X(tcp_rto_max_ms,     "tcp.rto_max_ms",          120000, 120000, 1000, 600000, LIVE, "largest RTO") \
     X(tcp_delack_ms,      "tcp.delack_ms",           40, 200, 1, 499, LIVE, "an ACK waits for data no longer than this (MUST-40)") \
     X(tcp_quickack_segs,  "tcp.quickack_segs",       16, 0, 0, 65535, LIVE, "segments acknowledged at once when a connection starts") \
+    X(tcp_congestion,     "tcp.congestion_control",  UST_CC_CUBIC, UST_CC_RENO, 0, UST_CCS - 1, LIVE, "congestion control of a new socket") \
+    X(tcp_max_cc_states,  "tcp.max_cc_states",       16384, 16384, 1, 1 << 24, SETUP, "connections that may send at once by a congestion control with a state (others use reno)") \
     X(tcp_initial_window, "tcp.initial_window",      10, 10, 1, 100, LIVE, "initial congestion window, segments (RFC 6928)") \
     X(tcp_min_snd_mss,    "tcp.min_snd_mss",         48, 48, 48, 1460, LIVE, "the peer's MSS is taken to be at least this") \
     X(tcp_default_mss,    "tcp.default_mss",         536, 536, 48, 65535, LIVE, "peer's MSS when it sends no option (MUST-15)") \

@@ -82,6 +82,7 @@ static void fill_tcb(const struct tcp *tcp, const struct tcb *tcb, struct ust_tc
                                   .sack_ok = tcb->sack_ok,
                                   .wscale_ok = tcb->wscale_ok,
                                   .nodelay = tcb->nodelay,
+                                  .congestion = tcb->cc.algorithm,
                                   .ts_recent = tcb->ts_recent};
     fill_sender(tcb, info);
     fill_receiver(tcp, tcb, info);

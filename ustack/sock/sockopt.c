@@ -108,6 +108,7 @@ int ust_setopt(struct ust_engine *eng, ust_handle h, int opt, int64_t value)
     case UST_OPT_SYNCNT: return set_u8(&tcb->syncnt, value, 1, 127);
     case UST_OPT_REUSEADDR: tcb->reuseaddr = value != 0; return 0;
     case UST_OPT_TOS: tcb->tos = (uint8_t)value; return 0;
+    case UST_OPT_CONGESTION: return congestion_choose(tcp, tcb, value);
     case UST_OPT_TTL: return set_u8(&tcb->ttl, value == -1 ? 0 : value, value != -1, 255);
     default: return -ENOPROTOOPT;
     }
@@ -144,6 +145,7 @@ int ust_getopt(const struct ust_engine *eng, ust_handle h, int opt, int64_t *val
     case UST_OPT_USER_TIMEOUT: *value = tcb->user_timeout_ms; return 0;
     case UST_OPT_SYNCNT: *value = tcb->syncnt; return 0;
     case UST_OPT_REUSEADDR: *value = tcb->reuseaddr; return 0;
+    case UST_OPT_CONGESTION: *value = tcb->cc.algorithm; return 0;
     case UST_OPT_TOS: *value = tcb->tos; return 0;
     case UST_OPT_TTL: *value = tcb->ttl ? tcb->ttl : tcp->net.core.set.ip_ttl; return 0;
     case UST_OPT_ERROR:

@@ -1,39 +1,88 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Congestion control: how much may be in flight. It owns its window and is fed
- * numbers, never the TCB; recovery (recovery.c) decides which bytes are sent.
+/* Congestion control: how much may be in flight. Recovery (recovery.c) decides
+ * which bytes are sent again; congestion.c stands between the TCB and this.
  *
- * There is one so far, and its callers name it. The second brings the choice;
- * CONTRIBUTING.md says how.                                                 */
+ * An algorithm is a const struct cc_ops. It owns the window, is fed numbers,
+ * and never sees the TCB. What it must remember besides struct cc goes into a
+ * state of its own, which a connection takes from a pool when it first needs
+ * one and may lose while it is idle; init() makes a new one.
+ *
+ *  C1  mss <= cwnd <= CC_CWND_MAX once a connection is established           */
 #pragma once
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "../ustack.h"
 
-enum { CC_SSTHRESH_NONE = 0xffffffff };
+enum {
+    CC_SSTHRESH_NONE = 0xffffffff,
+    CC_CWND_MAX = 1 << 30,
+    CC_STATE_SIZE = 128, /* bytes; two cache lines */
+    CC_NO_STATE = 0xffffffff,
+};
 
 struct cc {
     uint32_t cwnd;     /* bytes */
     uint32_t ssthresh; /* bytes; CC_SSTHRESH_NONE: not set yet */
     uint32_t mss;
-    uint32_t acked; /* bytes acknowledged since cwnd last grew (ABC) */
+    uint32_t acked;                      /* bytes acknowledged since cwnd last grew (ABC) */
+    uint32_t prior_cwnd, prior_ssthresh; /* before the last reduction: for undo */
+    uint32_t state;                      /* index of its cc_state, or CC_NO_STATE */
+    uint8_t algorithm;                   /* enum ust_cc */
+
+    /* Is the window used? (RFC 2861, RFC 7661; as Linux judges) */
+    bool limited;        /* cwnd held sending back in this window of data */
+    uint32_t usage_seq;  /* where this window of data ends */
+    uint32_t max_flight; /* most bytes in flight in it */
+    uint32_t used;       /* most bytes in flight since used_since */
+    ust_time used_since;
 };
 
+/* What one ACK tells. */
 struct cc_ack {
     ust_time now;
-    uint32_t acked;     /* bytes newly acknowledged */
-    uint32_t in_flight; /* bytes, before this ACK */
-    uint32_t srtt_us;
-    int cwnd_limited; /* cwnd was what held sending back */
+    uint32_t acked;      /* bytes newly delivered */
+    uint32_t in_flight;  /* bytes, before this ACK */
+    uint32_t una, nxt;   /* SND.UNA after it, SND.NXT: round trips end by these */
+    uint32_t rtt_us;     /* measured by this ACK; 0: none */
+    uint32_t srtt_us;    /* 0: none yet */
+    uint32_t min_rtt_us; /* UINT32_MAX: none yet */
+    bool cwnd_limited;   /* cwnd is what holds sending back */
+};
+
+enum cc_cause {
+    CC_LOSS, /* recovery begins */
+    CC_ECN,  /* the peer echoed a congestion mark: at most once in a round trip */
 };
 
 struct cc_ops {
-    const char *name;
-    void (*init)(struct cc *cc, uint32_t mss, uint32_t initial_window);
-    void (*on_ack)(struct cc *cc, const struct cc_ack *ack);
-    void (*on_loss)(struct cc *cc, uint32_t in_flight); /* entering recovery */
-    void (*on_rto)(struct cc *cc, uint32_t in_flight, int first);
-    void (*on_recovered)(struct cc *cc, uint32_t in_flight);
-    void (*on_idle)(struct cc *cc, uint32_t initial_window); /* idle for an RTO */
+    size_t state_size; /* at most CC_STATE_SIZE; 0: needs none, and state is NULL */
+    void (*init)(struct cc *cc, void *state);
+    void (*on_ack)(struct cc *cc, void *state, const struct cc_ack *ack);
+    /* Sets ssthresh; cwnd follows it when the reduction is complete. */
+    void (*on_loss)(struct cc *cc, void *state, enum cc_cause cause, uint32_t in_flight);
+    /* The loss was none; cwnd and ssthresh are as before already. */
+    void (*on_undo)(struct cc *cc, void *state);
+    /* Sends again after having had nothing in flight for so long. */
+    void (*on_restart)(struct cc *cc, void *state, ust_time idle);
 };
 
-extern const struct cc_ops cc_newreno;
+/* By enum ust_cc. */
+extern const struct cc_ops *const cc_table[UST_CCS];
+extern const char *const cc_names[UST_CCS + 1]; /* NULL at the end */
+
+extern const struct cc_ops cc_newreno, cc_cubic;
+
+static inline bool cc_in_slow_start(const struct cc *cc)
+{
+    return cc->cwnd < cc->ssthresh;
+}
+
+/* Slow start, up to ssthresh: what is left of acked is for congestion avoidance
+ * (RFC 5681 3.1; no limit L of RFC 3465, as Linux). */
+uint32_t cc_slow_start(struct cc *cc, uint32_t acked);
+/* One segment more for each `need` bytes acknowledged (RFC 3465 2.1). */
+void cc_grow(struct cc *cc, uint32_t need, uint32_t acked);
+/* Whole segments of so many bytes, two at least (RFC 5681 equation 4). */
+uint32_t cc_whole(const struct cc *cc, uint64_t bytes);

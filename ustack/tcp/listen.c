@@ -221,6 +221,7 @@ static void inherit(struct tcb *tcb, const struct tcb *l)
     tcb->user_mss = l->user_mss;
     tcb->tos = l->tos;
     tcb->ttl = l->ttl;
+    tcb->cc.algorithm = l->cc.algorithm;
     tcb->sndbuf.limit = l->sndbuf.limit;
     tcb->rcvbuf.limit = l->rcvbuf.limit;
 }

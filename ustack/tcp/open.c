@@ -62,21 +62,13 @@ void tcp_negotiate(struct tcp *tcp, struct tcb *tcb, const struct tcp_options *o
     tcb->rcv_mss = tcb->snd_mss < 536 ? tcb->snd_mss : 536;
 }
 
-/* RFC 6928: IW10, but for small segments its absolute bound. */
-static uint32_t initial_window(const struct tcp *tcp, const struct tcb *tcb)
-{
-    return (uint32_t)tcp->net.core.set.tcp_initial_window * tcb->snd_mss;
-}
-
 void tcp_established(struct tcp *tcp, struct tcb *tcb)
 {
     tcb->state = UST_ESTABLISHED;
     count(tcp_core(tcp), C_TCP_ESTABLISHED);
-    cc_newreno.init(&tcb->cc, tcb->snd_mss, initial_window(tcp, tcb));
-    if (tcb->retransmits) { /* RFC 6928 2: a lost SYN means one segment */
-        tcb->cc.cwnd = tcb->snd_mss;
+    congestion_start(tcp, tcb);
+    if (tcb->retransmits)
         rtt_after_lost_syn(tcb);
-    }
     tcb->retransmits = 0;
     tcb->recover = tcb->iss;
     tcb->snd_sml = tcb->snd_una;

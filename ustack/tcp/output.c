@@ -245,16 +245,6 @@ static uint32_t next_len(const struct tcp *tcp, const struct tcb *tcb, uint32_t 
     return len - len % mss;
 }
 
-/* RFC 5681 4.1 */
-static void restart_after_idle(const struct tcp *tcp, struct tcb *tcb)
-{
-    const struct settings *set = &tcp->net.core.set;
-
-    if (set->tcp_idle_restart && tcb->snd_una == tcb->snd_max &&
-        tcp_now(tcp) - tcb->last_sent > tcb->rto_us * 1000ull)
-        cc_newreno.on_idle(&tcb->cc, (uint32_t)set->tcp_initial_window * tcb->snd_mss);
-}
-
 /* The next piece of text, or the FIN, or nothing. *more: call again. */
 static enum progress send_next(struct tcp *tcp, struct tcb *tcb, bool *more)
 {
@@ -278,14 +268,14 @@ static enum progress send_new(struct tcp *tcp, struct tcb *tcb, unsigned max)
     if (tcb->mtu_epoch != tcp->net.mtu_epoch)
         tcp_set_mss(tcp, tcb);
     if (seq_lt(tcb->snd_nxt, snd_end(tcb)))
-        restart_after_idle(tcp, tcb);
+        congestion_restart(tcp, tcb);
     while (more && done == FINISHED) {
         if (outq->count >= max)
             return NO_ROOM;
         done = send_next(tcp, tcb, &more);
     }
     tcb->forced = false;
-    tcb->cwnd_limited = tcb->snd_nxt - tcb->snd_una + tcb->snd_mss > recovery_window(tcb);
+    congestion_used(tcp, tcb, tcb->snd_nxt - tcb->snd_una + tcb->snd_mss > recovery_window(tcb));
     return done;
 }
 

@@ -29,7 +29,8 @@ static void enter_recovery(struct tcp *tcp, struct tcb *tcb)
     tcb->ca_state = UST_CA_RECOVERY;
     tcb->recover = tcb->snd_max - 1;
     tcb->partial_seen = false;
-    cc_newreno.on_loss(&tcb->cc, window_flight(tcb));
+    congestion_lost(tcp, tcb, CC_LOSS, window_flight(tcb));
+    tcb->cc.cwnd = tcb->cc.ssthresh;
     tcb->inflate = tcb->dupacks * tcb->snd_mss;
     tcb->rexmt_due = true;
 }
@@ -65,10 +66,18 @@ static void partial_ack(struct tcp *tcp, struct tcb *tcb, uint32_t acked)
     tcb->partial_seen = true;
 }
 
+/* RFC 6582 3.2 step 3, option 1: no burst when little is in flight. */
+static uint32_t window_after_recovery(const struct tcb *tcb)
+{
+    uint32_t flight = tcb_flight(tcb), mss = tcb->snd_mss;
+    uint32_t small = (flight > mss ? flight : mss) + mss;
+
+    return tcb->cc.ssthresh < small ? tcb->cc.ssthresh : small;
+}
+
 void recovery_acked(struct tcp *tcp, struct tcb *tcb, uint32_t acked, uint32_t flight)
 {
-    struct cc_ack ack = {
-        .now = tcp_now(tcp), .acked = acked, .in_flight = flight, .srtt_us = tcb->srtt / 8};
+    struct cc_ack ack = {.acked = acked, .in_flight = flight};
 
     tcb->dupacks = 0;
     if (tcb->ca_state == UST_CA_OPEN) /* 2 GiB later it would seem to lie ahead */
@@ -77,22 +86,20 @@ void recovery_acked(struct tcp *tcp, struct tcb *tcb, uint32_t acked, uint32_t f
         if (seq_leq(tcb->snd_una, tcb->recover))
             return partial_ack(tcp, tcb, acked);
         tcb->inflate = 0;
-        cc_newreno.on_recovered(&tcb->cc, tcb_flight(tcb));
+        tcb->cc.cwnd = window_after_recovery(tcb);
         tcb->ca_state = UST_CA_OPEN;
         return;
     }
     if (tcb->ca_state == UST_CA_DISORDER ||
         (tcb->ca_state == UST_CA_LOSS && seq_gt(tcb->snd_una, tcb->recover)))
         tcb->ca_state = UST_CA_OPEN;
-    ack.cwnd_limited =
-        tcb->cc.cwnd < tcb->cc.ssthresh ? tcb->cc.cwnd < 2 * flight : tcb->cwnd_limited;
-    cc_newreno.on_ack(&tcb->cc, &ack);
+    congestion_acked(tcp, tcb, &ack);
 }
 
 void recovery_rto(struct tcp *tcp, struct tcb *tcb)
 {
     count(tcp_core(tcp), C_TCP_REXMT_RTO);
-    cc_newreno.on_rto(&tcb->cc, window_flight(tcb), tcb->retransmits == 0);
+    congestion_rto(tcp, tcb, window_flight(tcb), tcb->retransmits > 0);
     tcb->ca_state = UST_CA_LOSS;
     tcb->recover = tcb->snd_max - 1;
     tcb->inflate = 0;

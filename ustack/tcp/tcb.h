@@ -53,6 +53,13 @@ struct reass {
     uint32_t next;      /* free list */
 };
 
+/* What a congestion control remembers; its owner's cc.state says which. */
+struct cc_state {
+    uint64_t words[CC_STATE_SIZE / 8];
+    uint32_t owner; /* index of the TCB, or TCP_NONE */
+    uint32_t next;  /* free list */
+};
+
 struct tcb {
     struct flow_key key;
     uint8_t state;    /* enum ust_tcp_state */
@@ -78,8 +85,7 @@ struct tcb {
     bool rcv_shut : 1;    /* the application reads no more */
     bool want_write : 1;  /* send was refused: tell when there is room */
     bool nodelay : 1, cork : 1, keepalive : 1, reuseaddr : 1;
-    bool pingpong : 1; /* answers come quickly: delay ACKs */
-    bool cwnd_limited : 1;
+    bool pingpong : 1;     /* answers come quickly: delay ACKs */
     bool rtt_timing : 1;   /* rtt_seq is being timed */
     bool forced : 1;       /* persist timer: send less than SWS asks for */
     bool partial_seen : 1; /* this recovery has had a partial ACK */

@@ -18,7 +18,7 @@ void tcp_init(struct tcp *tcp, const struct tcp_upcalls *up)
     tcp->event_head = tcp->event_tail = TCP_NONE;
     tcp->tw_oldest = tcp->tw_newest = TCP_NONE;
     tcp->tcb_free = tcp->listener_free = tcp->request_free = TCP_NONE;
-    tcp->timewait_free = tcp->reass_free = TCP_NONE;
+    tcp->timewait_free = tcp->reass_free = tcp->cc_state_free = TCP_NONE;
 #define FREE_LIST(array, count, head)                                                              \
     for (uint32_t i = (count); i-- > 0;) {                                                         \
         (array)[i].next = (head);                                                                  \
@@ -29,6 +29,7 @@ void tcp_init(struct tcp *tcp, const struct tcp_upcalls *up)
     FREE_LIST(tcp->requests, tcp->n_requests, tcp->request_free)
     FREE_LIST(tcp->timewaits, tcp->n_timewaits, tcp->timewait_free)
     FREE_LIST(tcp->reasses, tcp->n_reasses, tcp->reass_free)
+    FREE_LIST(tcp->cc_states, tcp->n_cc_states, tcp->cc_state_free)
 #undef FREE_LIST
     for (uint32_t i = 0; i < tcp->n_tcbs; i++) {
         tcp->tcbs[i].gen = 1;
@@ -208,6 +209,7 @@ static void set_defaults(const struct tcp *tcp, struct tcb *tcb)
     tcb->state = UST_CLOSED;
     tcb->listener = tcb->parent = tcb->reass = tcb->next = TCP_NONE;
     tcb->min_rtt = UINT32_MAX;
+    tcb->cc = (struct cc){.state = CC_NO_STATE, .algorithm = (uint8_t)set->tcp_congestion};
     tcb->keepidle = (uint32_t)set->tcp_keepalive_time;
     tcb->keepintvl = (uint32_t)set->tcp_keepalive_intvl;
     tcb->keepcnt = (uint8_t)set->tcp_keepalive_probes;
@@ -245,6 +247,7 @@ static void release(struct tcp *tcp, struct tcb *tcb)
     tcp_unready(tcp, tcb);
     sndbuf_clear(&tcp->net.core.pool, &tcb->sndbuf);
     reass_free(tcp, tcb);
+    congestion_release(tcp, tcb);
     for (int t = 0; t < TCP_TIMERS; t++)
         tcb->deadline[t] = UINT64_MAX;
     wheel_cancel(&tcp->net.core.wheel, tcp->tcb_timers + tcb_index(tcp, tcb));

@@ -34,10 +34,12 @@ struct tcp {
     struct request *requests;
     struct timewait *timewaits;
     struct reass *reasses;
+    struct cc_state *cc_states;
     uint32_t *port_users; /* connections and binds of each local port */
-    uint32_t n_tcbs, n_listeners, n_requests, n_timewaits, n_reasses;
+    uint32_t n_tcbs, n_listeners, n_requests, n_timewaits, n_reasses, n_cc_states;
     uint32_t tcbs_used, listeners_used, requests_used, timewaits_used, reasses_used;
-    uint32_t tcb_free, listener_free, request_free, timewait_free, reass_free;
+    uint32_t cc_states_used, cc_hand; /* clock's hand over cc_states */
+    uint32_t tcb_free, listener_free, request_free, timewait_free, reass_free, cc_state_free;
     uint32_t tw_oldest, tw_newest;
     uint32_t tcb_timers, request_timers, timewait_timers; /* first numbers */
     uint32_t ready_head, ready_tail, n_ready;
@@ -181,6 +183,26 @@ void recovery_dupack(struct tcp *tcp, struct tcb *tcb);
 void recovery_acked(struct tcp *tcp, struct tcb *tcb, uint32_t acked, uint32_t flight);
 void recovery_rto(struct tcp *tcp, struct tcb *tcb);
 uint32_t recovery_window(const struct tcb *tcb);
+
+/* congestion.c: a connection and its congestion control */
+/* Which one: -ENOENT when there is none of that number. */
+int congestion_choose(struct tcp *tcp, struct tcb *tcb, int64_t algorithm);
+/* The connection is established. */
+void congestion_start(struct tcp *tcp, struct tcb *tcb);
+/* ack: acked, in_flight and rtt_us; the rest is filled in. */
+void congestion_acked(struct tcp *tcp, struct tcb *tcb, struct cc_ack *ack);
+/* Sets ssthresh; cwnd is for recovery to bring down to it. */
+void congestion_lost(struct tcp *tcp, struct tcb *tcb, enum cc_cause cause, uint32_t in_flight);
+/* again: the timeout repeats one, so ssthresh holds (RFC 5681 3.1). */
+void congestion_rto(struct tcp *tcp, struct tcb *tcb, uint32_t in_flight, bool again);
+/* The last reduction was for nothing. */
+void congestion_undo(struct tcp *tcp, struct tcb *tcb);
+/* New text is about to be sent; after a pause the window may have to shrink. */
+void congestion_restart(struct tcp *tcp, struct tcb *tcb);
+/* Text was sent as far as it may; limited: the window allows no more. */
+void congestion_used(struct tcp *tcp, struct tcb *tcb, bool limited);
+/* Gives the state back. */
+void congestion_release(struct tcp *tcp, struct tcb *tcb);
 
 /* reass.c: out-of-order text */
 /* Queues seg's text at seg->seq > rcv_nxt; owns seg->m. */
