@@ -18,6 +18,8 @@ from two import CLIENT, NOBODY, SERVER, Recorder, connect, endpoints, payload, r
 from ustack import aio
 from ustack.apps.echo import Echo
 
+pytestmark = pytest.mark.usefixtures("base")
+
 # ------------------------------------------------------------------------------------ bytes
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from two import CLIENT, NOBODY, SERVER, run
 
+pytestmark = pytest.mark.usefixtures("base")
+
 Address = tuple[Any, ...]
 
 

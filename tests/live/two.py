@@ -3,6 +3,7 @@
 
 import asyncio
 import contextlib
+import contextvars
 import hashlib
 import itertools
 import os
@@ -13,6 +14,8 @@ from ustack import Stack, aio
 
 SERVER, CLIENT, NOBODY = "10.9.0.2", "10.9.0.1", "10.9.0.77"
 TIMEOUT = 20.0  # seconds for a whole test
+
+BASE = contextvars.ContextVar("BASE", default="asyncio")  # the loop that is extended
 
 _numbers = itertools.count()
 
@@ -44,7 +47,7 @@ def run(main: Callable[[], Coroutine[Any, Any, None]], **options: Any) -> list[d
                 await asyncio.sleep(0)
 
     with two_stacks(**options) as stacks:
-        aio.run(supervised(), *stacks)
+        aio.run(supervised(), *stacks, base=BASE.get())
     return complaints
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ustack import _ustack
 
-__all__ = ["EventLoop", "Server", "new_event_loop", "run"]
+__all__ = ["EventLoop", "Server", "StackLoop", "new_event_loop", "run"]
 
 _T = TypeVar("_T")
 
@@ -45,21 +45,47 @@ if "ustack._aio" not in sys.modules:
     _load()
 
 from ustack.aio.loop import EventLoop  # noqa: E402
+from ustack.aio.network import StackLoop  # noqa: E402
 from ustack.aio.server import Server  # noqa: E402
 
 if TYPE_CHECKING:
     from ustack.stack import Stack
 
 
-def new_event_loop(*stacks: "Stack") -> EventLoop:
-    """Return a new event loop that drives these stacks; it owns none of them."""
-    loop = EventLoop()
+def new_event_loop(*stacks: "Stack", base: str | None = None) -> StackLoop:
+    """Return a new event loop that drives these stacks; it owns none of them.
+
+    base: "uvloop" or "asyncio", the loop that it extends; None: uvloop where it is installed.
+    """
+    loop = _BASES[base]()
     for stack in stacks:
         loop.attach(stack)
     return loop
 
 
-def run(main: Coroutine[Any, Any, _T], *stacks: "Stack", debug: bool | None = None) -> _T:
+def run(
+    main: Coroutine[Any, Any, _T],
+    *stacks: "Stack",
+    debug: bool | None = None,
+    base: str | None = None,
+) -> _T:
     """Run a coroutine on a new loop that drives these stacks, and return its result."""
-    with asyncio.Runner(debug=debug, loop_factory=lambda: new_event_loop(*stacks)) as runner:
+
+    def factory() -> StackLoop:
+        return new_event_loop(*stacks, base=base)
+
+    with asyncio.Runner(debug=debug, loop_factory=factory) as runner:
         return runner.run(main)
+
+
+def _on_uvloop() -> StackLoop:
+    from ustack.aio.uv import UvEventLoop
+
+    return UvEventLoop()
+
+
+def _on_either() -> StackLoop:
+    return _on_uvloop() if importlib.util.find_spec("uvloop") else EventLoop()
+
+
+_BASES = {"asyncio": EventLoop, "uvloop": _on_uvloop, None: _on_either}

@@ -53,14 +53,21 @@ struct dispatcher {
     struct endpoint *gone;        /* references to drop after the burst */
     struct endpoint *again_first; /* references: to be served without event */
     struct endpoint *again_last;
-    unsigned n_batch, at; /* batch[at..n_batch) is still to be delivered */
+    PyObject *when_called; /* by an application while asleep; or NULL */
+    bool asleep;           /* the loop may sleep, and wants to know */
+    unsigned n_batch, at;  /* batch[at..n_batch) is still to be delivered */
     bool polling;
     struct ust_event batch[UST_MAX_BURST];
 };
 
+/* dispatcher.c: calls when_called, and not again before the next sleep. */
+void dispatcher_called(struct dispatcher *d);
+
 /* Take the worker's lock: false once the stack is closed. */
 static inline bool enter(struct dispatcher *d)
 {
+    if (d->asleep)
+        dispatcher_called(d);
     return d->worker && worker_enter(d->worker);
 }
 

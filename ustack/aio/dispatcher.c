@@ -144,6 +144,23 @@ static PyObject *dispatcher_poll(struct dispatcher *d, PyObject *args)
     return n < 0 ? NULL : PyLong_FromLong(n);
 }
 
+void dispatcher_called(struct dispatcher *d)
+{
+    PyObject *result;
+
+    d->asleep = false;
+    if (!(result = PyObject_CallNoArgs(d->when_called)))
+        PyErr_WriteUnraisable(d->when_called);
+    Py_XDECREF(result);
+}
+
+static PyObject *dispatcher_when_called(struct dispatcher *d, PyObject *callable)
+{
+    d->asleep = false;
+    Py_XSETREF(d->when_called, callable == Py_None ? NULL : Py_NewRef(callable));
+    Py_RETURN_NONE;
+}
+
 /* Arms the descriptor: until when to sleep, 0 for not at all. */
 static ust_time arm(struct dispatcher *d)
 {
@@ -161,6 +178,7 @@ static PyObject *dispatcher_sleep(struct dispatcher *d, PyObject *Py_UNUSED(igno
 {
     ust_time now, until = arm(d);
 
+    d->asleep = until && d->when_called;
     if (until == UINT64_MAX)
         Py_RETURN_NONE;
     now = ust_worker_now();
@@ -169,6 +187,7 @@ static PyObject *dispatcher_sleep(struct dispatcher *d, PyObject *Py_UNUSED(igno
 
 static PyObject *dispatcher_wake(struct dispatcher *d, PyObject *Py_UNUSED(ignored))
 {
+    d->asleep = false;
     if (enter(d)) {
         ust_worker_disarm(d->worker);
         leave(d);
@@ -380,6 +399,7 @@ static int dispatcher_traverse(struct dispatcher *d, visitproc visit, void *arg)
     Py_VISIT(d->loop);
     Py_VISIT(d->owner);
     Py_VISIT(d->call_soon);
+    Py_VISIT(d->when_called);
     Py_VISIT(d->ready);
     return 0;
 }
@@ -389,6 +409,7 @@ static int dispatcher_traverse(struct dispatcher *d, visitproc visit, void *arg)
 static int dispatcher_clear(struct dispatcher *d)
 {
     d->worker = NULL;
+    d->asleep = false;
     while (d->live)
         endpoint_unlink(d->live);
     while (d->again_first)
@@ -397,6 +418,7 @@ static int dispatcher_clear(struct dispatcher *d)
     Py_CLEAR(d->loop);
     Py_CLEAR(d->owner);
     Py_CLEAR(d->call_soon);
+    Py_CLEAR(d->when_called);
     Py_CLEAR(d->ready);
     return 0;
 }
@@ -415,6 +437,9 @@ static PyMethodDef dispatcher_methods[] = {
     {"sleep", (PyCFunction)dispatcher_sleep, METH_NOARGS,
      "Arm the descriptor: seconds that the loop may sleep, None for ever."},
     {"wake", (PyCFunction)dispatcher_wake, METH_NOARGS, "Disarm the descriptor."},
+    {"when_called", (PyCFunction)dispatcher_when_called, METH_O,
+     "when_called(callable): call it when a transport or a listener is used after sleep(), which "
+     "what was asked of it must not outlast."},
     {"fileno", (PyCFunction)dispatcher_fileno, METH_NOARGS,
      "The descriptor that is readable when frames arrive while asleep."},
     {"bind", (PyCFunction)dispatcher_bind, METH_VARARGS,

@@ -8,15 +8,15 @@ from ustack._aio import Listener
 from ustack.aio.sock import ListenerSocket
 
 if TYPE_CHECKING:
-    from ustack.aio.loop import EventLoop
+    from ustack.aio.network import StackLoop
 
 __all__ = ["Server"]
 
 
 class Server(asyncio.AbstractServer):
-    """A listening socket and whether it serves; made by `EventLoop.create_server`."""
+    """A listening socket and whether it serves; made by `StackLoop.create_server`."""
 
-    def __init__(self, loop: "EventLoop", listener: Listener, backlog: int) -> None:
+    def __init__(self, loop: "StackLoop", listener: Listener, backlog: int) -> None:
         self._loop = loop
         self._listener: Listener | None = listener
         self._backlog = backlog
@@ -29,7 +29,7 @@ class Server(asyncio.AbstractServer):
         """The listening socket; nothing once closed."""
         return self._sockets if self._listener is not None else ()
 
-    def get_loop(self) -> "EventLoop":
+    def get_loop(self) -> "StackLoop":
         """Return the loop that it serves on."""
         return self._loop
 

@@ -116,6 +116,13 @@ static PyObject *transport_abort(struct transport *t, PyObject *Py_UNUSED(ignore
     Py_RETURN_NONE;
 }
 
+/* What the SSL protocols of asyncio and uvloop call. */
+static PyObject *transport_force_close(struct transport *t, PyObject *exc)
+{
+    stream_abort(t, exc);
+    Py_RETURN_NONE;
+}
+
 static PyObject *transport_is_closing(struct transport *t, PyObject *Py_UNUSED(ignored))
 {
     return PyBool_FromLong(t->closing);
@@ -237,9 +244,20 @@ static PyMethodDef transport_methods[] = {
      "(low, high) in bytes."},
     {"get_write_buffer_size", (PyCFunction)transport_get_size, METH_NOARGS,
      "Bytes that the stack's send buffer had no room for."},
+    {"_force_close", (PyCFunction)transport_force_close, METH_O, NULL},
     {"_connection_lost", (PyCFunction)transport_lost, METH_O, NULL},
     {"_getopt", (PyCFunction)endpoint_getopt, METH_O, NULL},
     {"_setopt", (PyCFunction)endpoint_setopt, METH_VARARGS, NULL},
+    {0},
+};
+
+static PyObject *transport_tls_compatible(struct transport *t, void *closure)
+{
+    Py_RETURN_TRUE;
+}
+
+static PyGetSetDef transport_getset[] = {
+    {"_start_tls_compatible", (getter)transport_tls_compatible, NULL, NULL, NULL},
     {0},
 };
 
@@ -255,4 +273,5 @@ PyTypeObject transport_type = {
     .tp_weaklistoffset = offsetof(struct transport, ep.weakrefs),
     .tp_repr = (reprfunc)transport_repr,
     .tp_methods = transport_methods,
+    .tp_getset = transport_getset,
 };
