@@ -253,6 +253,36 @@ def test_a_rst_in_a_simultaneous_open_refuses_the_connection(wire: Wire) -> None
     assert sock.error == errno.ECONNREFUSED
 
 
+def test_a_rst_among_the_flags_of_a_repeated_syn_ack_refuses_nothing(wire: Wire) -> None:
+    """RFC 5961 3.2: it is not at RCV.NXT, but one before."""
+    sock = wire.connect()
+    wire("""
+        +0 > S   0:0(0) <...>
+        +0 < S   0:0(0)       win 65535 <mss 1000>
+        +0 > S.  0:0(0) ack 1           <...>
+        +0 < SR. 0:0(0) ack 1 win 65535 <mss 1000>
+    """)
+    assert sock.state == "SYN_RECEIVED"
+    assert wire.stats["tcp.drop.seq"] == 1
+
+
+def test_close_in_a_simultaneous_open_sends_a_fin_when_it_is_established(wire: Wire) -> None:
+    """RFC 9293 3.10.4, SYN-RECEIVED: queue it for processing after entering ESTABLISHED."""
+    sock = wire.connect()
+    wire("""
+        +0 > S  0:0(0) <...>
+        +0 < S  0:0(0)       win 65535 <mss 1000>
+        +0 > S. 0:0(0) ack 1           <...>
+    """)
+    sock.close()
+    assert sock.state == "SYN_RECEIVED"
+    wire("""
+        +0 < .  1:1(0) ack 1 win 65535
+        +0 > F. 1:1(0) ack 1
+    """)
+    assert sock.state == "FIN_WAIT_1"
+
+
 def test_a_connection_to_ourselves_by_figure_7_needs_no_listener(wire: Wire) -> None:
     """RFC 9293 3.10.7.3: a SYN-ACK that acknowledges nothing of ours earns a RST."""
     wire.connect()

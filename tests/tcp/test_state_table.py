@@ -17,6 +17,7 @@ import pytest
 import notation
 import rig
 from notation import Segment
+from ustack.tcp import model
 from wire import Peer, Wire
 
 pytestmark = pytest.mark.both_versions
@@ -211,6 +212,84 @@ def check_flow(wire: Wire, row: Row, at: dict[str, int], before: Any) -> None:
     ):
         absolute = getattr(before, field) if want == "=" else zero + int(substitute(want, at))
         assert getattr(info, field) == absolute % 2**32, field
+
+
+# ---------------------------------------------------------------- the model
+
+#: How the model gets from ESTABLISHED to a state: we finish, the peer finishes, the peer's ACK.
+STEPS = {
+    "FIN_WAIT_1": "w",
+    "FIN_WAIT_2": "wa",
+    "CLOSE_WAIT": "f",
+    "CLOSING": "wf",
+    "LAST_ACK": "fw",
+    "TIME_WAIT": "waf",
+}
+
+
+def reached(state: str) -> model.Connection:
+    """A model in a state, by the conversations of REACH; both sides' SYNs are at 0."""
+    conn = model.Connection(listening=state not in ("CLOSED", "SYN_SENT"))
+    if state == "SYN_SENT":
+        conn.open(0.0)
+        conn.sent(model.Segment(0, syn=True), 0.0)
+    if not conn.listening or state == "LISTEN":
+        return conn
+    conn.segment_arrives(model.Segment(0, syn=True, mss=1000), 0.0)
+    conn.sent(model.Segment(0, 1, syn=True), 0.0)
+    if state != "SYN_RECEIVED":
+        conn.segment_arrives(model.Segment(1, 1), 0.0)
+    for step in STEPS.get(state, ""):
+        take_step(conn, step, acknowledge=state != "CLOSING")
+    assert conn.state.value == state
+    return conn
+
+
+def take_step(conn: model.Connection, step: str, *, acknowledge: bool) -> None:
+    """One letter of STEPS."""
+    if step == "w":
+        conn.shutdown(True, False, 0.0)
+        conn.sent(model.Segment(conn.snd_nxt, conn.rcv_nxt, fin=True), 0.0)
+        return
+    ack = conn.snd_nxt if acknowledge else conn.snd_una
+    conn.segment_arrives(model.Segment(conn.rcv_nxt, ack, fin=step == "f"), 0.0)
+    if step == "f":
+        conn.sent(model.Segment(conn.snd_nxt, conn.rcv_nxt), 0.0)
+
+
+@pytest.mark.parametrize("row", rows(), ids=str)
+def test_the_model_agrees(row: Row) -> None:
+    """ustack/tcp/model.py says the same of each row as the table."""
+    conn = reached(row.state)
+    before = {"rcv_nxt": conn.rcv_nxt, "snd_una": conn.snd_una}
+    at = {"N": conn.snd_nxt, "R": conn.rcv_nxt, "U": conn.snd_una, "W": conn.rcv_edge}
+    if conn.state in model.UNCONNECTED:
+        at = {"N": 5000, "R": 1, "U": 5000, "W": 65536}
+    event = segment(row, at)
+    at |= {"A": event.ack or 0, "E": occupied(event)}
+    conn.segment_arrives(arrival(event), 0.0)
+    conn.iss_beyond = None  # every ISS is 0 here
+    if row.reply != "-":
+        conn.sent(reply(expected_line(row, at).replace(" <...>", "")), 0.0)
+    conn.settle(1.0)
+    assert conn.state.value == row.after or {conn.state.value, row.after} == {"CLOSED", "LISTEN"}
+    for name, want in (("rcv_nxt", row.rcv_nxt), ("snd_una", row.snd_una)):
+        if want != "none":
+            number = before[name] if want == "=" else int(substitute(want, at))
+            assert getattr(conn, name) == number, name
+
+
+def arrival(seg: Segment) -> model.Segment:
+    """The model's form of a segment."""
+    bits = {
+        name: letter in seg.flags for name, letter in (("syn", "S"), ("fin", "F"), ("rst", "R"))
+    }
+    return model.Segment(seg.seq % 2**32, seg.ack, seg.length, **bits)
+
+
+def reply(line: str) -> model.Segment:
+    """What the engine is expected to send, as the model hears of it."""
+    return arrival(notation.parse_line(line).segment)
 
 
 def test_the_table_is_complete() -> None:

@@ -291,9 +291,7 @@ int ust_close(struct ust_engine *eng, ust_handle h)
     if (!tcb)
         return -EBADF;
     orphan(tcp, tcb);
-    if (!tcb_synchronized(tcb)) {
-        if (tcb->state == UST_SYN_RECEIVED)
-            tcp_send_rst(tcp, tcb);
+    if (!tcb_synchronized(tcb) && tcb->state != UST_SYN_RECEIVED) {
         tcb_free(tcp, tcb);
     } else if (close_resets(tcb)) {
         tcp_abort(tcp, tcb, 0);

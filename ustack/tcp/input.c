@@ -173,8 +173,8 @@ static bool acceptable(const struct tcb *tcb, const struct segment *seg)
  * have; RFC 9293 figure 7 takes it as the ACK it carries. */
 static void strip_repeated_syn(const struct tcb *tcb, struct segment *seg)
 {
-    if (tcb->state == UST_SYN_RECEIVED && (seg->flags & TH_SYN) && (seg->flags & TH_ACK) &&
-        seg->seq == tcb->irs) {
+    if (tcb->state == UST_SYN_RECEIVED && seg->seq == tcb->irs &&
+        (seg->flags & (TH_SYN | TH_ACK | TH_RST)) == (TH_SYN | TH_ACK)) {
         seg->flags &= (uint8_t)~TH_SYN;
         seg->seq++;
         seg->len--;
