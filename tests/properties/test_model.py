@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The engine does what the model of RFC 9293 in ustack/tcp/model.py says, whatever happens.
 
-A run is up to 60 steps: calls, segments of an honest peer, segments of anybody, time. Set
-USTACK_MODEL_RUNS for more of them (dev.py nightly model runs 2,000).
+A run is 60 steps: calls, segments of an honest peer, segments of anybody, time; 2,000 runs are the
+nightly job `model`.
 """
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from hypothesis import HealthCheck, note, settings
@@ -18,7 +17,7 @@ import rig
 from modelled import MODULUS, Pair
 from ustack.tcp.model import UNCONNECTED, Segment, State
 
-RUNS = int(os.environ.get("USTACK_MODEL_RUNS", "300"))
+RUNS = 300
 
 FLAGS = st.sampled_from(["", "", "", "", "F", "S", "R", "SF", "SR", "FR", "SFR"])
 NEAR = st.sampled_from([0, 0, 0, 1, -1, 2, 10, -10, 500, -500, 1000])
@@ -234,13 +233,13 @@ class Machine(RuleBasedStateMachine):
         self.pair.wait(seconds)
 
 
-TestModel = Machine.TestCase
-TestModel.settings = settings(
+SETTINGS = settings(
     max_examples=RUNS,
     stateful_step_count=60,
     deadline=None,
-    derandomize="USTACK_MODEL_RUNS" not in os.environ,
+    derandomize=True,
     report_multiple_bugs=False,
-    print_blob=False,
     suppress_health_check=list(HealthCheck),
 )
+TestModel = Machine.TestCase
+TestModel.settings = SETTINGS
