@@ -149,7 +149,9 @@
     X(TCP_DUPACKS_OUT,        "tcp.dupacks.out",          "duplicate ACKs sent for out-of-order data") \
     X(TCP_OOO_IN,             "tcp.ooo.in",               "out-of-order segments queued") \
     X(TCP_TIMEWAIT_EVICTED,   "tcp.timewait.evicted",     "TIME-WAIT records dropped early: the table was full") \
-    X(TCP_TIMEWAIT_REUSED,    "tcp.timewait.reused",      "TIME-WAIT records reopened by a new SYN (RFC 6191)") \
+    X(TCP_TIMEWAIT_REUSED,    "tcp.timewait.reused",      "TIME-WAIT records reopened by a peer's new SYN (RFC 6191)") \
+    X(TCP_TIMEWAIT_TAKEN,     "tcp.timewait.taken",       "TIME-WAIT records taken over by an active open (tcp.tw_reuse)") \
+    X(TCP_TIMEWAIT_KILLED,    "tcp.timewait.killed",      "TIME-WAIT records ended by a RST (tcp.rfc1337 is 0)") \
     X(TCP_OUT_NOMBUF,         "tcp.out.nombuf",           "segments put off: no mbuf") \
     X(SOCK_NOMBUF,            "sock.nombuf",              "bytes refused by send: no mbuf")  \
     X(SOCK_NOTCB,             "sock.notcb",               "sockets refused: the TCB table is full")

@@ -132,19 +132,26 @@ static void owe_challenge(struct tcp *tcp, struct tcb *tcb)
     tcp_ready(tcp, tcb);
 }
 
-/* An ACK for a segment outside the window. Text earns one each time, for the
- * peer may be retransmitting; anything else one in a while, so that two hosts
- * that disagree do not keep each other busy. */
-static void owe_oow_ack(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
+/* May seg be answered by an ACK? Text each time, for the peer may be
+ * retransmitting; anything else once in a while, so that two hosts that disagree
+ * do not keep each other busy. */
+static bool may_answer(const struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
 {
     ust_time gap = ms(tcp->net.core.set.tcp_challenge_ms);
 
-    if (seg->text_len == 0 && tcb->oow_acked && tcp_now(tcp) - tcb->oow_acked < gap) {
-        count(tcp_core(tcp), C_TCP_ACK_OOW_LIMITED);
-        return;
-    }
-    if (seg->text_len == 0)
-        tcb->oow_acked = tcp_now(tcp) ? tcp_now(tcp) : 1;
+    if (seg->text_len > 0)
+        return true;
+    if (tcb->oow_acked && tcp_now(tcp) - tcb->oow_acked < gap)
+        return false;
+    tcb->oow_acked = tcp_now(tcp) ? tcp_now(tcp) : 1;
+    return true;
+}
+
+/* An ACK for a segment outside the window. */
+static void owe_oow_ack(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
+{
+    if (!may_answer(tcp, tcb, seg))
+        return count(tcp_core(tcp), C_TCP_ACK_OOW_LIMITED);
     count(tcp_core(tcp), C_TCP_ACK_OOW);
     tcb->dupacks_due++;
     tcp_ready(tcp, tcb);
@@ -181,16 +188,23 @@ static void strip_repeated_syn(const struct tcb *tcb, struct segment *seg)
     }
 }
 
+/* Is the timestamp before the last one that counts? A recent one of 0 does not,
+ * as in Linux: there are hosts whose SYN says 0 and whose clock does not. */
 static bool timestamp_old(const struct tcp *tcp, const struct tcb *tcb, const struct segment *seg)
 {
-    return tcb->ts_ok && seg->opt.ts_ok && !(seg->flags & TH_RST) &&
-           seq_lt(seg->opt.ts_val, tcb->ts_recent) && tcp_now(tcp) - tcb->ts_recent_age < paws_idle;
+    return seq_lt(seg->opt.ts_val, tcb->ts_recent) && tcb->ts_recent != 0 &&
+           tcp_now(tcp) - tcb->ts_recent_age < paws_idle;
+}
+
+static bool paws_refuses(const struct tcp *tcp, const struct tcb *tcb, const struct segment *seg)
+{
+    return tcb->ts_ok && seg->opt.ts_ok && !(seg->flags & TH_RST) && timestamp_old(tcp, tcb, seg);
 }
 
 /* First: is it in the window, and not from the past (RFC 7323 5.3)? */
 static enum verdict check_seq(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
 {
-    if (timestamp_old(tcp, tcb, seg)) {
+    if (paws_refuses(tcp, tcb, seg)) {
         owe_oow_ack(tcp, tcb, seg);
         count(tcp_core(tcp), C_TCP_DROP_PAWS);
         return DROP;
@@ -253,7 +267,7 @@ static void update_ts_recent(struct tcp *tcp, struct tcb *tcb, const struct segm
 {
     if (!tcb->ts_ok || !seg->opt.ts_ok || seq_gt(seg->seq, tcb->rcv_acked))
         return;
-    if (seq_lt(seg->opt.ts_val, tcb->ts_recent) && tcp_now(tcp) - tcb->ts_recent_age < paws_idle)
+    if (timestamp_old(tcp, tcb, seg))
         return;
     tcb->ts_recent = seg->opt.ts_val;
     tcb->ts_recent_age = tcp_now(tcp);
@@ -442,8 +456,12 @@ static enum verdict check_synchronized(struct tcp *tcp, struct tcb *tcb, struct 
 void tcp_synchronized(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
 {
     strip_repeated_syn(tcb, seg);
-    if (check_synchronized(tcp, tcb, seg) == DROP_ACK)
+    if (check_synchronized(tcp, tcb, seg) != DROP_ACK)
+        return;
+    if (may_answer(tcp, tcb, seg)) /* the answer may be as wrong to the peer (RFC 5961 5) */
         owe_challenge(tcp, tcb);
+    else
+        count(tcp_core(tcp), C_TCP_CHALLENGE_LIMITED);
 }
 
 /* ------------------------------------------------------- ICMP errors */

@@ -28,7 +28,7 @@ static bool port_free(const struct tcp *tcp, const struct flow_key *key)
 {
     if (tcp->port_users[key->lport] == 0)
         return true;
-    return flow_find(tcp, key) == TCP_NONE && !tcp_bound(tcp, &key->local, key->lport) &&
+    return tcp_flow_free(tcp, key) && !tcp_bound(tcp, &key->local, key->lport) &&
            !tcp_listener(tcp, &key->local, key->lport);
 }
 

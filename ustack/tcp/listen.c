@@ -357,7 +357,8 @@ void tcp_request_input(struct tcp *tcp, struct request *req, struct segment *seg
             request_ack(tcp, req, C_TCP_ACK_OOW);
         return seg_drop(tcp, seg, C_TCP_DROP_SEQ);
     }
-    if (req->ts_ok && seg->opt.ts_ok && !rst && seq_lt(seg->opt.ts_val, req->ts_recent)) {
+    if (req->ts_ok && seg->opt.ts_ok && !rst && req->ts_recent != 0 && /* as timestamp_old() */
+        seq_lt(seg->opt.ts_val, req->ts_recent)) {
         request_ack(tcp, req, C_TCP_ACK_OOW);
         return seg_drop(tcp, seg, C_TCP_DROP_PAWS);
     }

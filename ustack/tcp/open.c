@@ -93,7 +93,7 @@ static int choose_source(struct tcp *tcp, struct tcb *tcb, struct flow_key *key)
         key->lport = tcp_pick_port(tcp, key);
     if (key->lport == 0)
         return -EADDRNOTAVAIL;
-    return flow_find(tcp, key) == TCP_NONE ? 0 : -EADDRINUSE;
+    return tcp_flow_free(tcp, key) ? 0 : -EADDRINUSE;
 }
 
 /* A bind to "any" becomes one to the address in use. */
@@ -115,16 +115,22 @@ static int enter_flow(struct tcp *tcp, struct tcb *tcb, const struct flow_key *k
 int tcp_connect(struct tcp *tcp, struct tcb *tcb, const struct ust_addr *addr, uint16_t port)
 {
     struct flow_key key = {.local = tcb->key.local, .remote = *addr, .rport = port};
+    uint32_t min_iss;
     int err;
 
     if (port == 0 || addr_is_any(addr))
         return -EADDRNOTAVAIL;
     if (net_is_group(&tcp->net, addr)) /* MUST-46 */
         return -ENETUNREACH;
-    if ((err = choose_source(tcp, tcb, &key)) < 0 || (err = enter_flow(tcp, tcb, &key)) < 0)
+    if ((err = choose_source(tcp, tcb, &key)) < 0)
+        return err;
+    min_iss = tcp_timewait_reopen(tcp, &key);
+    if ((err = enter_flow(tcp, tcb, &key)) < 0)
         return err;
     count(tcp_core(tcp), C_TCP_OPENS_ACTIVE);
     tcb->iss = tcp_isn(tcp, &key);
+    if (min_iss && seq_lt(tcb->iss, min_iss))
+        tcb->iss = min_iss;
     tcb->ts_offset = tcp_ts_offset(tcp, &key);
     tcb->snd_una = tcb->snd_nxt = tcb->snd_max = tcb->iss;
     tcb->sndbuf.start = tcb->iss + 1;
@@ -136,11 +142,23 @@ int tcp_connect(struct tcp *tcp, struct tcb *tcb, const struct ust_addr *addr, u
     return -EINPROGRESS;
 }
 
+/* Does the segment echo a timestamp that none of our SYNs had? As Linux asks. */
+static bool echo_is_foreign(const struct tcp *tcp, const struct tcb *tcb, const struct segment *seg)
+{
+    uint32_t age = tcp_ts_now(tcp, tcb->ts_offset) - seg->opt.ts_ecr;
+
+    return seg->opt.ts_ok && seg->opt.ts_ecr && tcp->net.core.set.tcp_timestamps &&
+           age > (tcp_now(tcp) - tcb->stalled) / NS_PER_MS + 1;
+}
+
 /* First, the ACK bit (RFC 9293 3.10.7.3). */
-static enum verdict check_ack(const struct tcb *tcb, const struct segment *seg)
+static enum verdict check_ack(const struct tcp *tcp, const struct tcb *tcb,
+                              const struct segment *seg)
 {
     if (!(seg->flags & TH_ACK))
         return PASS;
+    if (echo_is_foreign(tcp, tcb, seg))
+        return DROP_RST;
     if (seq_leq(seg->ack, tcb->iss) || seq_gt(seg->ack, tcb->snd_max))
         return DROP_RST; /* RSTs are not answered: see tcp_respond_rst() */
     return PASS;
@@ -181,7 +199,7 @@ static void complete(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
 
 void tcp_syn_sent(struct tcp *tcp, struct tcb *tcb, struct segment *seg, const struct packet *p)
 {
-    if (check_ack(tcb, seg) == DROP_RST) {
+    if (check_ack(tcp, tcb, seg) == DROP_RST) {
         tcp_respond_rst(tcp, seg, p);
         return seg_drop(tcp, seg, C_TCP_DROP_SYN_SENT);
     }

@@ -122,6 +122,10 @@ void tcp_enter_timewait(struct tcp *tcp, struct tcb *tcb);
 void tcp_timewait_input(struct tcp *tcp, struct timewait *tw, struct segment *seg,
                         const struct packet *p);
 void tcp_timewait_timer(struct tcp *tcp, struct timewait *tw);
+/* Is there nothing at key, or a TIME-WAIT record that tcp.tw_reuse gives away? */
+bool tcp_flow_free(const struct tcp *tcp, const struct flow_key *key);
+/* Frees that record. The least ISS of its successor, or 0 when there was none. */
+uint32_t tcp_timewait_reopen(struct tcp *tcp, const struct flow_key *key);
 
 /* isn.c: what must not be guessed */
 uint32_t tcp_isn(const struct tcp *tcp, const struct flow_key *key);

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* TIME-WAIT (MUST-13) as a compact record, without a TCB: it answers the peer's
  * retransmitted FIN, ignores RSTs (RFC 1337), and lets a new incarnation in
- * when its sequence number or timestamp is newer (MAY-2, RFC 6191).
+ * when its sequence number or timestamp is newer (MAY-2, RFC 6191). An active
+ * open may take a record over by tcp.tw_reuse, with numbers beyond the old ones.
  *
- * When the table is full the oldest record goes.                            */
+ * When the table is full the oldest record goes. Of RFC 6191's cases one is
+ * answered as Linux does: a SYN with a timestamp does not reopen a connection
+ * that had none by that alone, for its old segments could not be told apart. */
 #include "tcp.h"
 
 static uint32_t tw_index(const struct tcp *tcp, const struct timewait *tw)
@@ -95,6 +98,43 @@ void tcp_timewait_timer(struct tcp *tcp, struct timewait *tw)
     tw_free(tcp, tw);
 }
 
+/* RFC 6528 3: beyond all that the old incarnation sent. Never 0. */
+static uint32_t next_iss(const struct timewait *tw)
+{
+    uint32_t iss = tw->snd_nxt + 65535 + 2;
+
+    return iss ? iss : 1;
+}
+
+/* Old duplicates are told by their timestamps once the peer's clock has moved. */
+static bool reusable(const struct tcp *tcp, const struct timewait *tw)
+{
+    const struct settings *set = &tcp->net.core.set;
+
+    return set->tcp_tw_reuse == 1 && set->tcp_timestamps && tw->ts_ok &&
+           tcp_now(tcp) - tw->ts_recent_age > NS_PER_S;
+}
+
+bool tcp_flow_free(const struct tcp *tcp, const struct flow_key *key)
+{
+    uint32_t value = flow_find(tcp, key);
+
+    return value == TCP_NONE || (value >> FLOW_KIND_SHIFT == FLOW_TIMEWAIT &&
+                                 reusable(tcp, &tcp->timewaits[value & FLOW_INDEX_MASK]));
+}
+
+uint32_t tcp_timewait_reopen(struct tcp *tcp, const struct flow_key *key)
+{
+    uint32_t value = flow_find(tcp, key), iss;
+
+    if (value == TCP_NONE)
+        return 0;
+    iss = next_iss(&tcp->timewaits[value & FLOW_INDEX_MASK]);
+    count(tcp_core(tcp), C_TCP_TIMEWAIT_TAKEN);
+    tw_free(tcp, &tcp->timewaits[value & FLOW_INDEX_MASK]);
+    return iss;
+}
+
 /* RFC 6191: a SYN may reopen if its timestamp, or else its sequence number, is
  * beyond what the old incarnation could send. */
 static bool may_reopen(const struct timewait *tw, const struct segment *seg)
@@ -129,6 +169,24 @@ static void answer(struct tcp *tcp, struct timewait *tw)
     tcp_respond_timewait(tcp, tw);
 }
 
+/* RFC 1337 3: one that the peer did not mean must not let old segments in. */
+static void take_rst(struct tcp *tcp, struct timewait *tw, struct segment *seg)
+{
+    if (tcp->net.core.set.tcp_rfc1337 || seg->seq != tw->rcv_nxt)
+        return seg_drop(tcp, seg, C_TCP_DROP_TIMEWAIT);
+    count(tcp_core(tcp), C_TCP_TIMEWAIT_KILLED);
+    tw_free(tcp, tw);
+}
+
+/* What a new incarnation's timestamp must be beyond. */
+static void remember_ts(const struct tcp *tcp, struct timewait *tw, const struct segment *seg)
+{
+    if (!tw->ts_ok || !seg->opt.ts_ok || seq_lt(seg->opt.ts_val, tw->ts_recent))
+        return;
+    tw->ts_recent = seg->opt.ts_val;
+    tw->ts_recent_age = tcp_now(tcp);
+}
+
 void tcp_timewait_input(struct tcp *tcp, struct timewait *tw, struct segment *seg,
                         const struct packet *p)
 {
@@ -136,17 +194,18 @@ void tcp_timewait_input(struct tcp *tcp, struct timewait *tw, struct segment *se
     struct tcb *listening;
 
     if (may_reopen(tw, seg) && (listening = tcp_listener(tcp, &tw->key.local, tw->key.lport))) {
-        uint32_t min_iss = tw->snd_nxt + 65535 + 2;
+        uint32_t min_iss = next_iss(tw);
 
         if (!tcp_listener_has_room(tcp, listening)) /* the record must not go for nothing */
             return seg_drop(tcp, seg, C_TCP_DROP_BACKLOG);
         count(tcp_core(tcp), C_TCP_TIMEWAIT_REUSED);
         tw_free(tcp, tw);
-        return tcp_listen_input(tcp, listening, seg, p, min_iss ? min_iss : 1);
+        return tcp_listen_input(tcp, listening, seg, p, min_iss);
     }
-    if (seg->flags & TH_RST) /* RFC 1337 */
-        return seg_drop(tcp, seg, C_TCP_DROP_TIMEWAIT);
+    if (seg->flags & TH_RST)
+        return take_rst(tcp, tw, seg);
     if (fin_again) {
+        remember_ts(tcp, tw, seg);
         restart_2msl(tcp, tw);
         tcp_respond_timewait(tcp, tw);
     } else if (seg->text_len > 0 || (seg->flags & (TH_SYN | TH_FIN)) || !in_window(tw, seg)) {
