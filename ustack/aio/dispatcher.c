@@ -81,10 +81,28 @@ static int deliver_batch(struct dispatcher *d)
     return 0;
 }
 
+/* A loop whose queue is not to be seen: call_soon() was called, by note_call(). */
+static bool noted;
+
 /* Tasks are waiting for the loop's own turn. */
 static bool loop_is_wanted(struct dispatcher *d)
 {
-    return d->ready && PyObject_Size(d->ready) != 0;
+    return d->ready ? PyObject_Size(d->ready) != 0 : noted;
+}
+
+static PyObject *note_call(PyObject *call_soon, PyObject *const *args, Py_ssize_t n,
+                           PyObject *keywords)
+{
+    noted = true;
+    return PyObject_Vectorcall(call_soon, args, n, keywords);
+}
+
+static PyObject *dispatcher_noting(PyObject *Py_UNUSED(type), PyObject *call_soon)
+{
+    static PyMethodDef method = {"call_soon", (PyCFunction)(void (*)(void))note_call,
+                                 METH_FASTCALL | METH_KEYWORDS, NULL};
+
+    return PyCFunction_New(&method, call_soon);
 }
 
 static long run_rounds(struct dispatcher *d, long max_rounds, uint64_t idle_ns)
@@ -136,6 +154,7 @@ static PyObject *dispatcher_poll(struct dispatcher *d, PyObject *args)
         return NULL;
     }
     d->polling = true;
+    noted = false;
     n = run_rounds(d, max_rounds, idle_ns);
     flush(d);
     d->polling = false;
@@ -450,6 +469,9 @@ static PyMethodDef dispatcher_methods[] = {
     {"datagrams", (PyCFunction)dispatcher_datagrams, METH_VARARGS,
      "datagrams(local, local_port, remote, remote_port, inet6, broadcast): a "
      "DatagramTransport; an address may be None."},
+    {"noting", (PyCFunction)dispatcher_noting, METH_O | METH_STATIC,
+     "noting(call_soon): the same function, noting for poll() that the loop has work of its own; "
+     "for a loop without a queue that can be seen."},
     {"detach", (PyCFunction)dispatcher_detach, METH_NOARGS,
      "Abort every connection and let go of the stack."},
     {0},

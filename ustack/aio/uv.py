@@ -34,6 +34,7 @@ class UvEventLoop(StackLoop, uvloop.Loop):  # type: ignore[misc]
         self._stacks: dict[Stack, Dispatcher] = {}
         self._turns: dict[Dispatcher, _Turn] = {}
         self._spin_ns = int(spin * 1e9)
+        self.call_soon = Dispatcher.noting(super().call_soon)  # type: ignore[method-assign]
 
     def _drive(self, dispatcher: Dispatcher) -> None:
         self._turns[dispatcher] = _Turn(self, dispatcher, self._spin_ns)
