@@ -24,6 +24,7 @@ COMMANDS = {
     "route": ("ustack.control.route", "show and change its routes"),
     "neigh": ("ustack.control.neigh", "show and change its neighbours"),
     "doctor": ("ustack.doctor", "tell which ways in work on this machine, and the cure if not"),
+    "sim": ("ustack.sim.command", "simulate a network on virtual time, and draw it"),
     "bench": ("ustack.bench", "measure: rpc or bulk"),
 }
 

@@ -709,6 +709,7 @@ struct ust_sim_flow_stats {
     uint64_t to_server, to_client; /* bytes read by */
     uint64_t done;                 /* requests that were answered */
     uint64_t n_latencies;          /* of them, kept */
+    uint64_t rexmts;               /* segments that both sockets have sent again */
 };
 int ust_sim_add_flow(struct ust_sim *sim, const struct ust_sim_flow *flow);
 int ust_sim_flow_stats(const struct ust_sim *sim, int flow, struct ust_sim_flow_stats *stats);

@@ -5,11 +5,11 @@ import json
 import os
 import platform
 import statistics
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Self, TypeAlias
+from typing import Any, TypeAlias
 
+from ustack._progress import Progress
 from ustack.bench.load import Sample
 from ustack.bench.sides import Side, Work
 
@@ -18,8 +18,6 @@ __all__ += ["interleave", "median_of", "ratios", "spread"]
 
 Samples: TypeAlias = dict[str, dict[str, list[Sample]]]  # by side and kind
 Found: TypeAlias = dict[str, dict[str, Any]]  # by side, and "ratio"
-
-BAR = 24  # characters
 
 
 def interleave(
@@ -91,30 +89,3 @@ def _cpu() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.machine()
-
-
-class Progress:
-    """A bar on stderr, if that is a terminal; a context manager that takes it away again."""
-
-    def __init__(self, title: str, steps: int) -> None:
-        """steps: how many times step() will be called."""
-        self._title, self._steps, self._done = title, steps, 0
-        self._shown = sys.stderr.isatty()
-
-    def step(self, what: str) -> None:
-        """Show what comes next."""
-        full = BAR * self._done // self._steps
-        self._done += 1
-        bar = "#" * full + "." * (BAR - full)
-        self._write(f"\r{self._title} [{bar}] {self._done}/{self._steps} {what}\x1b[K")
-
-    def _write(self, text: str) -> None:
-        if self._shown:
-            sys.stderr.write(text)
-            sys.stderr.flush()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._write("\r\x1b[K")

@@ -3,7 +3,8 @@
 
 from ustack.sim.conditions import CoDel, Conditions, DropTail, Gilbert, Path, PathStats
 from ustack.sim.flow import Flow, Samples
-from ustack.sim.network import Host, Link, Network, Switch
+from ustack.sim.network import Network
+from ustack.sim.nodes import Host, Link, LinkSamples, Switch
 
-__all__ = ["CoDel", "Conditions", "DropTail", "Flow", "Gilbert", "Host", "Link", "Network", "Path"]
-__all__ += ["PathStats", "Samples", "Switch"]
+__all__ = ["CoDel", "Conditions", "DropTail", "Flow", "Gilbert", "Host", "Link"]
+__all__ += ["LinkSamples", "Network", "Path", "PathStats", "Samples", "Switch"]

@@ -44,11 +44,23 @@ int ust_sim_add_flow(struct ust_sim *sim, const struct ust_sim_flow *cfg)
     return (int)sim->n_flows - 1;
 }
 
+static uint64_t rexmts_of(const struct ust_sim *sim, int32_t host, ust_handle h)
+{
+    struct ust_tcp_info info;
+
+    return h && ust_tcp_info(sim->nodes[host].engine, h, &info) == 0 ? info.total_retrans : 0;
+}
+
 int ust_sim_flow_stats(const struct ust_sim *sim, int flow, struct ust_sim_flow_stats *stats)
 {
+    const struct flow *fl;
+
     if (flow < 0 || (uint32_t)flow >= sim->n_flows)
         return -EINVAL;
-    *stats = sim->flows[flow]->stats;
+    fl = sim->flows[flow];
+    *stats = fl->stats;
+    stats->rexmts += rexmts_of(sim, fl->cfg.client, fl->stats.client);
+    stats->rexmts += rexmts_of(sim, fl->cfg.server, fl->stats.server);
     return 0;
 }
 
@@ -87,9 +99,10 @@ static void keep_latency(struct flow *fl, uint64_t ns)
 
 /* ------------------------------------------------------- ends */
 
-static void drop_socket(struct ust_sim *sim, int32_t host, ust_handle *h,
+static void drop_socket(struct ust_sim *sim, struct flow *fl, int32_t host, ust_handle *h,
                         int (*how)(struct ust_engine *, ust_handle))
 {
+    fl->stats.rexmts += rexmts_of(sim, host, *h);
     if (*h)
         (void)how(sim->nodes[host].engine, *h);
     *h = 0;
@@ -100,8 +113,8 @@ static void fail(struct ust_sim *sim, struct flow *fl, int64_t error)
 {
     fl->stats.error = (int32_t)error;
     fl->stats.finished = sim->now;
-    drop_socket(sim, fl->cfg.client, &fl->stats.client, ust_abort);
-    drop_socket(sim, fl->cfg.server, &fl->stats.server, ust_abort);
+    drop_socket(sim, fl, fl->cfg.client, &fl->stats.client, ust_abort);
+    drop_socket(sim, fl, fl->cfg.server, &fl->stats.server, ust_abort);
     set_due(sim, fl, UINT64_MAX);
     sim->why = UST_SIM_FLOW;
 }
@@ -201,7 +214,7 @@ static void work_client(struct ust_sim *sim, struct flow *fl)
     if (fl->to_recv != SIM_FOR_EVER)
         fl->to_recv -= got < fl->to_recv ? got : fl->to_recv;
     if (eof) {
-        drop_socket(sim, fl->cfg.client, &fl->stats.client, ust_close);
+        drop_socket(sim, fl, fl->cfg.client, &fl->stats.client, ust_close);
         return;
     }
     while (fl->active) {
@@ -249,7 +262,7 @@ static void work_server(struct ust_sim *sim, struct flow *fl)
     if (!write_some(sim, fl, fl->cfg.server, fl->stats.server, &fl->owed))
         return;
     if (fl->server_eof && fl->owed == 0) {
-        drop_socket(sim, fl->cfg.server, &fl->stats.server, ust_close);
+        drop_socket(sim, fl, fl->cfg.server, &fl->stats.server, ust_close);
         fl->stats.finished = sim->now;
         sim->why = UST_SIM_FLOW;
     }

@@ -6,14 +6,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ustack._native import check, ffi, lib
+from ustack.sim.conditions import NS
 from ustack.tcp_info import TcpInfo
 
 if TYPE_CHECKING:
-    from ustack.sim.network import Host, Network
+    from ustack.sim.network import Network
+    from ustack.sim.nodes import Host
 
 __all__ = ["Flow", "Samples"]
 
-NS = 1_000_000_000
+START = NS  # as in nodes.py
 _NOT_SET = 0xFFFFFFFF
 
 
@@ -22,7 +24,7 @@ class Samples:
     """A flow over time, a list for each figure; the i-th of all were taken together.
 
     time, srtt: seconds. cwnd, ssthresh (None: not set), in_flight: bytes, of the sender.
-    delivered: bytes that the other end's application has read; sent: bytes sent, with
+    delivered: bytes that the end which reads more has read; sent: bytes sent, with
     retransmissions; rexmts: segments sent again. All three are counted from the beginning.
     """
 
@@ -98,12 +100,17 @@ class Flow:
 
     @property
     def goodput(self) -> float:
-        """Bits per second that the server has read, from the connection to the end or to now."""
+        """Bits per second that one end has read, whichever reads more, while connected."""
         stats = self._stats()
         end = stats.finished or self.net.now_ns
         if not stats.connected or end <= stats.connected:
             return 0.0
-        return float(8 * stats.to_server * NS / (end - stats.connected))
+        return float(8 * max(stats.to_server, stats.to_client) * NS / (end - stats.connected))
+
+    @property
+    def rexmts(self) -> int:
+        """Segments that either end has sent again."""
+        return int(self._stats().rexmts)
 
     @property
     def latencies(self) -> list[float]:
@@ -140,7 +147,7 @@ class Flow:
         s.ssthresh.append(None if raw.ssthresh == _NOT_SET else raw.ssthresh)
         s.in_flight.append((raw.snd_max - raw.snd_una) & 0xFFFFFFFF)
         s.srtt.append(raw.srtt_us / 1e6)
-        s.delivered.append(stats.to_server)
+        s.delivered.append(max(stats.to_server, stats.to_client))
         s.sent.append(raw.bytes_sent)
         s.rexmts.append(raw.total_retrans)
 
@@ -149,8 +156,6 @@ class Flow:
         return statistics.median(self.samples.srtt) if self.samples and self.samples.srtt else 0.0
 
     def _seconds(self, at: int) -> float | None:
-        from ustack.sim.network import START
-
         return (at - START) / NS if at else None
 
     def __repr__(self) -> str:

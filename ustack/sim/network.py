@@ -16,7 +16,9 @@ switch any number, and there are no loops. Neighbours are known from the start.
 import hashlib
 import heapq
 import itertools
+import math
 import os
+import random
 from collections.abc import Callable, Mapping
 from pathlib import Path as FilePath
 from typing import Any, TypeAlias
@@ -24,13 +26,12 @@ from typing import Any, TypeAlias
 from ustack._native import check, ffi, lib, pack_address
 from ustack._settings import configure
 from ustack.errors import ConfigError
-from ustack.sim.conditions import NS, Conditions, Path, PathStats
+from ustack.sim.conditions import NS, Conditions, Path
 from ustack.sim.flow import Flow, Samples
+from ustack.sim.nodes import START, Host, Link, LinkSamples, Switch
 
-__all__ = ["Host", "Link", "Network", "Switch"]
+__all__ = ["Network"]
 
-START = NS  # what engines take for the time when a simulation's clock says 0
-FIRST_PORT = 5001
 NEVER = 2**64 - 1
 
 #: Tables that suit a host of a simulation; buffers are as large as anywhere.
@@ -46,87 +47,6 @@ SETTINGS = {
 }
 
 _PCAP_HEADER = bytes.fromhex("4d3cb2a1 0200 0400 00000000 00000000 00000400 01000000")
-
-
-class Switch:
-    """Joins any number of links."""
-
-    def __init__(self, net: "Network", name: str, number: int) -> None:
-        self.net, self.name, self.number = net, name, number
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name}>"
-
-
-class Host(Switch):
-    """An engine with one address. engine: the `struct ust_engine *`, for what has no method."""
-
-    def __init__(
-        self, net: "Network", name: str, number: int, address: str, prefix: int, engine: Any
-    ) -> None:
-        super().__init__(net, name, number)
-        self.address, self.prefix, self.engine = address, prefix, engine
-        self._next_port = FIRST_PORT
-
-    @property
-    def mac(self) -> bytes:
-        """The Ethernet address: 02:00:00:00 and the number."""
-        return b"\x02\0\0\0" + self.number.to_bytes(2, "big")
-
-    def counters(self) -> dict[str, int]:
-        """Return the engine's counters by name."""
-        count = lib.ust_counter_count()
-        values = ffi.new("uint64_t[]", count)
-        lib.ust_engine_counters(self.engine, values)
-        names = [ffi.string(lib.ust_counter_name(i)).decode() for i in range(count)]  # law 3: once
-        return dict(zip(names, values, strict=True))
-
-    def _take_port(self) -> int:
-        self._next_port += 1
-        return self._next_port - 1
-
-
-class Link:
-    """A cable between two nodes, which may treat the two directions differently."""
-
-    def __init__(
-        self, net: "Network", ends: tuple[Switch, Switch], number: int, paths: tuple[Path, Path]
-    ) -> None:
-        """ends: from and to, as they were given. paths: forward, and back."""
-        self.net, self.ends, self.number = net, ends, number
-        self.forward, self.back = paths
-
-    @property
-    def name(self) -> str:
-        """Both ends: "a-b"."""
-        return "-".join(end.name for end in self.ends)
-
-    def change(self, **values: Any) -> None:
-        """Change conditions of both directions from now on: change(delay=0.1)."""
-        for path in (self.forward, self.back):
-            path.conditions = path.conditions.change(**values)
-
-    def down(self, seconds: float | None = None) -> None:
-        """Drop everything from now on, for so many seconds; None: until change(up=True)."""
-        self.change(up=False)
-        if seconds is not None:
-            self.net.at(self.net.now + seconds, lambda: self.change(up=True))
-
-    def forward_stats(self) -> PathStats:
-        """Return what the direction from the first end to the second has done."""
-        return self.forward.stats(self.net.now_ns)
-
-    def back_stats(self) -> PathStats:
-        """Return the same of the other direction."""
-        return self.back.stats(self.net.now_ns)
-
-    def mean_queue(self) -> float:
-        """Return the bytes waiting in the forward queue, on average over all time so far."""
-        elapsed = (self.net.now_ns - START) / 1000
-        return self.forward_stats().queue_byte_us / elapsed if elapsed else 0.0
-
-    def __repr__(self) -> str:
-        return f"<Link {self.name}>"
 
 
 _Event: TypeAlias = tuple[int, int, Callable[[], None]]
@@ -351,7 +271,7 @@ class Network:
         **values: int,
     ) -> Flow:
         client, server = ends
-        port = server._take_port()
+        port = server.take_port()
         raw = ffi.new("struct ust_sim_flow *", values)
         raw.client, raw.server, raw.port = client.number, server.number, port
         raw.addr = pack_address(server.address)[0]
@@ -403,10 +323,29 @@ class Network:
         self.at(start, repeat)
 
     def sample(self, interval: float = 0.1, flows: list[Flow] | None = None) -> None:
-        """Note what flows, or all those that there are now, are like every so many seconds."""
-        for flow in self.flows if flows is None else flows:
+        """Note what flows, or all those that there are now, and links are like every so often."""
+        watched = list(self.flows if flows is None else flows)
+        for flow in watched:
             flow.samples = Samples()
-            self.every(interval, flow.take_sample)
+        for link in self.links:
+            link.samples = LinkSamples()
+        for take in [*(f.take_sample for f in watched), *(li.take_sample for li in self.links)]:
+            self.every(interval, take)
+
+    def vary(self, link: Link, every: float, low: float, high: float) -> None:
+        """Let a link's rate wander, in both directions, as a radio link's does.
+
+        Every so many seconds it grows or shrinks by up to a quarter, within low and high, bit/s.
+        """
+        rng = random.Random(f"{self.seed} {link.name}")
+        rate = math.sqrt(low * high)
+
+        def step() -> None:
+            nonlocal rate
+            rate = min(max(rate * math.exp(rng.uniform(-0.25, 0.25)), low), high)
+            link.change(rate=rate)
+
+        self.every(every, step)
 
     def run(self, seconds: float, *, until: Callable[[], bool] | None = None) -> bool:
         """Let time pass. until: asked whenever a flow ends or something on the agenda was done;
