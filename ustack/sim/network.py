@@ -24,6 +24,7 @@ from pathlib import Path as FilePath
 from typing import Any, TypeAlias
 
 from ustack._native import check, ffi, lib, pack_address
+from ustack._options import CONGESTION_CONTROLS
 from ustack._settings import configure
 from ustack.errors import ConfigError
 from ustack.sim.conditions import NS, Conditions, Path
@@ -77,7 +78,7 @@ class Network:
         name: str,
         address: str | None = None,
         *,
-        settings: Mapping[str, int] | None = None,
+        settings: Mapping[str, int | str] | None = None,
         profile: str | None = None,
         mtu: int = 1500,
     ) -> Host:
@@ -132,7 +133,7 @@ class Network:
         self._wired = False
         return link
 
-    def _new_engine(self, name: str, profile: str, settings: Mapping[str, int]) -> Any:
+    def _new_engine(self, name: str, profile: str, settings: Mapping[str, int | str]) -> Any:
         config = configure(profile, SETTINGS | dict(settings))
         secret = hashlib.sha256(f"{self.seed} {name}".encode()).digest()
         lib.ust_config_entropy(config, int.from_bytes(secret[:8], "little"), secret)
@@ -400,5 +401,11 @@ class Network:
 
 def _choose_congestion(host: Host, handle: int, name: str | None) -> None:
     """Choose a socket's congestion control; None: what the stack has for all."""
-    if name is not None:
-        raise ConfigError(f"there is no choice of congestion control yet, got {name!r}")
+    if name is None:
+        return
+    known = [choice.decode() for choice in CONGESTION_CONTROLS]
+    if name not in known:
+        raise ConfigError(f"congestion must be one of {', '.join(known)}, got {name!r}")
+    number = known.index(name)
+    done = lib.ust_setopt(host.engine, handle, lib.UST_OPT_CONGESTION, number)
+    check(done, f"congestion control {name}")
