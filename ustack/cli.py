@@ -26,6 +26,7 @@ COMMANDS = {
     "doctor": ("ustack.doctor", "tell which ways in work on this machine, and the cure if not"),
     "sim": ("ustack.sim.command", "simulate a network on virtual time, and draw it"),
     "bench": ("ustack.bench", "measure: rpc or bulk"),
+    "drill": ("ustack.drill.command", "play packetdrill scripts against the engine"),
 }
 
 

@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The host around a script: its options, and what commands in backticks mean for a stack.
+
+No command is ever run. sysctls become settings of the engine where it has one for them, the
+suites' `defaults.sh` is known, ethtool turns segmentation off, `sockstat … grep -c STATE` asks for
+the states of flows. Everything else is skipped, and reported by its name.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from ustack._settings import settings
+from ustack.drill.backend import Host
+from ustack.drill.script import Script, ScriptError
+
+__all__ = ["DEFAULTS", "Environment", "StateQuestion", "apply_options"]
+
+#: What `defaults.sh` of the Linux scripts sets, by sysctl.
+DEFAULTS = {
+    "net.ipv4.tcp_rmem": "4096 540000 15728640",
+    "net.ipv4.tcp_wmem": "4096 262144 4194304",
+    "net.ipv4.tcp_timestamps": "1",
+    "net.ipv4.tcp_syn_retries": "5",
+    "net.ipv4.tcp_synack_retries": "5",
+    "net.ipv4.tcp_frto": "2",
+    "net.ipv4.tcp_sack": "1",
+    "net.ipv4.tcp_dsack": "1",
+    "net.ipv4.tcp_reordering": "3",
+    "net.ipv4.tcp_congestion_control": "cubic",
+    "net.ipv4.tcp_slow_start_after_idle": "0",
+    "net.ipv4.tcp_early_retrans": "3",
+    "net.ipv4.tcp_recovery": "1",
+    "net.ipv4.tcp_ecn": "0",
+    "net.ipv4.tcp_pacing_ss_ratio": "200",
+    "net.ipv4.tcp_pacing_ca_ratio": "120",
+    "net.ipv4.tcp_fastopen": "0x403",
+    "net.ipv4.tcp_syncookies": "1",
+    "net.ipv4.tcp_pacing": "0",  # its qdisc is a FIFO
+}
+
+# sysctl → the engine's setting, and what to multiply by.
+_RENAMED = {
+    "net.ipv4.tcp_fin_timeout": ("tcp.fin_timeout_ms", 1000.0),
+    "net.ipv4.tcp_rto_min_us": ("tcp.rto_min_ms", 0.001),
+    "net.ipv4.tcp_rto_max_ms": ("tcp.rto_max_ms", 1.0),
+    "net.ipv4.tcp_invalid_ratelimit": ("tcp.invalid_ratelimit_ms", 1.0),
+    "net.ipv4.tcp_keepalive_time": ("tcp.keepalive_time", 1.0),
+    "net.ipv4.ip_default_ttl": ("ip.default_ttl", 1.0),
+    "net.ipv6.conf.all.hop_limit": ("ip6.hop_limit", 1.0),
+    "net.core.rmem_max": ("", 1.0),  # bounds SO_RCVBUF, not what TCP takes by itself
+    "net.core.wmem_max": ("", 1.0),
+}
+_CONTROLS = ("reno", "cubic", "dctcp", "bbr")
+_QUIET = ("true", ":", "exit", "sleep 0")
+_KNOWN_OPTIONS = frozenset(
+    [
+        "ip_version",
+        "mtu",
+        "mss",
+        "local_ip",
+        "remote_ip",
+        "gateway_ip",
+        "netmask_ip",
+        "bind_port",
+        "connect_port",
+        "tolerance_usecs",
+        "tolerance_percent",
+        "tcp_ts_tick_usecs",
+        "non_fatal",
+        "verbose",
+        "debug",
+        "dry_run",
+        "speed",
+        "send_omit_free",
+        "init_scripts",
+        "code_command",
+        "code_format",
+        "code_sockopt",
+        "is_anyip",
+    ]
+)
+
+
+def apply_options(script: Script, version: int | None) -> Host:
+    """The host that a script's options ask for; version: of IP, where they leave it open."""
+    options = script.options
+    for name in options:
+        if name not in _KNOWN_OPTIONS:
+            raise ScriptError(f"{script.path}: --{name} is not supported")
+    given = options.get("ip_version")
+    wanted = {"ipv4": 4, "ipv4-mapped-ipv6": 4, "ipv6": 6, None: version or 4}.get(given)
+    if wanted is None:
+        raise ScriptError(f"{script.path}: --ip_version must be ipv4 or ipv6, got {given}")
+    host = Host.of(wanted)
+    host.mapped = given == "ipv4-mapped-ipv6"
+    if given is None and wanted == 6:
+        host.mtu = 1520  # so that segments are as long as over IPv4
+    for name, attribute in (
+        ("mtu", "mtu"),
+        ("bind_port", "bind_port"),
+        ("connect_port", "connect_port"),
+    ):
+        if name in options:
+            setattr(host, attribute, int(options[name]))
+    for name, attribute in (
+        ("local_ip", "local"),
+        ("remote_ip", "remote"),
+        ("gateway_ip", "gateway"),
+    ):
+        if name in options:
+            setattr(host, attribute, options[name])
+    return host
+
+
+@dataclass(frozen=True)
+class StateQuestion:
+    """`sockstat … | grep -c STATE | grep N`: are so many flows in this state?"""
+
+    state: str
+    count: int
+
+
+_BSD_STATES = {"SYN_RCVD": "SYN_RECEIVED"}
+
+
+@dataclass
+class Environment:
+    """What commands do. set: changes a setting of the running engine; None before it runs."""
+
+    host: Host
+    execute_bsd: bool = False
+    set: Callable[[str, int], bool] | None = None
+    skipped: list[str] = field(default_factory=list)
+
+    def run(self, command: str) -> StateQuestion | None:
+        """What a command means is done; a question about states is given back."""
+        for line in _lines(command):
+            if question := _state_question(line):
+                return question
+            self._run_line(line)
+        return None
+
+    def _run_line(self, line: str) -> None:
+        words = _words(line)
+        name = words[0].rsplit("/", 1)[-1] if words else ""
+        if name == "defaults.sh":
+            for key, value in DEFAULTS.items():
+                self._sysctl(key, value, quiet=True)
+        elif name == "sysctl" or name == "set_sysctls.py":
+            for key, value in _assignments(words[1:]):
+                self._sysctl(key, value)
+        elif name == "echo" and ">" in words and "/proc/sys/" in words[-1]:
+            self._sysctl(_dotted(words[-1]), " ".join(words[1 : words.index(">")]))
+        elif name == "ethtool":
+            self._ethtool(words)
+        elif not line.startswith(_QUIET) and "sysctl_restore" not in name:
+            self._skip(line)
+
+    def _skip(self, what: str) -> None:
+        if what not in self.skipped:
+            self.skipped.append(what)
+
+    def _ethtool(self, words: list[str]) -> None:
+        for feature, value in zip(words, words[1:], strict=False):
+            if feature in ("tso", "gso"):
+                self.host.segmentation = value == "on"
+
+    def _sysctl(self, key: str, value: str, quiet: bool = False) -> None:
+        try:
+            pairs = list(_settings_of(key, value))
+        except ValueError:
+            pairs = []
+        known = settings()
+        done = bool(pairs)
+        for name, number in pairs:
+            done &= name in known and self._set(name, number, known[name].live)
+        if not done and not quiet:
+            self._skip(f"sysctl {key}={value}")
+
+    def _set(self, name: str, value: int, live: bool) -> bool:
+        row = settings()[name]
+        value = min(max(value, row.min), row.max)
+        if self.set is None:
+            self.host.settings[name] = value
+            return True
+        return live and self.set(name, value)
+
+
+def _settings_of(key: str, value: str) -> Iterator[tuple[str, int]]:
+    """The engine's settings that a sysctl stands for."""
+    if key in _RENAMED:
+        name, factor = _RENAMED[key]
+        if name:
+            yield name, round(int(value, 0) * factor)
+    elif key in ("net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem"):
+        _, usual, most = value.split()
+        name = "tcp." + key.rsplit("_", 1)[1]
+        yield name + "_max", int(most)
+        yield name, int(usual)
+    elif key == "net.ipv4.tcp_congestion_control":
+        yield "tcp.congestion_control", _CONTROLS.index(value)
+    elif key.startswith("net.ipv4.tcp_"):
+        yield "tcp." + key.removeprefix("net.ipv4.tcp_"), int(value, 0)
+
+
+def _lines(command: str) -> Iterator[str]:
+    joined = command.replace("\\\n", " ")
+    for line in re.split(r"[\n;]|&&", joined):
+        line = line.split(" #")[0].strip()
+        if line and not line.startswith("#"):
+            yield line
+
+
+def _words(line: str) -> list[str]:
+    try:
+        return shlex.split(line)
+    except ValueError:
+        return line.split()
+
+
+def _assignments(words: list[str]) -> Iterator[tuple[str, str]]:
+    for word in words:
+        key, sign, value = word.partition("=")
+        if sign and not key.startswith("-"):
+            yield _dotted(key), value.strip()
+
+
+def _dotted(key: str) -> str:
+    """net.ipv4.x, which may be given as a path below /proc/sys."""
+    return key.removeprefix("/proc/sys/").replace("/", ".") if "/" in key else key
+
+
+def _state_question(line: str) -> StateQuestion | None:
+    if not line.startswith("sockstat"):
+        return None
+    state = re.search(r"grep\s+-c\s+(\w+)", line)
+    count = re.search(r"\|\s*grep\s+(\d+)\s*$", line)
+    if not state:
+        return None
+    name = _BSD_STATES.get(state[1], state[1])
+    return StateQuestion(name, int(count[1]) if count else 1)
