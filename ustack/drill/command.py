@@ -67,11 +67,11 @@ def scripts(paths: list[str]) -> Iterator[str]:
 def versions_of(path: str, choice: str) -> list[int]:
     """Which versions of IP a script is to be played over."""
     try:
-        fixed = "ip_version" in parse_file(path).options
+        given = parse_file(path).options.get("ip_version")
     except (ScriptError, OSError):
-        fixed = True
-    if fixed:
-        return [4]
+        given = ""
+    if given is not None:
+        return [6 if given == "ipv6" else 4]
     return [4, 6] if choice == "both" else [int(choice)]
 
 

@@ -212,8 +212,8 @@ class EngineBackend:
 
     def getsockopt(self, handle: int, level: int, name: int, size: int) -> int | bytes:
         """Read an option."""
-        if (level, name) in _options.FIXED:
-            return _options.FIXED[level, name]
+        if (level, name) == (linux.SOL_SOCKET, linux.SO_TYPE):
+            return int(linux.SOCK_STREAM)
         family = self._families.get(handle, linux.AF_INET)
         option = _options.look_up(level, name, family=family)
         return _options.pack(level, name, self._getopt(handle, option.number), size)
