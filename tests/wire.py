@@ -16,9 +16,9 @@ SYN is 0. Without `<…>` a segment has no options; NOPs count only in a line th
 is the field itself and is checked where written. Timestamps are mapped by the first pair written.
 
 Every outbound frame is read by scapy, with lengths, both checksums, addresses and MACs verified;
-payload must be what the socket was given. The neighbour is permanent, so no ARP disturbs. In a test
-that is marked both_versions the same conversation is had over IPv4 and over IPv6, whose MTU is then
-20 bytes larger, so that segments are as long.
+payload must be what the socket was given. The neighbour is permanent, so no ARP disturbs, and text
+is not paced unless a test says so. In a test that is marked both_versions the same conversation is
+had over IPv4 and over IPv6, whose MTU is then 20 bytes larger, so that segments are as long.
 
 Not here: building frames (frames.py), the notation (notation.py), the engine's calls (rig.py), what
 a flow's numbers are relative to (flow.py).
@@ -51,6 +51,7 @@ from notation import Line, Option, Segment
 
 __all__ = ["THEIR_IP", "THEIR_MAC", "Peer", "Sock", "Stats", "Wire", "WireError", "pattern"]
 
+UNDISTURBED = {"arp.announce": 0, "tcp.pacing": 0}
 TOLERANCE = rig.MS
 PATIENCE = 600 * rig.SECOND  # how long a missing segment is waited for, to say when it came
 TRACE_LEN = 16
@@ -101,7 +102,7 @@ class Wire:
     def engine(self) -> rig.Engine:
         """The engine under test, made on first use."""
         if self._engine is None:
-            self._engine = rig.Engine(settings={"arp.announce": 0} | self.config, **self.options)
+            self._engine = rig.Engine(settings=UNDISTURBED | self.config, **self.options)
             self._engine.neighbour(self.their_ip, THEIR_MAC)
             self.line_time = self.start = self._engine.now
             self.stats = Stats(self._engine)

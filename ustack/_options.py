@@ -9,6 +9,7 @@ import errno
 import os
 import socket
 import struct
+import sys
 from dataclasses import dataclass
 
 from ustack._native import ffi, lib
@@ -28,7 +29,8 @@ class Option:
     """One row: the engine's number for it, and whether it can only be read.
 
     default: what the value -1 stands for, if anything. names: the option's values are these, the
-    engine's number is a name's index.
+    engine's number is a name's index. is_rate: bytes per second in 4 or 8 bytes, all ones for no
+    limit.
     """
 
     number: int
@@ -36,9 +38,12 @@ class Option:
     is_bool: bool = False
     default: int | None = None
     names: tuple[bytes, ...] = ()
+    is_rate: bool = False
 
 
-CONGESTION_CONTROLS = tuple(ffi.string(lib.ust_cc_name(i)) for i in range(lib.UST_CCS))
+CONGESTION_CONTROLS: tuple[bytes, ...] = tuple(
+    ffi.string(lib.ust_cc_name(i)) for i in range(lib.UST_CCS)
+)
 _NAME_MAX = 16  # TCP_CA_NAME_MAX
 
 _SOCKET = {
@@ -48,6 +53,7 @@ _SOCKET = {
     "SO_SNDBUF": Option(lib.UST_OPT_SNDBUF),
     "SO_RCVBUF": Option(lib.UST_OPT_RCVBUF),
     "SO_LINGER": Option(lib.UST_OPT_LINGER),
+    "SO_MAX_PACING_RATE": Option(lib.UST_OPT_MAX_PACING_RATE, is_rate=True),
     "SO_ERROR": Option(lib.UST_OPT_ERROR, read_only=True),
     "SO_ACCEPTCONN": Option(lib.UST_OPT_ACCEPTCONN, read_only=True),
 }
@@ -83,6 +89,7 @@ _IPV6 = {
 #: Linux's numbers that the socket module of some Pythons lacks.
 LINUX = {
     "SO_BROADCAST": 6,
+    "SO_MAX_PACING_RATE": 47,
     "IP_PKTINFO": 8,
     "IP_MTU_DISCOVER": 10,
     "IP_RECVTTL": 12,
@@ -128,9 +135,11 @@ def look_up(
 def unpack(level: int, name: int, value: int | bytes | bytearray | memoryview) -> int:
     """Return the number that the engine takes for a value of setsockopt()."""
     is_linger = (level, name) == LINGER
-    names = OPTIONS[level, name].names
-    if names:
-        return _number_of(names, value)
+    option = OPTIONS[level, name]
+    if option.names:
+        return _number_of(option.names, value)
+    if option.is_rate:
+        return _rate(value)
     if not isinstance(value, int):
         raw = bytes(value)
         if len(raw) < (_LINGER if is_linger else _INT).size:
@@ -141,7 +150,6 @@ def unpack(level: int, name: int, value: int | bytes | bytearray | memoryview) -
         value = _INT.unpack_from(raw)[0]
     elif is_linger:
         raise _invalid("SO_LINGER takes a struct linger, 8 bytes, got an int")
-    option = OPTIONS[level, name]
     if value == -1 and option.default is not None:
         return option.default
     return int(value != 0) if option.is_bool else int(value)
@@ -149,14 +157,20 @@ def unpack(level: int, name: int, value: int | bytes | bytearray | memoryview) -
 
 def pack(level: int, name: int, value: int, size: int) -> int | bytes:
     """Return what getsockopt() gives for the engine's number: an int, or size bytes at most."""
-    names = OPTIONS[level, name].names if (level, name) in OPTIONS else ()
-    if names:
-        raw = names[value].ljust(_NAME_MAX, b"\0")
-        return raw[:size] if size else _INT.unpack_from(raw)[0]
+    option = OPTIONS.get((level, name))
+    if option and option.names:
+        return _cut(option.names[value].ljust(_NAME_MAX, b"\0"), size)
+    if option and option.is_rate:
+        return _cut(_rate_bytes(value, size), size)
     if (level, name) == LINGER:
         raw = _LINGER.pack(value != _OFF, max(value, 0))
         return raw[:size] if size else int(value != _OFF)
     return _INT.pack(value)[:size] if size else value
+
+
+def _cut(raw: bytes, size: int) -> int | bytes:
+    """Return what getsockopt() gives of some bytes: size of them, or an int."""
+    return raw[:size] if size else int(_INT.unpack_from(raw)[0])
 
 
 def _number_of(names: tuple[bytes, ...], value: int | bytes | bytearray | memoryview) -> int:
@@ -169,6 +183,23 @@ def _number_of(names: tuple[bytes, ...], value: int | bytes | bytearray | memory
         known = ", ".join(known.decode() for known in names)
         raise OSError(errno.ENOENT, f"{os.strerror(errno.ENOENT)}: {name!r} is none of {known}")
     return names.index(name)
+
+
+def _rate(value: int | bytes | bytearray | memoryview) -> int:
+    """Return bytes per second, -1 for no limit, of a rate as C has it: 4 bytes, or 8."""
+    raw = _INT.pack(value) if isinstance(value, int) else bytes(value)
+    if len(raw) < _INT.size:
+        raise _invalid(f"a rate takes more than {len(raw)} bytes")
+    width = 8 if len(raw) >= 8 else 4
+    rate = int.from_bytes(raw[:width], sys.byteorder)
+    return -1 if rate == (1 << 8 * width) - 1 or rate >= 2**63 else rate
+
+
+def _rate_bytes(rate: int, size: int) -> bytes:
+    """Return a rate in 8 bytes where there is room for them, else in 4; all ones: no limit."""
+    width = 8 if size >= 8 else 4
+    most = (1 << 8 * width) - 1
+    return (most if rate < 0 else min(rate, most)).to_bytes(width, sys.byteorder)
 
 
 def _invalid(why: str) -> OSError:

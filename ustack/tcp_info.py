@@ -73,6 +73,8 @@ class TcpInfo:
     rttvar_us: int
     min_rtt_us: int
     ato_us: int
+    pacing_rate: int
+    max_pacing_rate: int
     ts_recent: int
     inq: int
     outq: int

@@ -300,22 +300,23 @@ enum ust_opt {
     UST_OPT_LINGER,       /* -1 off, else seconds */
     UST_OPT_USER_TIMEOUT, /* milliseconds, 0 the default */
     UST_OPT_SYNCNT,
-    UST_OPT_REUSEADDR,    /* 0/1 */
-    UST_OPT_TOS,          /* DS field, 0..255 */
-    UST_OPT_TTL,          /* 1..255, -1: the default */
-    UST_OPT_ERROR,        /* read only: takes the pending error, as SO_ERROR */
-    UST_OPT_ACCEPTCONN,   /* read only */
-    UST_OPT_INQ,          /* read only: bytes that recv would give */
-    UST_OPT_OUTQ,         /* read only: bytes not yet acknowledged */
-    UST_OPT_BROADCAST,    /* UDP, 0/1 */
-    UST_OPT_MTU_DISCOVER, /* UDP: IP_MTU_DISCOVER's numbers, 0..3 */
-    UST_OPT_MTU,          /* read only: of the path to the connected peer */
-    UST_OPT_GSO_SIZE,     /* UDP_SEGMENT: bytes of a datagram, 0: whole */
-    UST_OPT_SNDROOM,      /* read only: bytes that send would take now */
-    UST_OPT_INET6,        /* UDP, 0/1: an IPv6 socket, which binds to both versions */
-    UST_OPT_V6ONLY,       /* UDP, 0/1: and takes no IPv4; before it is bound */
-    UST_OPT_PING,         /* UDP, 1: sends and receives ICMP echo; see ust_udp_socket() */
-    UST_OPT_CONGESTION,   /* enum ust_cc; -ENOENT when there is none of that number */
+    UST_OPT_REUSEADDR,       /* 0/1 */
+    UST_OPT_TOS,             /* DS field, 0..255 */
+    UST_OPT_TTL,             /* 1..255, -1: the default */
+    UST_OPT_ERROR,           /* read only: takes the pending error, as SO_ERROR */
+    UST_OPT_ACCEPTCONN,      /* read only */
+    UST_OPT_INQ,             /* read only: bytes that recv would give */
+    UST_OPT_OUTQ,            /* read only: bytes not yet acknowledged */
+    UST_OPT_BROADCAST,       /* UDP, 0/1 */
+    UST_OPT_MTU_DISCOVER,    /* UDP: IP_MTU_DISCOVER's numbers, 0..3 */
+    UST_OPT_MTU,             /* read only: of the path to the connected peer */
+    UST_OPT_GSO_SIZE,        /* UDP_SEGMENT: bytes of a datagram, 0: whole */
+    UST_OPT_SNDROOM,         /* read only: bytes that send would take now */
+    UST_OPT_INET6,           /* UDP, 0/1: an IPv6 socket, which binds to both versions */
+    UST_OPT_V6ONLY,          /* UDP, 0/1: and takes no IPv4; before it is bound */
+    UST_OPT_PING,            /* UDP, 1: sends and receives ICMP echo; see ust_udp_socket() */
+    UST_OPT_CONGESTION,      /* enum ust_cc; -ENOENT when there is none of that number */
+    UST_OPT_MAX_PACING_RATE, /* bytes/s; -1: no limit */
 };
 int ust_setopt(struct ust_engine *eng, ust_handle h, int opt, int64_t value);
 int ust_getopt(const struct ust_engine *eng, ust_handle h, int opt, int64_t *value);
@@ -372,6 +373,7 @@ struct ust_tcp_info {
     uint32_t snd_mss, rcv_mss, advmss;
     uint32_t cwnd, ssthresh; /* bytes; ssthresh UINT32_MAX: not set */
     uint32_t rto_us, srtt_us, rttvar_us, min_rtt_us, ato_us;
+    uint64_t pacing_rate, max_pacing_rate; /* bytes/s; UINT64_MAX: no limit */
     uint32_t ts_recent;
     uint32_t inq, outq, unsent;     /* bytes */
     uint32_t ooo_bytes, ooo_ranges; /* out-of-order data held */

@@ -66,6 +66,9 @@ enum { SETUP = 0, LIVE = UST_CONFIG_LIVE };
     X(tcp_quickack_segs,  "tcp.quickack_segs",       16, 0, 0, 65535, LIVE, "segments acknowledged at once when a connection starts") \
     X(tcp_congestion,     "tcp.congestion_control",  UST_CC_CUBIC, UST_CC_RENO, 0, UST_CCS - 1, LIVE, "congestion control of a new socket") \
     X(tcp_max_cc_states,  "tcp.max_cc_states",       16384, 16384, 1, 1 << 24, SETUP, "connections that may send at once by a congestion control with a state (others use reno)") \
+    X(tcp_pacing,         "tcp.pacing",              1, 0, 0, 1, LIVE, "1: text leaves spread over a round trip, not a window at once") \
+    X(tcp_pacing_ss,      "tcp.pacing_ss_ratio",     200, 200, 10, 1000, LIVE, "pacing rate in slow start, percent of a window each round trip") \
+    X(tcp_pacing_ca,      "tcp.pacing_ca_ratio",     120, 120, 10, 1000, LIVE, "the same in congestion avoidance") \
     X(tcp_initial_window, "tcp.initial_window",      10, 10, 1, 100, LIVE, "initial congestion window, segments (RFC 6928)") \
     X(tcp_min_snd_mss,    "tcp.min_snd_mss",         48, 48, 48, 1460, LIVE, "the peer's MSS is taken to be at least this") \
     X(tcp_default_mss,    "tcp.default_mss",         536, 536, 48, 65535, LIVE, "peer's MSS when it sends no option (MUST-15)") \

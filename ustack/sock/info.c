@@ -21,6 +21,7 @@ static void fill_sender(const struct tcb *tcb, struct ust_tcp_info *info)
     info->snd_wscale = tcb->snd_wscale;
     info->cwnd = tcb->cc.cwnd;
     info->ssthresh = tcb->cc.ssthresh;
+    info->max_pacing_rate = tcb->max_pacing_rate ? tcb->max_pacing_rate : UINT64_MAX;
     info->sndbuf = tcb->sndbuf.limit;
     info->outq = tcb->sndbuf.len;
     info->unsent = seq_lt(tcb->snd_nxt, snd_end(tcb)) ? snd_end(tcb) - tcb->snd_nxt : 0;
@@ -85,6 +86,7 @@ static void fill_tcb(const struct tcp *tcp, const struct tcb *tcb, struct ust_tc
                                   .congestion = tcb->cc.algorithm,
                                   .ts_recent = tcb->ts_recent};
     fill_sender(tcb, info);
+    info->pacing_rate = pace_rate(tcp, tcb);
     fill_receiver(tcp, tcb, info);
     fill_times(tcp, tcb, info);
 }

@@ -109,6 +109,10 @@ int ust_setopt(struct ust_engine *eng, ust_handle h, int opt, int64_t value)
     case UST_OPT_REUSEADDR: tcb->reuseaddr = value != 0; return 0;
     case UST_OPT_TOS: tcb->tos = (uint8_t)value; return 0;
     case UST_OPT_CONGESTION: return congestion_choose(tcp, tcb, value);
+    case UST_OPT_MAX_PACING_RATE:
+        tcb->max_pacing_rate = value < 0 || value > PACE_MAX ? 0 : (uint64_t)value;
+        send_held(tcp, tcb);
+        return 0;
     case UST_OPT_TTL: return set_u8(&tcb->ttl, value == -1 ? 0 : value, value != -1, 255);
     default: return -ENOPROTOOPT;
     }
@@ -146,6 +150,9 @@ int ust_getopt(const struct ust_engine *eng, ust_handle h, int opt, int64_t *val
     case UST_OPT_SYNCNT: *value = tcb->syncnt; return 0;
     case UST_OPT_REUSEADDR: *value = tcb->reuseaddr; return 0;
     case UST_OPT_CONGESTION: *value = tcb->cc.algorithm; return 0;
+    case UST_OPT_MAX_PACING_RATE:
+        *value = tcb->max_pacing_rate ? (int64_t)tcb->max_pacing_rate : -1;
+        return 0;
     case UST_OPT_TOS: *value = tcb->tos; return 0;
     case UST_OPT_TTL: *value = tcb->ttl ? tcb->ttl : tcp->net.core.set.ip_ttl; return 0;
     case UST_OPT_ERROR:

@@ -30,6 +30,7 @@ struct cc {
     uint32_t prior_cwnd, prior_ssthresh; /* before the last reduction: for undo */
     uint32_t state;                      /* index of its cc_state, or CC_NO_STATE */
     uint8_t algorithm;                   /* enum ust_cc */
+    uint64_t pacing_rate;                /* bytes/s; 0: as cwnd and the RTT give it (pace.c) */
 
     /* Is the window used? (RFC 2861, RFC 7661; as Linux judges) */
     bool limited;        /* cwnd held sending back in this window of data */

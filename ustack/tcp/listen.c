@@ -222,6 +222,7 @@ static void inherit(struct tcb *tcb, const struct tcb *l)
     tcb->tos = l->tos;
     tcb->ttl = l->ttl;
     tcb->cc.algorithm = l->cc.algorithm;
+    tcb->max_pacing_rate = l->max_pacing_rate;
     tcb->sndbuf.limit = l->sndbuf.limit;
     tcb->rcvbuf.limit = l->rcvbuf.limit;
 }

@@ -117,6 +117,7 @@ static void text_sent(struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint32_t l
     tcb->snd_max = seq_max(tcb->snd_max, end);
     tcb->fin_sent |= fin;
     tcb->bytes_sent += len;
+    pace_sent(tcp, tcb, len);
     tcb->segs_out++;
     tcb->data_segs_out += len > 0;
     tcb->last_sent = tcp_now(tcp);
@@ -250,9 +251,13 @@ static enum progress send_next(struct tcp *tcp, struct tcb *tcb, bool *more)
 {
     uint32_t avail = seq_lt(tcb->snd_nxt, snd_end(tcb)) ? snd_end(tcb) - tcb->snd_nxt : 0;
     uint32_t len = avail ? next_len(tcp, tcb, avail) : 0;
-    bool fin = tcb->fin_queued && tcb->snd_nxt + len == snd_end(tcb) &&
-               tcb->snd_nxt - tcb->snd_una + len < tcb->snd_wnd; /* it counts, too */
+    uint32_t now = len ? pace_allows(tcp, tcb) : 0;
+    bool fin;
 
+    if (len > now)
+        len = now - now % tcb->snd_mss;
+    fin = tcb->fin_queued && tcb->snd_nxt + len == snd_end(tcb) &&
+          tcb->snd_nxt - tcb->snd_una + len < tcb->snd_wnd; /* it counts, too */
     *more = len > 0 || fin;
     if (!*more)
         return FINISHED;
@@ -301,7 +306,7 @@ static void consider_persist(struct tcp *tcp, struct tcb *tcb)
     bool left = snd_end(tcb) + tcb->fin_queued != tcb->snd_nxt;
 
     if (!left || tcb->snd_una != tcb->snd_max || tcp_armed(tcb, TIMER_PERSIST) ||
-        !may_send_text(tcb))
+        tcp_armed(tcb, TIMER_PACE) || !may_send_text(tcb))
         return;
     tcp_arm_persist(tcp, tcb);
 }

@@ -39,6 +39,7 @@ enum tcp_timer {
     TIMER_KEEPALIVE,
     TIMER_FINWAIT, /* orphan in FIN-WAIT-2 */
     TIMER_RETRY,   /* mbufs had run out; try output again */
+    TIMER_PACE,    /* text waits for its turn */
     TCP_TIMERS
 };
 
@@ -87,6 +88,7 @@ struct tcb {
     bool nodelay : 1, cork : 1, keepalive : 1, reuseaddr : 1;
     bool pingpong : 1;     /* answers come quickly: delay ACKs */
     bool rtt_timing : 1;   /* rtt_seq is being timed */
+    bool pace_full : 1;    /* a burst has left: nothing before pace_at */
     bool forced : 1;       /* persist timer: send less than SWS asks for */
     bool partial_seen : 1; /* this recovery has had a partial ACK */
 
@@ -98,8 +100,10 @@ struct tcb {
     uint32_t snd_sml;   /* end of the last small segment (Minshall's Nagle) */
     uint32_t max_wnd;   /* largest window the peer ever offered */
     struct cc cc;
-    uint32_t inflate; /* bytes that fast recovery adds to cwnd */
-    uint32_t recover; /* RFC 6582 */
+    ust_time pace_at;         /* when what was sent will have left at the pacing rate */
+    uint64_t max_pacing_rate; /* bytes/s; 0: no limit */
+    uint32_t inflate;         /* bytes that fast recovery adds to cwnd */
+    uint32_t recover;         /* RFC 6582 */
     uint32_t dupacks;
     uint8_t retransmits; /* RTOs in a row */
     uint8_t backoff;

@@ -208,6 +208,15 @@ void congestion_used(struct tcp *tcp, struct tcb *tcb, bool limited);
 /* Gives the state back. */
 void congestion_release(struct tcp *tcp, struct tcb *tcb);
 
+/* pace.c: when text may leave */
+static const int64_t PACE_MAX = 1ll << 42; /* bytes/s; who wants more is not paced */
+/* Bytes per second that it leaves at, UINT64_MAX for any. */
+uint64_t pace_rate(const struct tcp *tcp, const struct tcb *tcb);
+/* How many bytes may leave now; 0: none, and the timer is armed. */
+uint32_t pace_allows(struct tcp *tcp, struct tcb *tcb);
+/* So many have left. */
+void pace_sent(struct tcp *tcp, struct tcb *tcb, uint32_t len);
+
 /* reass.c: out-of-order text */
 /* Queues seg's text at seg->seq > rcv_nxt; owns seg->m. */
 void reass_add(struct tcp *tcp, struct tcb *tcb, struct segment *seg);

@@ -160,7 +160,8 @@ static void fire(struct tcp *tcp, struct tcb *tcb, enum tcp_timer t)
     case TIMER_DELACK: return on_delack(tcp, tcb);
     case TIMER_KEEPALIVE: return on_keepalive(tcp, tcb);
     case TIMER_FINWAIT: return tcp_done(tcp, tcb, 0);
-    case TIMER_RETRY: return tcp_ready(tcp, tcb);
+    case TIMER_RETRY:
+    case TIMER_PACE: return tcp_ready(tcp, tcb);
     case TCP_TIMERS: return;
     }
 }
