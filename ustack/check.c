@@ -29,6 +29,8 @@ void ust_engine_usage(const struct ust_engine *eng, struct ust_usage *u)
                             .timewaits_max = tcp->n_timewaits,
                             .neighs = tcp->net.neighs_used,
                             .neighs_max = tcp->net.n_neighs,
+                            .orphans = tcp->orphans,
+                            .orphans_max = (uint32_t)tcp->net.core.set.tcp_max_orphans,
                             .reass = tcp->reasses_used,
                             .reass_max = tcp->n_reasses,
                             .cc_states = tcp->cc_states_used,
@@ -210,6 +212,24 @@ static int check_ready(const struct tcp *tcp, const char **why)
     return 7;
 }
 
+/* O1 and O2 */
+static int check_orphans(const struct tcp *tcp, const char **why)
+{
+    uint32_t orphans = 0, waiting = 0;
+
+    for (uint32_t i = 0; i < tcp->n_tcbs; i++) {
+        orphans += tcp->tcbs[i].state != 0 && tcp->tcbs[i].orphan;
+        waiting += tcp->tcbs[i].state != 0 && tcp->tcbs[i].orphan_waits;
+    }
+    for (uint32_t i = tcp->orphan_oldest; i != TCP_NONE; i = tcp->tcbs[i].orphan_next)
+        if (!tcp->tcbs[i].orphan_waits || waiting-- == 0)
+            break;
+    if (orphans == tcp->orphans && waiting == 0)
+        return 0;
+    *why = "O1, O2: the orphans are not those that are counted and listed";
+    return 11;
+}
+
 int ust_engine_check(const struct ust_engine *eng, const char **why)
 {
     const struct tcp *tcp = &eng->tcp;
@@ -224,5 +244,5 @@ int ust_engine_check(const struct ust_engine *eng, const char **why)
     for (uint32_t i = 0; i < tcp->n_tcbs; i++)
         if (tcp->tcbs[i].state != 0 && (bad = check_tcb(tcp, &tcp->tcbs[i], why)))
             return bad;
-    return 0;
+    return check_orphans(tcp, why);
 }

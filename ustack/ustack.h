@@ -399,7 +399,8 @@ struct ust_usage { /* resources in use; the configured limit behind it */
     uint32_t requests, requests_max; /* half-open, in SYN queues */
     uint32_t timewaits, timewaits_max;
     uint32_t neighs, neighs_max;
-    uint32_t reass, reass_max; /* connections with out-of-order data */
+    uint32_t orphans, orphans_max; /* closed by their applications, not yet over */
+    uint32_t reass, reass_max;     /* connections with out-of-order data */
     uint32_t cc_states, cc_states_max;
     uint32_t udp_socks, udp_socks_max;
     uint32_t frags, frags_max; /* datagrams waiting for fragments */

@@ -152,6 +152,7 @@
     X(TCP_TIMEWAIT_REUSED,    "tcp.timewait.reused",      "TIME-WAIT records reopened by a peer's new SYN (RFC 6191)") \
     X(TCP_TIMEWAIT_TAKEN,     "tcp.timewait.taken",       "TIME-WAIT records taken over by an active open (tcp.tw_reuse)") \
     X(TCP_TIMEWAIT_KILLED,    "tcp.timewait.killed",      "TIME-WAIT records ended by a RST (tcp.rfc1337 is 0)") \
+    X(TCP_ORPHANS_ENDED,      "tcp.orphans.ended",        "closed connections given up early: there were more than tcp.max_orphans") \
     X(TCP_OUT_NOMBUF,         "tcp.out.nombuf",           "segments put off: no mbuf") \
     X(SOCK_NOMBUF,            "sock.nombuf",              "bytes refused by send: no mbuf")  \
     X(SOCK_NOTCB,             "sock.notcb",               "sockets refused: the TCB table is full")

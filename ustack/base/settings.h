@@ -74,6 +74,7 @@ enum { SETUP = 0, LIVE = UST_CONFIG_LIVE };
     X(tcp_default_mss,    "tcp.default_mss",         536, 536, 48, 65535, LIVE, "peer's MSS when it sends no option (MUST-15)") \
     X(tcp_idle_restart,   "tcp.slow_start_after_idle", 1, 1, 0, 1, LIVE, "1: fall back to the initial window after an idle RTO (RFC 5681 4.1)") \
     X(tcp_dupacks,        "tcp.reordering",          3, 3, 1, 300, LIVE, "duplicate ACKs that mean a loss (RFC 5681 3.2)") \
+    X(tcp_max_orphans,    "tcp.max_orphans",         4096, 4096, 0, 1 << 24, LIVE, "closed connections that may still wait for their peers") \
     X(tcp_fin_timeout_ms, "tcp.fin_timeout_ms",      60000, 60000, 100, 3600000, LIVE, "orphaned FIN-WAIT-2 ends after this") \
     X(tcp_timewait_ms,    "tcp.timewait_ms",         60000, 240000, 0, 3600000, LIVE, "TIME-WAIT, 2 MSL (MUST-13)") \
     X(tcp_challenge_ms,   "tcp.invalid_ratelimit_ms", 500, 500, 0, 60000, LIVE, "least time between a connection's ACKs for segments it does not accept") \

@@ -267,13 +267,6 @@ int ust_shutdown(struct ust_engine *eng, ust_handle h, int how)
     return 0;
 }
 
-static void orphan(struct tcp *tcp, struct tcb *tcb)
-{
-    tcb->orphan = true;
-    tcb->user = 0;
-    tcp->up->gone(tcp, tcb);
-}
-
 /* Unread bytes are lost, and the peer is told by a RST (SHLD-3); so it is with
  * SO_LINGER of zero. */
 static bool close_resets(const struct tcb *tcb)
@@ -290,7 +283,7 @@ int ust_close(struct ust_engine *eng, ust_handle h)
         return dgram_close(tcp, h);
     if (!tcb)
         return -EBADF;
-    orphan(tcp, tcb);
+    orphan_begin(tcp, tcb);
     if (!tcb_synchronized(tcb) && tcb->state != UST_SYN_RECEIVED) {
         tcb_free(tcp, tcb);
     } else if (close_resets(tcb)) {
@@ -300,8 +293,8 @@ int ust_close(struct ust_engine *eng, ust_handle h)
         tcp_disarm(tcb, TIMER_KEEPALIVE);
         queue_fin(tcp, tcb);
         if (tcb->state == UST_FIN_WAIT_2)
-            tcp_arm(tcp, tcb, TIMER_FINWAIT,
-                    tcp_now(tcp) + ms(tcp->net.core.set.tcp_fin_timeout_ms));
+            orphan_fin_wait(tcp, tcb);
+        orphan_limit(tcp, tcb);
     }
     return 0;
 }
@@ -315,7 +308,7 @@ int ust_abort(struct ust_engine *eng, ust_handle h)
         return dgram_close(tcp, h);
     if (!tcb)
         return -EBADF;
-    orphan(tcp, tcb);
+    orphan_begin(tcp, tcb);
     if (tcb->state == UST_CLOSED || tcb->state == UST_LISTEN)
         tcb_free(tcp, tcb);
     else

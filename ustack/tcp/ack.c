@@ -126,8 +126,7 @@ static bool after_fin(struct tcp *tcp, struct tcb *tcb)
     case UST_FIN_WAIT_1:
         tcb->state = UST_FIN_WAIT_2;
         if (tcb->orphan)
-            tcp_arm(tcp, tcb, TIMER_FINWAIT,
-                    tcp_now(tcp) + ms(tcp->net.core.set.tcp_fin_timeout_ms));
+            orphan_fin_wait(tcp, tcb);
         return true;
     case UST_CLOSING: tcp_enter_timewait(tcp, tcb); return false;
     case UST_LAST_ACK: tcp_done(tcp, tcb, 0); return false;

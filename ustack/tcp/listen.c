@@ -431,7 +431,7 @@ void tcp_unlisten(struct tcp *tcp, struct tcb *tcb)
     if (li == TCP_NONE)
         return;
     while ((embryo = tcp_accept(tcp, tcb))) {
-        embryo->orphan = true;
+        orphan_begin(tcp, embryo);
         if (embryo->state == UST_CLOSED)
             tcb_free(tcp, embryo);
         else

@@ -69,10 +69,11 @@ struct tcb {
     uint32_t gen; /* of the handle, 1..TCB_GEN_MAX; changes when freed */
 
     bool in_table : 1;
-    bool bound : 1;  /* holds a bind entry for (local, lport) */
-    bool orphan : 1; /* the application has closed it */
-    bool embryo : 1; /* waits in an accept queue */
-    bool ready : 1;  /* in the output list */
+    bool bound : 1;        /* holds a bind entry for (local, lport) */
+    bool orphan : 1;       /* the application has closed it */
+    bool orphan_waits : 1; /* and all is sent: in FIN-WAIT-2 */
+    bool embryo : 1;       /* waits in an accept queue */
+    bool ready : 1;        /* in the output list */
     bool event_queued : 1;
     bool ts_ok : 1, sack_ok : 1, wscale_ok : 1;
     bool syn_due : 1; /* (re)send SYN or SYN-ACK */
@@ -149,6 +150,7 @@ struct tcb {
     uint32_t parent;   /* listener's TCB of an embryo */
     uint32_t next;     /* free list or accept queue */
     uint32_t ready_prev, ready_next, event_prev, event_next;
+    uint32_t orphan_prev, orphan_next; /* see orphan.c */
     struct ip_dst dst;
     uint64_t user;
     int32_t error, soft_error; /* positive errno */

@@ -17,6 +17,7 @@ void tcp_init(struct tcp *tcp, const struct tcp_upcalls *up)
     tcp->ready_head = tcp->ready_tail = TCP_NONE;
     tcp->event_head = tcp->event_tail = TCP_NONE;
     tcp->tw_oldest = tcp->tw_newest = TCP_NONE;
+    tcp->orphan_oldest = tcp->orphan_newest = TCP_NONE;
     tcp->tcb_free = tcp->listener_free = tcp->request_free = TCP_NONE;
     tcp->timewait_free = tcp->reass_free = tcp->cc_state_free = TCP_NONE;
 #define FREE_LIST(array, count, head)                                                              \
@@ -259,6 +260,7 @@ void tcb_free(struct tcp *tcp, struct tcb *tcb)
     tcp->up->gone(tcp, tcb);
     tcp_unlisten(tcp, tcb);
     tcp_unqueue(tcp, tcb);
+    orphan_end(tcp, tcb);
     release(tcp, tcb);
     tcp_bind_remove(tcp, tcb);
     rcvbuf_clear(&tcp->net.core.pool, &tcb->rcvbuf);

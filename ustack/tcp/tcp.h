@@ -44,6 +44,7 @@ struct tcp {
     uint32_t tcb_timers, request_timers, timewait_timers; /* first numbers */
     uint32_t ready_head, ready_tail, n_ready;
     uint32_t event_head, event_tail;
+    uint32_t orphans, orphan_oldest, orphan_newest; /* see orphan.c */
     struct tokens rsts;
     uint32_t port_counter; /* RFC 6056 3.3.3 */
 };
@@ -126,6 +127,16 @@ void tcp_timewait_timer(struct tcp *tcp, struct timewait *tw);
 bool tcp_flow_free(const struct tcp *tcp, const struct flow_key *key);
 /* Frees that record. The least ISS of its successor, or 0 when there was none. */
 uint32_t tcp_timewait_reopen(struct tcp *tcp, const struct flow_key *key);
+
+/* orphan.c: connections that their application has closed */
+void orphan_begin(struct tcp *tcp, struct tcb *tcb);
+void orphan_end(struct tcp *tcp, struct tcb *tcb);
+/* All is sent and acknowledged; the peer's FIN is waited for, but not long. */
+void orphan_fin_wait(struct tcp *tcp, struct tcb *tcb);
+/* tcb has become one: ends an orphan if there are too many, perhaps tcb. */
+void orphan_limit(struct tcp *tcp, struct tcb *tcb);
+/* A timer has found that tcb's peer says nothing: is it one too many? */
+bool orphan_must_go(struct tcp *tcp, const struct tcb *tcb);
 
 /* isn.c: what must not be guessed */
 uint32_t tcp_isn(const struct tcp *tcp, const struct flow_key *key);

@@ -91,6 +91,8 @@ static void on_rexmt(struct tcp *tcp, struct tcb *tcb)
         return;
     if (too_long(tcp, tcb, tcb->retransmits) && !window_closed_but_alive(tcp, tcb))
         return give_up(tcp, tcb);
+    if (orphan_must_go(tcp, tcb))
+        return tcp_abort(tcp, tcb, 0);
     if (opening) {
         count(tcp_core(tcp), C_TCP_SYN_REXMT);
         tcb->syn_due = true;
@@ -112,6 +114,8 @@ static void on_persist(struct tcp *tcp, struct tcb *tcb)
         return;
     if (too_long(tcp, tcb, tcb->probes))
         return give_up(tcp, tcb);
+    if (orphan_must_go(tcp, tcb))
+        return tcp_abort(tcp, tcb, 0);
     if (tcb->snd_wnd > 0) {
         tcb->forced = true; /* SWS avoidance held it back (RFC 1122 4.2.3.4) */
     } else {
