@@ -32,6 +32,7 @@ SMALL = {
     "ip.mtu_entries": 8,
     "udp.max_socks": 32,
     "ip6.dad_transmits": 0,
+    "tcp.wmem": 1 << 20,  # tests write first and let the windows decide
     "tcp.max_tcbs": 64,
     "tcp.max_listeners": 8,
     "tcp.max_syn_backlog": 64,

@@ -79,15 +79,15 @@ def test_d5_a_syn_in_the_window_is_not_answered_by_a_rst(wire: Wire) -> None:
 
 def test_d6_the_ack_of_data_that_does_not_fit_frees_the_send_buffer(wire: Wire) -> None:
     """RFC 9293 MUST-66: with a window of 0, ACKs are still taken."""
-    wire.settings(tcp_rmem=2048)
+    wire.settings(tcp_rmem=2 * 1460)
     sock = wire.established(wscale=None, win=65535, sack=False)
     sock.send(100)
     wire("+0 > P. 1:101(100) ack 1")
-    wire.put("+0 < . 1:2049(2048) ack 1 win 65535")
+    wire.put("+0 < . 1:1461(1460) ack 1 win 65535")
     assert wire.take(0.05) is not None
-    wire.put("+0 < . 2049:2149(100) ack 101 win 65535")
+    wire.put("+0 < . 1461:1561(100) ack 101 win 65535")
     wire.take(0.05)
-    assert (sock.info.outq, sock.info.inq) == (0, 2048)
+    assert (sock.info.outq, sock.info.inq) == (0, 1460)
 
 
 def test_d7_a_hundred_thousand_syns_do_not_keep_a_client_out_for_long() -> None:

@@ -58,7 +58,7 @@ BAD: dict[str, tuple[dict[str, Any], tuple[str, str, str]]] = {
     ),
     "buffer over its maximum": (
         {"settings": {"tcp.rmem_max": 4096}},
-        ("tcp.rmem", "1048576", "tcp.rmem_max (4096)"),
+        ("tcp.rmem", "131072", "tcp.rmem_max (4096)"),
     ),
     "nothing left for data": (
         {"settings": {"mbuf.small": 128}},

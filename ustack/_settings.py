@@ -107,8 +107,11 @@ def _look_up(rows: Mapping[str, Setting], name: str) -> Setting:
 # Pairs of which the first may not be greater than the second.
 _ORDERED = (
     ("tcp.port_min", "tcp.port_max"),
+    ("tcp.rmem_min", "tcp.rmem"),
     ("tcp.rmem", "tcp.rmem_max"),
+    ("tcp.wmem_min", "tcp.wmem"),
     ("tcp.wmem", "tcp.wmem_max"),
+    ("tcp.delack_ms", "tcp.delack_max_ms"),
     ("tcp.rto_min_ms", "tcp.rto_max_ms"),
 )
 

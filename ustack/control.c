@@ -112,13 +112,12 @@ int ust_engine_neigh(const struct ust_engine *eng, unsigned i, struct ust_neigh_
 {
     const struct net *net = &eng->tcp.net;
     const struct neigh *n;
-    bool passing = i < net->neighs_passing;
-    uint32_t at = net->neigh_lru[!passing];
+    uint32_t at = net->neigh_lru;
 
-    if (i >= net->neighs_used)
-        return -ENOENT;
-    for (i -= passing ? 0 : net->neighs_passing; i > 0; i--)
+    while (i-- > 0 && at != UINT32_MAX)
         at = net->neighs[at].next;
+    if (at == UINT32_MAX)
+        return -ENOENT;
     n = &net->neighs[at];
     *row = (struct ust_neigh_row){
         .addr = n->addr, .state = n->state, .iface = n->iface, .pending = n->pending.count};

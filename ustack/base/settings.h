@@ -51,10 +51,14 @@ enum { SETUP = 0, LIVE = UST_CONFIG_LIVE };
     X(tcp_timestamps,     "tcp.timestamps",          1, 1, 0, 1, LIVE, "timestamps option (RFC 7323)") \
     X(tcp_sack,           "tcp.sack",                1, 1, 0, 1, LIVE, "selective acknowledgments (RFC 2018)") \
     X(tcp_window_scaling, "tcp.window_scaling",      1, 1, 0, 1, LIVE, "window scale option (RFC 7323)") \
-    X(tcp_rmem,           "tcp.rmem",                1 << 20, 1 << 20, 2048, 1 << 30, LIVE, "receive buffer of a new socket, bytes") \
+    X(tcp_rmem_min,       "tcp.rmem_min",            2304, 2304, 256, 1 << 30, LIVE, "least receive buffer that SO_RCVBUF gives") \
+    X(tcp_rmem,           "tcp.rmem",                131072, 131072, 2048, 1 << 30, LIVE, "receive buffer of a new socket, bytes of memory; half of it is offered as window") \
     X(tcp_rmem_max,       "tcp.rmem_max",            6291456, 6291456, 2048, 1 << 30, LIVE, "largest receive buffer; decides the window scale") \
-    X(tcp_wmem,           "tcp.wmem",                1 << 20, 1 << 20, 2048, 1 << 30, LIVE, "send buffer of a new socket, bytes") \
+    X(tcp_moderate_rcvbuf, "tcp.moderate_rcvbuf",    1, 1, 0, 1, LIVE, "1: receive buffers grow up to tcp.rmem_max by what applications read") \
+    X(tcp_wmem_min,       "tcp.wmem_min",            4608, 4608, 256, 1 << 30, LIVE, "least send buffer that SO_SNDBUF gives") \
+    X(tcp_wmem,           "tcp.wmem",                16384, 16384, 2048, 1 << 30, LIVE, "send buffer of a new socket, bytes; it grows with the congestion window") \
     X(tcp_wmem_max,       "tcp.wmem_max",            4194304, 4194304, 2048, 1 << 30, LIVE, "largest send buffer") \
+    X(tcp_notsent_lowat,  "tcp.notsent_lowat",       UINT32_MAX, UINT32_MAX, 0, UINT32_MAX, LIVE, "bytes not yet sent at which a send buffer counts as full") \
     X(tcp_syn_retries,    "tcp.syn_retries",         6, 7, 0, 127, LIVE, "SYNs sent again before connect fails") \
     X(tcp_synack_retries, "tcp.synack_retries",      5, 7, 0, 127, LIVE, "SYN-ACKs sent again before a half-open connection is dropped") \
     X(tcp_retries2,       "tcp.retries2",            15, 15, 1, 127, LIVE, "RTOs in a row before a connection is given up (R2)") \
@@ -62,8 +66,9 @@ enum { SETUP = 0, LIVE = UST_CONFIG_LIVE };
     X(tcp_rto_init_ms,    "tcp.rto_init_ms",         1000, 1000, 10, 60000, LIVE, "RTO before the first measurement (RFC 6298 2.1)") \
     X(tcp_rto_min_ms,     "tcp.rto_min_ms",          200, 1000, 1, 120000, LIVE, "least distance of RTO and SRTT") \
     X(tcp_rto_max_ms,     "tcp.rto_max_ms",          120000, 120000, 1000, 600000, LIVE, "largest RTO") \
-    X(tcp_delack_ms,      "tcp.delack_ms",           40, 200, 1, 499, LIVE, "an ACK waits for data no longer than this (MUST-40)") \
-    X(tcp_quickack_segs,  "tcp.quickack_segs",       16, 0, 0, 65535, LIVE, "segments acknowledged at once when a connection starts") \
+    X(tcp_delack_ms,      "tcp.delack_ms",           40, 200, 1, 499, LIVE, "an ACK waits for data no longer than this (MUST-40), at first") \
+    X(tcp_delack_max_ms,  "tcp.delack_max_ms",       200, 200, 1, 499, LIVE, "nor this, where segments come slowly") \
+    X(tcp_quickack_segs,  "tcp.quickack_segs",       16, 0, 0, 65535, LIVE, "segments acknowledged at once when a connection starts, at most; 0: never any") \
     X(tcp_congestion,     "tcp.congestion_control",  UST_CC_CUBIC, UST_CC_RENO, 0, UST_CCS - 1, LIVE, "congestion control of a new socket") \
     X(tcp_max_cc_states,  "tcp.max_cc_states",       16384, 16384, 1, 1 << 24, SETUP, "connections that may send at once by a congestion control with a state (others use reno)") \
     X(tcp_pacing,         "tcp.pacing",              1, 0, 0, 1, LIVE, "1: text leaves spread over a round trip, not a window at once") \

@@ -44,10 +44,8 @@ static struct neigh *resolve(struct net *net, const struct ip_out *o, enum count
         return NULL;
     *why = C_NEIGH_DROP_PENDING;
     n = neigh_get(net, iface, &next_hop);
-    if (n && o->cache) {
-        neigh_keep(net, n);
+    if (n && o->cache)
         *o->cache = (struct ip_dst){net->epoch, (uint32_t)(n - net->neighs)};
-    }
     return n;
 }
 

@@ -4,6 +4,13 @@
  * list is bounded and never stale.                                          */
 #include "sock.h"
 
+/* SO_RCVLOWAT, but for a window that would not let more come. */
+static bool enough_to_read(const struct tcb *tcb)
+{
+    return tcb->rcvbuf.len > 0 &&
+           (tcb->rcvbuf.len >= tcb->rcvlowat || tcb->rcv_adv - tcb->rcv_nxt <= tcb->rcv_mss);
+}
+
 static bool send_open(const struct tcb *tcb)
 {
     return (tcb->state == UST_ESTABLISHED || tcb->state == UST_CLOSE_WAIT) && !tcb->fin_queued;
@@ -17,11 +24,11 @@ unsigned sock_ready(const struct tcp *tcp, const struct tcb *tcb)
         return tcp->listeners[tcb->listener].n_accept ? UST_READABLE : 0;
     if (tcb->error)
         r |= UST_ERROR | UST_READABLE | UST_WRITABLE;
-    if (tcb->rcvbuf.len > 0 || tcb->fin_received || tcb->rcv_shut)
+    if (enough_to_read(tcb) || tcb->fin_received || tcb->rcv_shut)
         r |= UST_READABLE;
     if (send_open(tcb)) {
         r |= UST_CONNECTED;
-        if (sndbuf_room(&tcb->sndbuf) >= tcb->sndbuf.limit / 3)
+        if (sndspace_writable(tcp, tcb))
             r |= UST_WRITABLE;
     } else if (tcb->fin_queued) {
         r |= UST_CONNECTED;

@@ -47,7 +47,7 @@ static void fill_receiver(const struct tcp *tcp, const struct tcb *tcb, struct u
     info->rcv_mss = tcb->rcv_mss;
     info->advmss = tcb->advmss;
     info->rcv_wscale = tcb->rcv_wscale;
-    info->rcvbuf = tcb->rcvbuf.limit;
+    info->rcvbuf = 2 * tcb->rcvbuf.limit;
     info->inq = tcb->rcvbuf.len;
     info->rcv_charged = tcb->rcvbuf.charged + (r ? r->charged : 0);
     info->ooo_bytes = r ? r->bytes : 0;
@@ -64,7 +64,7 @@ static void fill_times(const struct tcp *tcp, const struct tcb *tcb, struct ust_
     info->srtt_us = tcb->srtt / 8;
     info->rttvar_us = tcb->rttvar / 4;
     info->min_rtt_us = tcb->min_rtt;
-    info->ato_us = (uint32_t)tcp->net.core.set.tcp_delack_ms * 1000;
+    info->ato_us = tcb->ato;
     info->rexmt = armed_at(tcb, TIMER_REXMT);
     info->persist = armed_at(tcb, TIMER_PERSIST);
     info->delack = armed_at(tcb, TIMER_DELACK);

@@ -178,7 +178,8 @@ int64_t ust_send(struct ust_engine *eng, ust_handle h, const void *data, size_t 
         return -EAGAIN;
     if ((tcb->state != UST_ESTABLISHED && tcb->state != UST_CLOSE_WAIT) || tcb->fin_queued)
         return -EPIPE; /* also for a socket that never was connected, as Linux */
-    n = sndbuf_write(&core->pool, &tcb->sndbuf, data, len > UINT32_MAX ? UINT32_MAX : (uint32_t)len,
+    n = sndspace_room(tcp, tcb);
+    n = sndbuf_write(&core->pool, &tcb->sndbuf, data, len < n ? (uint32_t)len : n,
                      2 * (uint32_t)core->set.mbuf_reserve, &no_mbuf);
     if (n < len)
         tcb->want_write = true;
@@ -188,18 +189,6 @@ int64_t ust_send(struct ust_engine *eng, ust_handle h, const void *data, size_t 
     if (n > 0 && !corked)
         tcp_ready(tcp, tcb);
     return n > 0 || len == 0 ? (int64_t)n : no_mbuf ? -ENOBUFS : -EAGAIN;
-}
-
-/* Linux's rule: tell the peer when the window has doubled by reading. */
-static void reader_made_room(struct tcp *tcp, struct tcb *tcb)
-{
-    uint32_t offered = tcb->rcv_adv - tcb->rcv_nxt;
-    uint32_t now = tcp_window_to_offer(tcb);
-
-    if (tcb->fin_received || !tcb_synchronized(tcb) || now < 2 * offered || now == 0)
-        return;
-    tcb->ack_now = true;
-    tcp_ready(tcp, tcb);
 }
 
 int64_t ust_recv(struct ust_engine *eng, ust_handle h, void *buf, size_t size, int flags)
@@ -218,8 +207,10 @@ int64_t ust_recv(struct ust_engine *eng, ust_handle h, void *buf, size_t size, i
     if (tcb->rcvbuf.len > 0) {
         n = size > UINT32_MAX ? UINT32_MAX : (uint32_t)size;
         n = rcvbuf_read(&tcp->net.core.pool, &tcb->rcvbuf, buf, n, peek);
-        if (!peek && n > 0)
-            reader_made_room(tcp, tcb);
+        if (!peek && n > 0) {
+            rcvwnd_text_read(tcp, tcb);
+            delack_read(tcp, tcb);
+        }
         return n;
     }
     if (tcb->error && !tcb->fin_received) /* the end of the stream came first */

@@ -5,11 +5,30 @@
 
 #include "sock.h"
 
-static int set_buffer(uint32_t *limit, int64_t value, int64_t most)
+/* Linux doubles what is asked for, and tells it doubled: memory, of which about
+ * half holds bytes. */
+static uint32_t buffer_size(int64_t value, int64_t least, int64_t most)
 {
-    if (value < 0)
-        return -EINVAL;
-    *limit = (uint32_t)(value < 2048 ? 2048 : value > most ? most : value);
+    int64_t size = 2 * (value < 0 || value > most ? most : value);
+
+    return (uint32_t)(size < least ? least : size > most ? most : size);
+}
+
+static int set_sndbuf(struct tcp *tcp, struct tcb *tcb, int64_t value)
+{
+    const struct settings *set = &tcp->net.core.set;
+
+    tcb->sndbuf.limit = buffer_size(value, set->tcp_wmem_min, set->tcp_wmem_max);
+    tcb->sndbuf_locked = true;
+    sndspace_check(tcp, tcb);
+    return 0;
+}
+
+static int set_rcvbuf(struct tcp *tcp, struct tcb *tcb, int64_t value)
+{
+    const struct settings *set = &tcp->net.core.set;
+
+    rcvwnd_set_limit(tcb, buffer_size(value, set->tcp_rmem_min, set->tcp_rmem_max) / 2);
     return 0;
 }
 
@@ -56,17 +75,6 @@ static int set_timer_option(struct tcp *tcp, struct tcb *tcb, uint32_t *field, i
     return err;
 }
 
-static int set_quickack(struct tcp *tcp, struct tcb *tcb, int64_t value)
-{
-    tcb->pingpong = value == 0;
-    tcb->quickack = value ? 16 : 0;
-    if (value && tcp_armed(tcb, TIMER_DELACK)) {
-        tcb->ack_now = true;
-        tcp_ready(tcp, tcb);
-    }
-    return 0;
-}
-
 /* What an option held back may go now. */
 static void send_held(struct tcp *tcp, struct tcb *tcb)
 {
@@ -77,7 +85,6 @@ static void send_held(struct tcp *tcp, struct tcb *tcb)
 int ust_setopt(struct ust_engine *eng, ust_handle h, int opt, int64_t value)
 {
     struct tcp *tcp = sock_tcp(eng);
-    const struct settings *set = &tcp->net.core.set;
     struct tcb *tcb = sock_find(tcp, h);
 
     if (handle_is_udp(h))
@@ -93,13 +100,13 @@ int ust_setopt(struct ust_engine *eng, ust_handle h, int opt, int64_t value)
         tcb->cork = value != 0;
         send_held(tcp, tcb);
         return 0;
-    case UST_OPT_QUICKACK: return set_quickack(tcp, tcb, value);
+    case UST_OPT_QUICKACK: delack_set_quickack(tcp, tcb, value & 1); return 0;
     case UST_OPT_KEEPALIVE: return set_keepalive(tcp, tcb, value);
     case UST_OPT_KEEPIDLE: return set_timer_option(tcp, tcb, &tcb->keepidle, value);
     case UST_OPT_KEEPINTVL: return set_timer_option(tcp, tcb, &tcb->keepintvl, value);
     case UST_OPT_KEEPCNT: return set_u8(&tcb->keepcnt, value, 1, 127);
-    case UST_OPT_SNDBUF: return set_buffer(&tcb->sndbuf.limit, value, set->tcp_wmem_max);
-    case UST_OPT_RCVBUF: return set_buffer(&tcb->rcvbuf.limit, value, set->tcp_rmem_max);
+    case UST_OPT_SNDBUF: return set_sndbuf(tcp, tcb, value);
+    case UST_OPT_RCVBUF: return set_rcvbuf(tcp, tcb, value);
     case UST_OPT_MAXSEG: return set_maxseg(tcb, value);
     case UST_OPT_LINGER:
         tcb->linger = value < 0 ? -1 : value > 32767 ? 32767 : (int32_t)value;
@@ -141,7 +148,7 @@ int ust_getopt(const struct ust_engine *eng, ust_handle h, int opt, int64_t *val
     case UST_OPT_KEEPINTVL: *value = tcb->keepintvl; return 0;
     case UST_OPT_KEEPCNT: *value = tcb->keepcnt; return 0;
     case UST_OPT_SNDBUF: *value = tcb->sndbuf.limit; return 0;
-    case UST_OPT_RCVBUF: *value = tcb->rcvbuf.limit; return 0;
+    case UST_OPT_RCVBUF: *value = 2ll * tcb->rcvbuf.limit; return 0;
     case UST_OPT_MAXSEG:
         *value = tcb_synchronized(tcb) ? tcb->snd_mss : tcb->user_mss ? tcb->user_mss : 536;
         return 0;
@@ -162,7 +169,7 @@ int ust_getopt(const struct ust_engine *eng, ust_handle h, int opt, int64_t *val
     case UST_OPT_ACCEPTCONN: *value = tcb->state == UST_LISTEN; return 0;
     case UST_OPT_INQ: *value = tcb->rcvbuf.len; return 0;
     case UST_OPT_OUTQ: *value = outq(tcb); return 0;
-    case UST_OPT_SNDROOM: *value = sndbuf_room(&tcb->sndbuf); return 0;
+    case UST_OPT_SNDROOM: *value = sndspace_room(tcp, tcb); return 0;
     default: return -ENOPROTOOPT;
     }
 }

@@ -63,10 +63,6 @@ static void drop_acked(struct tcp *tcp, struct tcb *tcb, uint32_t ack)
         bytes = tcb->sndbuf.len; /* the FIN holds no byte */
     tcb->bytes_acked += bytes;
     sndbuf_drop(&tcp->net.core.pool, &tcb->sndbuf, bytes);
-    if (tcb->want_write && sndbuf_room(&tcb->sndbuf) >= tcb->sndbuf.limit / 3) {
-        tcb->want_write = false;
-        tcp_changed(tcp, tcb);
-    }
 }
 
 static void new_ack(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
@@ -83,6 +79,7 @@ static void new_ack(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
     rtt_reset_backoff(tcp, tcb);
     neigh_progress(&tcp->net, &tcb->dst);
     recovery_acked(tcp, tcb, acked, flight);
+    sndspace_check(tcp, tcb);
     if (tcb->snd_una == tcb->snd_max)
         tcp_disarm(tcb, TIMER_REXMT); /* RFC 6298 5.2 */
     else if (tcb->ca_state != UST_CA_RECOVERY)

@@ -299,26 +299,6 @@ static bool receives(const struct tcb *tcb)
            tcb->state == UST_FIN_WAIT_2;
 }
 
-/* MUST-58: one ACK decision for all that a burst brings. */
-static void decide_ack(struct tcp *tcp, struct tcb *tcb)
-{
-    uint32_t unacked = tcb->rcv_nxt - tcb->rcv_acked;
-    ust_time delay = ms(tcp->net.core.set.tcp_delack_ms);
-
-    if (tcb->reass != TCP_NONE || unacked > tcb->rcv_mss || (tcb->quickack && !tcb->pingpong))
-        owe_ack(tcp, tcb);
-    else if (!tcp_armed(tcb, TIMER_DELACK))
-        tcp_arm(tcp, tcb, TIMER_DELACK, tcp_now(tcp) + delay);
-}
-
-static void measure_mss(struct tcb *tcb, const struct segment *seg)
-{
-    uint32_t len = seg->m->gso_size ? seg->m->gso_size : seg->text_len;
-
-    if (len > tcb->rcv_mss && len <= tcb->advmss)
-        tcb->rcv_mss = len;
-}
-
 static void take_in_order(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
 {
     struct mbuf_pool *pool = &tcp->net.core.pool;
@@ -327,14 +307,15 @@ static void take_in_order(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
     mbuf_trim_to(pool, seg->m, seg->text_len);
     tcb->rcv_nxt += seg->text_len;
     tcb->bytes_received += seg->text_len;
-    tcb->last_text = tcp_now(tcp);
     rcvbuf_append(pool, &tcb->rcvbuf, seg->m);
     seg->m = NULL;
+    rcvwnd_measure(tcp, tcb, seg);
+    delack_text_arrived(tcp, tcb, seg->text_len);
     if (tcb->reass != TCP_NONE) {
         reass_drain(tcp, tcb);
         owe_ack(tcp, tcb); /* RFC 5681 4.2: a filled hole is told at once */
     }
-    decide_ack(tcp, tcb);
+    delack_decide(tcp, tcb);
     tcp_changed(tcp, tcb);
 }
 
@@ -385,7 +366,7 @@ static enum verdict process_text(struct tcp *tcp, struct tcb *tcb, struct segmen
         return DROP;
     }
     if (seg->text_len > 0)
-        measure_mss(tcb, seg);
+        delack_measure_mss(tcb, seg);
     if (seg->seq != tcb->rcv_nxt) {
         take_out_of_order(tcp, tcb, seg);
         return DROP;

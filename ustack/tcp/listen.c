@@ -106,6 +106,16 @@ static struct request *request_new(struct tcp *tcp, struct tcb *listening,
     return req;
 }
 
+/* What we offer: a cookie does not bring it back, so it is the listener's. */
+static void choose_window(const struct tcp *tcp, struct request *req)
+{
+    const struct tcb *listening = &tcp->tcbs[tcp->listeners[req->listener].tcb];
+    uint32_t mss = tcp_advmss(tcp, &req->key.remote);
+
+    req->rcv_wnd = rcvwnd_initial(listening, req->ts_ok ? mss - TCP_TS_LEN : mss);
+    req->rcv_wscale = rcvwnd_scale(tcp, listening);
+}
+
 static void request_fill(struct tcp *tcp, struct request *req, const struct segment *seg)
 {
     const struct settings *set = &tcp->net.core.set;
@@ -120,6 +130,7 @@ static void request_fill(struct tcp *tcp, struct request *req, const struct segm
     req->ts_recent = seg->opt.ts_val;
     req->ts_offset = tcp_ts_offset(tcp, &req->key);
     req->sent = tcp_now(tcp);
+    choose_window(tcp, req);
 }
 
 /* Without a block: all that is kept is that the listener has sent cookies. */
@@ -181,6 +192,7 @@ static bool take_cookie(struct tcp *tcp, struct tcb *listening, struct request *
         count(tcp_core(tcp), C_TCP_COOKIES_BAD);
         return false;
     }
+    choose_window(tcp, &req);
     promote(tcp, listening, &req, block, seg);
     return true;
 }
@@ -225,6 +237,10 @@ static void inherit(struct tcb *tcb, const struct tcb *l)
     tcb->max_pacing_rate = l->max_pacing_rate;
     tcb->sndbuf.limit = l->sndbuf.limit;
     tcb->rcvbuf.limit = l->rcvbuf.limit;
+    tcb->sndbuf_locked = l->sndbuf_locked;
+    tcb->rcvbuf_locked = l->rcvbuf_locked;
+    tcb->rcvwnd.clamp = l->rcvwnd.clamp;
+    tcb->rcvlowat = l->rcvlowat;
 }
 
 static void from_request(struct tcp *tcp, struct tcb *tcb, const struct request *req)
@@ -244,13 +260,14 @@ static void from_request(struct tcp *tcp, struct tcb *tcb, const struct request 
     tcb->sndbuf.start = req->iss + 1;
     tcb->irs = req->irs;
     tcb->rcv_nxt = tcb->rcv_acked = req->irs + 1;
-    tcb->rcv_adv = tcb->rcv_nxt + (tcb->rcvbuf.limit < 65535 ? tcb->rcvbuf.limit : 65535);
     tcb->snd_wnd = tcb->max_wnd = req->wnd;
     tcb->snd_wl1 = req->irs;
     tcb->snd_wl2 = req->iss;
     tcb->advmss = tcp_advmss(tcp, &req->key.remote);
+    tcb->rcv_wscale = req->rcv_wscale;
     tcb->retransmits = req->retries;
     tcp_negotiate(tcp, tcb, &opt);
+    rcvwnd_start(tcp, tcb, req->rcv_wnd);
     rtt_init(tcp, tcb);
     if (req->retries == 0 && !req->cookie) {
         tcb->rtt_timing = true;
@@ -304,27 +321,19 @@ static void promote(struct tcp *tcp, struct tcb *listening, const struct request
     tcp_synchronized(tcp, tcb, seg);
 }
 
-static bool in_window(const struct tcp *tcp, const struct request *req, const struct segment *seg)
+static bool in_window(const struct request *req, const struct segment *seg)
 {
-    const struct tcb *l = &tcp->tcbs[tcp->listeners[req->listener].tcb];
-    uint32_t wnd = l->rcvbuf.limit < 65535 ? l->rcvbuf.limit : 65535;
-    uint32_t nxt = req->irs + 1;
+    uint32_t nxt = req->irs + 1, wnd = tcp_request_window(req);
 
     return seq_between(nxt, seg->seq, nxt + wnd) ||
            (seg->len > 0 && seq_between(nxt, seg->seq + seg->len - 1, nxt + wnd));
-}
-
-static uint8_t request_wscale(const struct tcp *tcp, const struct request *req)
-{
-    return req->wscale_ok ? tcp_wscale_for(tcp) : 0;
 }
 
 /* The window is the SYN-ACK's. At most one in tcp.invalid_ratelimit_ms, so that
  * two hosts cannot keep each other talking. */
 static void request_ack(struct tcp *tcp, struct request *req, enum counter why)
 {
-    const struct tcb *l = &tcp->tcbs[tcp->listeners[req->listener].tcb];
-    uint32_t wnd = l->rcvbuf.limit < 65535 ? l->rcvbuf.limit : 65535;
+    uint8_t scale = req->wscale_ok ? req->rcv_wscale : 0;
     ust_time gap = ms(tcp->net.core.set.tcp_challenge_ms);
 
     if (req->oow_acked && tcp_now(tcp) - req->oow_acked < gap)
@@ -334,7 +343,7 @@ static void request_ack(struct tcp *tcp, struct request *req, enum counter why)
                                                 .seq = req->iss + 1,
                                                 .ack = req->irs + 1,
                                                 .flags = TH_ACK,
-                                                .wnd = (uint16_t)(wnd >> request_wscale(tcp, req)),
+                                                .wnd = (uint16_t)(tcp_request_window(req) >> scale),
                                                 .ts = req->ts_ok,
                                                 .ts_val = tcp_ts_now(tcp, req->ts_offset),
                                                 .ts_ecr = req->ts_recent}))
@@ -353,7 +362,7 @@ void tcp_request_input(struct tcp *tcp, struct request *req, struct segment *seg
         tcp_respond_synack(tcp, req);
         return seg_drop(tcp, seg, C_TCP_DROP_REQUEST);
     }
-    if (!in_window(tcp, req, seg)) { /* first */
+    if (!in_window(req, seg)) { /* first */
         if (!rst)
             request_ack(tcp, req, C_TCP_ACK_OOW);
         return seg_drop(tcp, seg, C_TCP_DROP_SEQ);

@@ -5,7 +5,7 @@
 
 #include "tcp.h"
 
-enum { V4_HEADERS = 40, V6_HEADERS = 60, TS_LEN = 12 };
+enum { V4_HEADERS = 40, V6_HEADERS = 60 };
 
 uint16_t tcp_advmss(const struct tcp *tcp, const struct ust_addr *remote)
 {
@@ -14,18 +14,6 @@ uint16_t tcp_advmss(const struct tcp *tcp, const struct ust_addr *remote)
 
     /* MUST-67: what we can take is what the interface can */
     return (uint16_t)(mtu > headers + 88 ? mtu - headers : 88);
-}
-
-uint8_t tcp_wscale_for(const struct tcp *tcp)
-{
-    int64_t space = tcp->net.core.set.tcp_rmem_max;
-    uint8_t shift = 0;
-
-    while (space > 65535 && shift < TCP_MAX_WSCALE) {
-        space >>= 1;
-        shift++;
-    }
-    return shift;
 }
 
 /* MUST-16: Eff.snd.MSS = min(SendMSS + 20, MMS_S) - headers - options. */
@@ -41,7 +29,7 @@ void tcp_set_mss(struct tcp *tcp, struct tcb *tcb)
         mss = own;
     if (mss < (uint32_t)tcp->net.core.set.tcp_min_snd_mss)
         mss = (uint32_t)tcp->net.core.set.tcp_min_snd_mss;
-    tcb->snd_mss = mss - (tcb->ts_ok ? TS_LEN : 0);
+    tcb->snd_mss = mss - (tcb->ts_ok ? TCP_TS_LEN : 0);
     tcb->cc.mss = tcb->snd_mss;
     tcb->mtu_epoch = tcp->net.mtu_epoch;
 }
@@ -55,7 +43,8 @@ void tcp_negotiate(struct tcp *tcp, struct tcb *tcb, const struct tcp_options *o
     tcb->sack_ok = opt->sack_ok && set->tcp_sack;
     tcb->wscale_ok = opt->wscale_ok && set->tcp_window_scaling;
     tcb->snd_wscale = tcb->wscale_ok ? opt->wscale : 0;
-    tcb->rcv_wscale = tcb->wscale_ok ? tcp_wscale_for(tcp) : 0;
+    if (!tcb->wscale_ok)
+        tcb->rcv_wscale = 0;
     tcb->ts_recent = opt->ts_val;
     tcb->ts_recent_age = tcp_now(tcp);
     tcp_set_mss(tcp, tcb);
@@ -71,8 +60,8 @@ void tcp_established(struct tcp *tcp, struct tcb *tcb)
         rtt_after_lost_syn(tcb);
     tcb->retransmits = 0;
     tcb->recover = tcb->iss;
+    sndspace_grow(tcp, tcb);
     tcb->snd_sml = tcb->snd_una;
-    tcb->quickack = (uint32_t)tcp->net.core.set.tcp_quickack_segs;
     tcb->last_rcvd = tcb->last_text = tcb->last_sent = tcp_now(tcp);
     tcp_disarm(tcb, TIMER_REXMT);
     tcp_arm_keepalive(tcp, tcb, tcp_now(tcp));
@@ -166,10 +155,11 @@ static enum verdict check_ack(const struct tcp *tcp, const struct tcb *tcb,
 
 static void take_syn(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
 {
+    tcb->rcv_wscale = rcvwnd_scale(tcp, tcb);
     tcp_negotiate(tcp, tcb, &seg->opt);
     tcb->irs = seg->seq;
     tcb->rcv_nxt = tcb->rcv_acked = seg->seq + 1;
-    tcb->rcv_adv = tcb->rcv_nxt + (tcb->rcvbuf.limit < 65535 ? tcb->rcvbuf.limit : 65535);
+    rcvwnd_start(tcp, tcb, rcvwnd_initial(tcb, tcb->advmss));
     tcb->snd_wnd = tcb->max_wnd = seg->wnd; /* never scaled on a SYN */
     tcb->snd_wl1 = seg->seq;
     tcb->snd_wl2 = seg->ack;

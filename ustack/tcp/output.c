@@ -13,36 +13,17 @@ enum { MAX_GSO_TEXT = 65535 - 120 };
 /* How far one call got. */
 enum progress { FINISHED, NO_ROOM, NO_MBUF };
 
-/* ------------------------------------------------------- receive window */
-
-/* RFC 9293 3.8.6.2.2: open the window only by a useful amount; never close it
- * on bytes already offered (SHLD-14). */
-uint32_t tcp_window_to_offer(const struct tcb *tcb)
-{
-    const struct rcvbuf *rb = &tcb->rcvbuf;
-    uint32_t space = rb->limit > rb->len ? rb->limit - rb->len : 0;
-    uint32_t offered = tcb->rcv_adv - tcb->rcv_nxt;
-    uint32_t useful = rb->limit / 2 < tcb->rcv_mss ? rb->limit / 2 : tcb->rcv_mss;
-    uint32_t most = 65535u << tcb->rcv_wscale, unit = 1u << tcb->rcv_wscale;
-
-    if (space < offered + useful)
-        space = offered + unit - 1 <= space ? offered + unit - 1 : offered;
-    space = space < most ? space : most;
-    return space & ~(unit - 1);
-}
+/* ------------------------------------------------------- one segment */
 
 /* Everything that follows from an ACK having left. */
-static void ack_sent(struct tcb *tcb, uint32_t wnd)
+static void ack_sent(const struct tcp *tcp, struct tcb *tcb, uint32_t wnd)
 {
+    delack_ack_sent(tcp, tcb);
     tcb->rcv_acked = tcb->rcv_nxt;
     tcb->rcv_adv = seq_max(tcb->rcv_adv, tcb->rcv_nxt + wnd);
     tcb->ack_now = false;
-    if (tcb->quickack > 0)
-        tcb->quickack--;
     tcp_disarm(tcb, TIMER_DELACK);
 }
-
-/* ------------------------------------------------------- one segment */
 
 static struct tcp_header header(const struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint8_t flags)
 {
@@ -78,7 +59,7 @@ static enum progress send_ack(struct tcp *tcp, struct tcb *tcb, uint32_t seq)
     if (!tcp_send_bare(tcp, &h))
         return NO_MBUF;
     tcb->segs_out++;
-    ack_sent(tcb, (uint32_t)h.wnd << tcb->rcv_wscale);
+    ack_sent(tcp, tcb, (uint32_t)h.wnd << tcb->rcv_wscale);
     return FINISHED;
 }
 
@@ -109,8 +90,8 @@ static void text_sent(struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint32_t l
     } else {
         start_timing(tcp, tcb, end);
     }
-    if (len > 0 && tcp_now(tcp) - tcb->last_text < ms(tcp->net.core.set.tcp_delack_ms))
-        tcb->pingpong = true; /* the application answers quickly, as Linux judges */
+    if (len > 0)
+        delack_text_sent(tcp, tcb);
     if (len < tcb->snd_mss)
         tcb->snd_sml = end;
     tcb->snd_nxt = seq_max(tcb->snd_nxt, end);
@@ -151,7 +132,7 @@ static enum progress send_text(struct tcp *tcp, struct tcb *tcb, uint32_t seq, u
         h.sacks = sacks;
     }
     tcp_send_header(tcp, m, &h);
-    ack_sent(tcb, (uint32_t)h.wnd << tcb->rcv_wscale);
+    ack_sent(tcp, tcb, (uint32_t)h.wnd << tcb->rcv_wscale);
     text_sent(tcp, tcb, seq, len, fin);
     return FINISHED;
 }
@@ -160,12 +141,12 @@ static enum progress send_syn(struct tcp *tcp, struct tcb *tcb)
 {
     const struct settings *set = &tcp->net.core.set;
     bool answer = tcb->state == UST_SYN_RECEIVED;
-    uint32_t limit = tcb->rcvbuf.limit;
+    uint32_t wnd = answer ? tcb->rcv_adv - tcb->rcv_nxt : rcvwnd_initial(tcb, tcb->advmss);
     struct tcp_header h = {.key = &tcb->key,
                            .seq = tcb->iss,
                            .ack = tcb->rcv_nxt,
                            .flags = answer ? TH_SYN | TH_ACK : TH_SYN,
-                           .wnd = (uint16_t)(limit < 65535 ? limit : 65535),
+                           .wnd = (uint16_t)(wnd < 65535 ? wnd : 65535),
                            .tos = tcb->tos,
                            .ttl = tcb->ttl,
                            .dst = &tcb->dst,
@@ -174,7 +155,7 @@ static enum progress send_syn(struct tcp *tcp, struct tcb *tcb)
                            .ts = answer ? tcb->ts_ok : set->tcp_timestamps,
                            .sack_permitted = answer ? tcb->sack_ok : set->tcp_sack,
                            .with_wscale = answer ? tcb->wscale_ok : set->tcp_window_scaling,
-                           .wscale = tcp_wscale_for(tcp),
+                           .wscale = answer ? tcb->rcv_wscale : rcvwnd_scale(tcp, tcb),
                            .ts_val = tcp_ts_now(tcp, tcb->ts_offset),
                            .ts_ecr = answer ? tcb->ts_recent : 0};
 
@@ -202,8 +183,7 @@ static bool may_send_text(const struct tcb *tcb)
            tcb->state == UST_FIN_WAIT_1 || tcb->state == UST_CLOSING || tcb->state == UST_LAST_ACK;
 }
 
-/* Bytes that flow and congestion control allow beyond snd_nxt. */
-static uint32_t usable_window(const struct tcb *tcb)
+uint32_t tcp_usable_window(const struct tcb *tcb)
 {
     uint32_t cwnd = recovery_window(tcb), flight = tcb->snd_nxt - tcb->snd_una;
     uint32_t wnd = tcb->snd_wnd < cwnd ? tcb->snd_wnd : cwnd;
@@ -232,7 +212,7 @@ static bool small_may_go(const struct tcb *tcb, uint32_t len, uint32_t avail)
 /* How many of avail bytes the next segment takes; 0: none may go now. */
 static uint32_t next_len(const struct tcp *tcp, const struct tcb *tcb, uint32_t avail)
 {
-    uint32_t usable = usable_window(tcb), mss = tcb->snd_mss;
+    uint32_t usable = tcp_usable_window(tcb), mss = tcb->snd_mss;
     uint32_t len = avail < usable ? avail : usable, full;
 
     assert(mss > 0);
@@ -280,6 +260,7 @@ static enum progress send_new(struct tcp *tcp, struct tcb *tcb, unsigned max)
         done = send_next(tcp, tcb, &more);
     }
     tcb->forced = false;
+    sndspace_check(tcp, tcb);
     congestion_used(tcp, tcb, tcb->snd_nxt - tcb->snd_una + tcb->snd_mss > recovery_window(tcb));
     return done;
 }

@@ -28,7 +28,6 @@ void tcp_respond_rst(struct tcp *tcp, const struct segment *seg, const struct pa
 void tcp_respond_synack(struct tcp *tcp, const struct request *req)
 {
     const struct tcb *listening = &tcp->tcbs[tcp->listeners[req->listener].tcb];
-    uint32_t limit = listening->rcvbuf.limit;
     uint16_t mss = tcp_advmss(tcp, &req->key.remote);
 
     if (listening->user_mss && listening->user_mss < mss)
@@ -37,14 +36,14 @@ void tcp_respond_synack(struct tcp *tcp, const struct request *req)
                                             .seq = req->iss,
                                             .ack = req->irs + 1,
                                             .flags = TH_SYN | TH_ACK,
-                                            .wnd = (uint16_t)(limit < 65535 ? limit : 65535),
+                                            .wnd = tcp_request_window(req),
                                             .tos = listening->tos,
                                             .ttl = listening->ttl,
                                             .mss = mss,
                                             .ts = req->ts_ok,
                                             .sack_permitted = req->sack_ok,
                                             .with_wscale = req->wscale_ok,
-                                            .wscale = tcp_wscale_for(tcp),
+                                            .wscale = req->rcv_wscale,
                                             .ts_val = req->cookie ? tcp_cookie_ts(tcp, req)
                                                                   : tcp_ts_now(tcp, req->ts_offset),
                                             .ts_ecr = req->ts_recent});

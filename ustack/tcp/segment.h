@@ -18,7 +18,7 @@ enum tcp_flag {
     TH_CWR = 128,
 };
 
-enum { TCP_MAX_SACKS = 4, TCP_MAX_WSCALE = 14 };
+enum { TCP_MAX_SACKS = 4, TCP_MAX_WSCALE = 14, TCP_TS_LEN = 12 };
 
 struct tcp_options {
     uint16_t mss;   /* 0: absent */

@@ -61,6 +61,18 @@ struct cc_state {
     uint32_t next;  /* free list */
 };
 
+/* What bounds the receive window; see rcvwnd.c. */
+struct rcvwnd {
+    uint32_t ssthresh; /* the window opens no further for now; bytes */
+    uint32_t clamp;    /* nor ever, until the buffer grows; 0: not set */
+    uint32_t space;    /* most that was read in one round trip */
+    uint32_t seq;      /* what was read when the measured one began */
+    uint32_t rtt8;     /* round trip from the receiver's side, us times 8; 0: none */
+    uint32_t rtt_seq;  /* a whole window has come when rcv_nxt is here */
+    ust_time time;     /* when the measured one began */
+    ust_time rtt_time; /* when the window of rtt_seq was offered; 0: never */
+};
+
 struct tcb {
     struct flow_key key;
     uint8_t state;    /* enum ust_tcp_state */
@@ -87,11 +99,13 @@ struct tcb {
     bool rcv_shut : 1;    /* the application reads no more */
     bool want_write : 1;  /* send was refused: tell when there is room */
     bool nodelay : 1, cork : 1, keepalive : 1, reuseaddr : 1;
-    bool pingpong : 1;     /* answers come quickly: delay ACKs */
-    bool rtt_timing : 1;   /* rtt_seq is being timed */
-    bool pace_full : 1;    /* a burst has left: nothing before pace_at */
-    bool forced : 1;       /* persist timer: send less than SWS asks for */
-    bool partial_seen : 1; /* this recovery has had a partial ACK */
+    bool pingpong : 1;                    /* answers come quickly: delay ACKs */
+    bool ack_pushed : 1, ack_pushed2 : 1; /* since the last ACK one, two small segments or PSHs */
+    bool rcvbuf_locked : 1, sndbuf_locked : 1; /* SO_RCVBUF, SO_SNDBUF: no autotuning */
+    bool rtt_timing : 1;                       /* rtt_seq is being timed */
+    bool pace_full : 1;                        /* a burst has left: nothing before pace_at */
+    bool forced : 1;                           /* persist timer: send less than SWS asks for */
+    bool partial_seen : 1;                     /* this recovery has had a partial ACK */
 
     /* sending */
     uint32_t snd_una, snd_nxt, snd_max, snd_wnd;
@@ -110,13 +124,18 @@ struct tcb {
     uint8_t backoff;
     uint8_t probes, keepalives;
     struct sndbuf sndbuf;
+    uint32_t notsent_lowat; /* TCP_NOTSENT_LOWAT; 0: the default */
 
     /* receiving */
     uint32_t rcv_nxt, rcv_adv, irs;
-    uint32_t rcv_acked;                   /* rcv_nxt of the last ACK sent */
-    uint32_t rcv_mss;                     /* largest payload seen, about the peer's MSS */
-    uint32_t fin_seq;                     /* of the FIN that is pending */
-    uint32_t quickack;                    /* ACKs still to send at once */
+    uint32_t rcv_acked;    /* rcv_nxt of the last ACK sent */
+    uint32_t rcv_mss;      /* about the peer's MSS */
+    uint16_t last_seg_len; /* of a segment smaller than that; 0: none */
+    uint32_t fin_seq;      /* of the FIN that is pending */
+    uint32_t quickack;     /* ACKs still to send at once */
+    uint32_t ato;          /* us that an ACK may wait; 0: not known yet */
+    uint32_t rcvlowat;     /* bytes that make it readable */
+    struct rcvwnd rcvwnd;
     uint32_t dupacks_due, challenges_due; /* each is sent */
     struct rcvbuf rcvbuf;
     uint32_t reass; /* index, or TCP_NONE */
@@ -175,10 +194,11 @@ struct request {
     struct flow_key key;
     uint32_t listener;
     uint32_t iss, irs;
-    uint32_t wnd; /* peer's window, unscaled */
+    uint32_t wnd;     /* peer's window, unscaled */
+    uint32_t rcv_wnd; /* ours, of which the SYN-ACK tells at most 65535 */
     uint32_t ts_recent, ts_offset;
     uint16_t peer_mss;
-    uint8_t snd_wscale;
+    uint8_t snd_wscale, rcv_wscale;
     bool ts_ok : 1, sack_ok : 1, wscale_ok : 1;
     bool cookie : 1; /* not a block, but what a cookie stands for */
     uint8_t retries;

@@ -219,7 +219,8 @@ static void set_defaults(const struct tcp *tcp, struct tcb *tcb)
     for (int t = 0; t < TCP_TIMERS; t++)
         tcb->deadline[t] = UINT64_MAX;
     sndbuf_init(&tcb->sndbuf, 0, (uint32_t)set->tcp_wmem);
-    rcvbuf_init(&tcb->rcvbuf, (uint32_t)set->tcp_rmem);
+    rcvbuf_init(&tcb->rcvbuf, (uint32_t)set->tcp_rmem / 2);
+    tcb->rcvlowat = 1;
 }
 
 struct tcb *tcb_alloc(struct tcp *tcp)

@@ -93,7 +93,6 @@ void tcp_syn_sent(struct tcp *tcp, struct tcb *tcb, struct segment *seg, const s
 void tcp_negotiate(struct tcp *tcp, struct tcb *tcb, const struct tcp_options *opt);
 void tcp_set_mss(struct tcp *tcp, struct tcb *tcb);
 uint16_t tcp_advmss(const struct tcp *tcp, const struct ust_addr *remote);
-uint8_t tcp_wscale_for(const struct tcp *tcp);
 
 /* listen.c: passive opens */
 int tcp_listen(struct tcp *tcp, struct tcb *tcb, int backlog);
@@ -147,7 +146,47 @@ uint32_t tcp_ts_now(const struct tcp *tcp, uint32_t offset);
 
 /* output.c: what a TCB owes and may send */
 void tcp_transmit(struct tcp *tcp, unsigned max_frames);
+/* Bytes that flow and congestion control allow beyond snd_nxt. */
+uint32_t tcp_usable_window(const struct tcb *tcb);
+
+/* sndspace.c: room in the send buffer, and how it grows */
+void sndspace_grow(const struct tcp *tcp, struct tcb *tcb);
+uint32_t sndspace_room(const struct tcp *tcp, const struct tcb *tcb);
+bool sndspace_writable(const struct tcp *tcp, const struct tcb *tcb);
+/* There may be room now: grow the buffer, tell a writer that waits. */
+void sndspace_check(struct tcp *tcp, struct tcb *tcb);
+
+/* rcvwnd.c: the receive window, and how its buffer grows */
 uint32_t tcp_window_to_offer(const struct tcb *tcb);
+/* What a SYN or SYN-ACK for tcb, or of the listener tcb, says: the scale, and
+ * the window, of which at most 65535 can be told. mss: of our segments. */
+uint8_t rcvwnd_scale(const struct tcp *tcp, const struct tcb *tcb);
+uint32_t rcvwnd_initial(const struct tcb *tcb, uint32_t mss);
+/* The handshake has offered wnd beyond rcv_nxt. */
+void rcvwnd_start(const struct tcp *tcp, struct tcb *tcb, uint32_t wnd);
+/* Is less than half of the buffer free? */
+bool rcvwnd_pinched(const struct tcb *tcb);
+/* In-order text has come, of len bytes: may the window open further now? */
+bool rcvwnd_text_arrived(struct tcb *tcb, uint32_t len);
+void rcvwnd_measure(const struct tcp *tcp, struct tcb *tcb, const struct segment *seg);
+void rcvwnd_text_read(const struct tcp *tcp, struct tcb *tcb);
+/* SO_RCVBUF, in bytes of window; TCP_WINDOW_CLAMP. */
+void rcvwnd_set_limit(struct tcb *tcb, uint32_t bytes);
+void rcvwnd_set_clamp(struct tcb *tcb, uint32_t clamp);
+
+/* delack.c: when in-order text is acknowledged */
+void delack_measure_mss(struct tcb *tcb, const struct segment *seg);
+void delack_text_arrived(struct tcp *tcp, struct tcb *tcb, uint32_t len);
+void delack_decide(struct tcp *tcp, struct tcb *tcb);
+void delack_expired(struct tcp *tcp, struct tcb *tcb);
+/* Acknowledge the next segments at once. */
+void delack_quick(const struct tcp *tcp, struct tcb *tcb);
+/* An ACK leaves, alone or with text; rcv_acked is still the last one's. */
+void delack_ack_sent(const struct tcp *tcp, struct tcb *tcb);
+void delack_text_sent(const struct tcp *tcp, struct tcb *tcb);
+/* The application has read. */
+void delack_read(struct tcp *tcp, struct tcb *tcb);
+void delack_set_quickack(struct tcp *tcp, struct tcb *tcb, bool on);
 
 /* build.c: headers */
 struct tcp_header {
@@ -263,6 +302,12 @@ static inline bool tcb_synchronized(const struct tcb *tcb)
 static inline uint32_t snd_end(const struct tcb *tcb)
 {
     return tcb->sndbuf.start + tcb->sndbuf.len;
+}
+
+/* What a SYN-ACK says. */
+static inline uint16_t tcp_request_window(const struct request *req)
+{
+    return (uint16_t)(req->rcv_wnd < 65535 ? req->rcv_wnd : 65535);
 }
 
 static inline void seg_drop(struct tcp *tcp, struct segment *seg, enum counter why)

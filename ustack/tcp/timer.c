@@ -128,16 +128,6 @@ static void on_persist(struct tcp *tcp, struct tcb *tcb)
     tcp_ready(tcp, tcb);
 }
 
-static void on_delack(struct tcp *tcp, struct tcb *tcb)
-{
-    if (tcb->rcv_nxt == tcb->rcv_acked)
-        return;
-    count(tcp_core(tcp), C_TCP_DELACKS);
-    tcb->pingpong = false; /* the application did not answer in time */
-    tcb->ack_now = true;
-    tcp_ready(tcp, tcb);
-}
-
 static void on_keepalive(struct tcp *tcp, struct tcb *tcb)
 {
     ust_time due = tcb->last_rcvd + tcb->keepidle * NS_PER_S;
@@ -161,7 +151,7 @@ static void fire(struct tcp *tcp, struct tcb *tcb, enum tcp_timer t)
     switch (t) {
     case TIMER_REXMT: return on_rexmt(tcp, tcb);
     case TIMER_PERSIST: return on_persist(tcp, tcb);
-    case TIMER_DELACK: return on_delack(tcp, tcb);
+    case TIMER_DELACK: return delack_expired(tcp, tcb);
     case TIMER_KEEPALIVE: return on_keepalive(tcp, tcb);
     case TIMER_FINWAIT: return tcp_done(tcp, tcb, 0);
     case TIMER_RETRY:
