@@ -227,8 +227,9 @@ class PingSocket(UdpSocket):
 
     It sends echo requests and receives the replies to them, both with the 8 bytes of their ICMP
     header. The identifier is the port of its own address: what `bind` takes, a free one for 0, and
-    what is sent gets it, and its checksum, whatever the message says there. The peer's port is 0;
-    one that is given is ignored. Raises OSError(EINVAL) for a message that is no echo request.
+    what is sent gets it, and its checksum, whatever the message says there. It has one owner,
+    unless all said SO_REUSEADDR (Linux lets them share it anyway). The peer's port is 0; one that
+    is given is ignored. Raises OSError(EINVAL) for a message that is no echo request.
     """
 
     __slots__ = ()

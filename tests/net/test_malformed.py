@@ -16,6 +16,7 @@ from collections.abc import Iterator
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import (
+    ICMPv6EchoReply,
     ICMPv6EchoRequest,
     ICMPv6ND_NA,
     ICMPv6ND_NS,
@@ -34,6 +35,7 @@ from scapy.packet import Packet, Raw
 
 import frames
 from lan import HOST_IP, HOST_IP6, HOST_MAC, OUR_IP, OUR_IP6, OUR_MAC, Lan, kind_of
+from rig import lib
 
 HIM, US = HOST_MAC.hex(":"), OUR_MAC.hex(":")
 ALL = "ff:ff:ff:ff:ff:ff"
@@ -133,7 +135,15 @@ def reflection() -> Iterator[Row]:
         )
     for kind in (14, 16, 18):
         yield row("S10", f"answer {kind} unasked", "icmp.drop.type", eth(v4() / ICMP(type=kind)))
-    yield row("S10", "answer 0 unasked", "icmp.drop.reply", eth(v4() / ICMP(type=0)))
+    for ident in (0, 8, 0x900):
+        unasked = v4() / ICMP(type=0, id=ident), v6() / ICMPv6EchoReply(id=ident)
+        for reply in unasked:
+            what = f"answer {ident} unasked v{reply.version}"
+            yield row("S10", what, "icmp.drop.reply", eth(reply))
+    replies = v4("10.0.0.255") / ICMP(type=0, id=9), v6("ff02::1") / ICMPv6EchoReply(id=9)
+    for reply in replies:
+        what = f"answer to a group v{reply.version}"
+        yield row("S10", what, "icmp.drop.group", eth(reply, ALL))
     for port in (7, 19, 53, 123):
         yield row(
             "S10",
@@ -755,13 +765,18 @@ def test_there_are_enough_of_them() -> None:
 
 @pytest.fixture(scope="module")
 def target() -> Iterator[tuple[Lan, list[int], int]]:
-    """The engine, its UDP sockets, its listener."""
+    """The engine, its UDP and ping sockets, its listener."""
     lan = Lan({"icmp.ratelimit": 100_000, "neigh.stale_ms": 86_400_000})
     lan.engine.add_addr(OUR_IP6, 64)
     lan.engine.neighbour(HOST_IP, HOST_MAC)
     lan.engine.neighbour(HOST_IP6, HOST_MAC)
     lan.wait(2)
     sockets = [lan.engine.udp("0.0.0.0", 9), lan.engine.udp("fd00::2", 9)]
+    for pinger, six, host in (lan.engine.udp(), 0, "0.0.0.0"), (lan.engine.udp(), 1, "::"):
+        lan.engine.setopt(pinger, lib.UST_OPT_INET6, six)
+        lan.engine.setopt(pinger, lib.UST_OPT_PING, 1)
+        lan.engine.bind(pinger, host, 9)
+        sockets.append(pinger)
     lan.engine.any = "::"  # the listener takes both versions
     yield lan, sockets, lan.engine.listen(80)
     lan.engine.free()
