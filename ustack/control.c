@@ -112,12 +112,13 @@ int ust_engine_neigh(const struct ust_engine *eng, unsigned i, struct ust_neigh_
 {
     const struct net *net = &eng->tcp.net;
     const struct neigh *n;
-    uint32_t at = net->neigh_lru;
+    bool passing = i < net->neighs_passing;
+    uint32_t at = net->neigh_lru[!passing];
 
-    while (i-- > 0 && at != UINT32_MAX)
-        at = net->neighs[at].next;
-    if (at == UINT32_MAX)
+    if (i >= net->neighs_used)
         return -ENOENT;
+    for (i -= passing ? 0 : net->neighs_passing; i > 0; i--)
+        at = net->neighs[at].next;
     n = &net->neighs[at];
     *row = (struct ust_neigh_row){
         .addr = n->addr, .state = n->state, .iface = n->iface, .pending = n->pending.count};

@@ -27,11 +27,12 @@ def use(lan: Lan, address: str | None = None) -> list[bytes]:
     return list(lan.engine.output())
 
 
-def answer(lan: Lan, mac: bytes = HOST_MAC) -> list[bytes]:
+def answer(lan: Lan, mac: bytes = HOST_MAC, address: str | None = None) -> list[bytes]:
     """The host answers the engine's question."""
+    address = address or lan.them
     if lan.version == 4:
-        return lan.arp(frames.ARP_REPLY, sender_mac=mac)
-    return lan.nd(NA, lan.them, link_address(2, mac), flags=SOLICITED | 0x20)
+        return lan.arp(frames.ARP_REPLY, address, sender_mac=mac)
+    return lan.nd(NA, address, link_address(2, mac), src=address, flags=SOLICITED | 0x20)
 
 
 def question(frame: bytes) -> bool:
@@ -141,6 +142,34 @@ def test_the_one_used_longest_ago_makes_room(lan: Lan) -> None:
     use(lan, ip(lan, 12))
     assert lan.stats["neigh.evicted"] == 1
     assert state(lan, ip(lan, 10)) and not state(lan, ip(lan, 11))
+    lan.engine.check()
+
+
+def test_strangers_evict_none_that_have_answered_us(lan: Lan) -> None:
+    """As long as a quarter of the table passes by, be it used or not."""
+    use(lan)
+    answer(lan)
+    assert state(lan) == "REACHABLE"
+    for n in range(100):
+        lan.learn(ip(lan, 100 + n))
+    assert state(lan) == "REACHABLE"
+    assert lan.engine.usage().neighs == 32
+    assert len(lan.engine.neighbours()) == 32
+    lan.engine.check()
+
+
+def test_those_that_have_answered_leave_a_quarter_of_the_table(lan: Lan) -> None:
+    """So that there is always room to ask for new ones; the least recently used goes."""
+    for n in range(40):
+        use(lan, ip(lan, 100 + n))
+        assert len(answer(lan, address=ip(lan, 100 + n))) == 1
+        lan.wait(0.1)
+    assert lan.stats["neigh.evicted"] == 8
+    assert not state(lan, ip(lan, 107)) and state(lan, ip(lan, 108)) == "REACHABLE"
+    for n in range(20):
+        lan.learn(ip(lan, 150 + n))
+    kept = [s for s, _ in lan.engine.neighbours().values()].count("REACHABLE")
+    assert kept == 32 - 9
     lan.engine.check()
 
 

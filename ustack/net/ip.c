@@ -44,8 +44,10 @@ static struct neigh *resolve(struct net *net, const struct ip_out *o, enum count
         return NULL;
     *why = C_NEIGH_DROP_PENDING;
     n = neigh_get(net, iface, &next_hop);
-    if (n && o->cache)
+    if (n && o->cache) {
+        neigh_keep(net, n);
         *o->cache = (struct ip_dst){net->epoch, (uint32_t)(n - net->neighs)};
+    }
     return n;
 }
 

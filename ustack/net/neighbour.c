@@ -12,21 +12,24 @@
  * MAC is used on; upper layers may confirm it (neigh_progress()), else it is
  * asked by unicast. An entry not used for neigh.stale_ms is forgotten.
  *
- *  N1  an entry is free, or in the hash and in the LRU list
+ *  N1  an entry is free, or in the hash and in one LRU list
  *  N2  only an INCOMPLETE entry has packets pending: at most neigh.pending, and
  *      neigh.pending_all in the whole table
  *  N3  requests for one neighbour are at least neigh.retrans_ms apart
  *
  * When the table is full the least recently used entry goes, unless it is
- * permanent.                                                                */
+ * permanent. There are two lists of them: hosts that pass by, which is all that
+ * a stranger can make of itself by speaking to us, and those that are kept:
+ * they have answered us, or a connection of ours uses them. While a quarter of
+ * the table passes by, none of the kept ones goes.                          */
 #include <errno.h>
 
 #include "net.h"
 
 enum { NONE = 0xffffffff };
 
-/* The LRU list is touched at most this often for one entry. */
-static const ust_time lru_grain = 100 * NS_PER_MS;
+/* The LRU lists are touched at most this often for one entry. */
+static const ust_time lru_grain = NS_PER_MS;
 
 static uint32_t neigh_hash(const struct net *net, int iface, const struct ust_addr *addr)
 {
@@ -40,7 +43,8 @@ static uint32_t neigh_index(const struct net *net, const struct neigh *n)
 
 void neigh_init(struct net *net)
 {
-    net->neigh_lru = net->neigh_mru = NONE;
+    for (int kept = 0; kept < 2; kept++)
+        net->neigh_lru[kept] = net->neigh_mru[kept] = NONE;
     net->neigh_free = NONE;
     for (uint32_t i = net->n_neighs; i-- > 0;) {
         net->neighs[i].next = net->neigh_free;
@@ -56,24 +60,37 @@ static void set_timer(struct net *net, struct neigh *n, ust_time deadline)
 static void lru_unlink(struct net *net, struct neigh *n)
 {
     if (n->prev == NONE)
-        net->neigh_lru = n->next;
+        net->neigh_lru[n->kept] = n->next;
     else
         net->neighs[n->prev].next = n->next;
     if (n->next == NONE)
-        net->neigh_mru = n->prev;
+        net->neigh_mru[n->kept] = n->prev;
     else
         net->neighs[n->next].prev = n->prev;
+    net->neighs_passing -= !n->kept;
 }
 
 static void lru_append(struct net *net, struct neigh *n)
 {
+    uint32_t *mru = &net->neigh_mru[n->kept];
+
     n->next = NONE;
-    n->prev = net->neigh_mru;
-    if (net->neigh_mru == NONE)
-        net->neigh_lru = neigh_index(net, n);
+    n->prev = *mru;
+    if (*mru == NONE)
+        net->neigh_lru[n->kept] = neigh_index(net, n);
     else
-        net->neighs[net->neigh_mru].next = neigh_index(net, n);
-    net->neigh_mru = neigh_index(net, n);
+        net->neighs[*mru].next = neigh_index(net, n);
+    *mru = neigh_index(net, n);
+    net->neighs_passing += !n->kept;
+}
+
+void neigh_keep(struct net *net, struct neigh *n)
+{
+    if (n->kept)
+        return;
+    lru_unlink(net, n);
+    n->kept = true;
+    lru_append(net, n);
 }
 
 static struct mbuf *take_pending(struct net *net, struct neigh *n)
@@ -122,18 +139,31 @@ struct neigh *neigh_find(struct net *net, int iface, const struct ust_addr *addr
     return NULL;
 }
 
-/* Makes room by forgetting the entry that was used longest ago. */
+/* The least recently used entry of a list, those for ever apart; or NONE. */
+static uint32_t oldest(const struct net *net, bool kept)
+{
+    uint32_t i = net->neigh_lru[kept];
+
+    while (i != NONE && net->neighs[i].state == NEIGH_PERMANENT)
+        i = net->neighs[i].next;
+    return i;
+}
+
+/* Makes room by forgetting an entry that was used long ago. */
 static bool evict(struct net *net)
 {
-    for (uint32_t i = net->neigh_lru; i != NONE; i = net->neighs[i].next) {
-        if (net->neighs[i].state == NEIGH_PERMANENT)
-            continue;
-        count(&net->core, C_NEIGH_EVICTED);
-        neigh_forget(net, &net->neighs[i]);
-        return true;
+    bool kept = net->neighs_passing <= net->n_neighs / 4;
+    uint32_t i = oldest(net, kept);
+
+    if (i == NONE)
+        i = oldest(net, !kept);
+    if (i == NONE) {
+        count(&net->core, C_NEIGH_FULL);
+        return false;
     }
-    count(&net->core, C_NEIGH_FULL);
-    return false;
+    count(&net->core, C_NEIGH_EVICTED);
+    neigh_forget(net, &net->neighs[i]);
+    return true;
 }
 
 struct neigh *neigh_get(struct net *net, int iface, const struct ust_addr *addr)
@@ -182,6 +212,7 @@ void neigh_confirm(struct net *net, struct neigh *n, const uint8_t mac[6])
     if (n->state == NEIGH_PERMANENT)
         return;
     n->confirmed = net->core.now;
+    neigh_keep(net, n);
     resolved(net, n, mac, NEIGH_REACHABLE);
 }
 

@@ -69,6 +69,7 @@ struct neigh {
     uint8_t iface;
     uint8_t probes; /* requests sent since the last answer */
     bool router;
+    bool kept;           /* a connection of ours uses it, or it has answered us */
     uint32_t prev, next; /* least recently used first; next: free list, too */
     ust_time confirmed, used;
     struct mbuf_queue pending;
@@ -163,7 +164,8 @@ struct net {
     uint32_t mtu_epoch; /* changes when a path MTU does */
     struct neigh *neighs;
     uint32_t n_neighs, neighs_used, neigh_pending;
-    uint32_t neigh_free, neigh_lru, neigh_mru;
+    uint32_t neigh_free, neighs_passing;
+    uint32_t neigh_lru[2], neigh_mru[2]; /* of those that pass by, of those that are kept */
     struct flowtable neigh_table;
     struct pmtu *pmtus;
     uint32_t n_pmtus, pmtus_used, pmtu_free, pmtu_oldest, pmtu_newest;
@@ -257,6 +259,8 @@ struct neigh *neigh_get(struct net *net, int iface, const struct ust_addr *addr)
 void neigh_confirm(struct net *net, struct neigh *n, const uint8_t mac[6]);
 /* addr spoke to us from mac: known, but STALE if that is news (7.2.3). */
 void neigh_learn(struct net *net, struct neigh *n, const uint8_t mac[6]);
+/* A connection of ours sends to it: a flood of strangers shall not evict it. */
+void neigh_keep(struct net *net, struct neigh *n);
 /* An upper layer made progress with it (RFC 4861 7.3.1). */
 void neigh_progress(struct net *net, const struct ip_dst *dst);
 int neigh_add_permanent(struct net *net, int iface, const struct ust_addr *addr,
