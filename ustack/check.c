@@ -35,6 +35,8 @@ void ust_engine_usage(const struct ust_engine *eng, struct ust_usage *u)
                             .reass_max = tcp->n_reasses,
                             .cc_states = tcp->cc_states_used,
                             .cc_states_max = tcp->n_cc_states,
+                            .sents = tcp->sents_used,
+                            .sents_max = tcp->n_sents,
                             .udp_socks = eng->udp.socks_used,
                             .udp_socks_max = eng->udp.n_socks,
                             .frags = tcp->net.frags_used,
@@ -163,7 +165,10 @@ static int check_tcb(const struct tcp *tcp, const struct tcb *tcb, const char **
 
     INVARIANT(1, !live ||
                      (seq_leq(tcb->snd_una, tcb->snd_nxt) && seq_leq(tcb->snd_nxt, tcb->snd_max)));
-    INVARIANT(2, !live || tcb->snd_una == tcb->snd_max || tcp_armed(tcb, TIMER_REXMT));
+    INVARIANT(2, !live || tcb->snd_una == tcb->snd_max ||
+                     tcp_armed(tcb, TIMER_REXMT) + tcp_armed(tcb, TIMER_TLP) +
+                             tcp_armed(tcb, TIMER_REO) ==
+                         1);
     INVARIANT(3, !live || tcb->sndbuf.start == tcb->snd_una + syn ||
                      (tcb->fin_sent && snd_end(tcb) + 1 == tcb->snd_una));
     INVARIANT(4, !live || seq_leq(tcb->snd_max, snd_end(tcb) + tcb->fin_queued));
@@ -175,6 +180,7 @@ static int check_tcb(const struct tcp *tcp, const struct tcb *tcb, const char **
     INVARIANT(10, !live ||
                       wheel_armed(&tcp->net.core.wheel, tcp->tcb_timers + tcb_index(tcp, tcb)) ||
                       tcb->deadline[TIMER_REXMT] == UINT64_MAX);
+    INVARIANT(11, !live || sent_check(tcp, tcb) == 0);
 #undef INVARIANT
     return 0;
 }

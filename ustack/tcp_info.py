@@ -36,7 +36,7 @@ class TcpInfo:
     """One connection at one moment; ustack.h says what each field means.
 
     Times of measurement are in microseconds, windows and buffers in bytes, and the timers
-    rexmt … timewait are deadlines in nanoseconds of the monotonic clock, 0 when not armed.
+    reo … timewait are deadlines in nanoseconds of the monotonic clock, 0 when not armed.
     """
 
     state: int
@@ -94,6 +94,15 @@ class TcpInfo:
     data_segs_out: int
     total_retrans: int
     dupacks_in: int
+    unacked: int
+    sacked: int
+    lost: int
+    retrans: int
+    reordering: int
+    delivered: int
+    dsack_dups: int
+    reo: int
+    tlp: int
     rexmt: int
     persist: int
     delack: int
@@ -113,18 +122,18 @@ class TcpInfo:
     def to_linux(self) -> bytes:
         """Return Linux's struct tcp_info, 104 bytes; what ustack does not know is 0.
 
-        Linux counts windows and flight in segments, ustack in bytes: these are rounded down.
+        Linux counts windows in segments, ustack in bytes: these are rounded down.
         """
         mss = self.snd_mss or 1
         unlimited = self.ssthresh == _UINT32_MAX
         options = self.ts_ok | self.sack_ok << 1 | self.wscale_ok << 2
-        flight = (self.snd_max - self.snd_una & _UINT32_MAX) // mss
+        flight = (self.unacked, self.sacked, self.lost, self.retrans, 0)
         head = (self.state, self.ca_state, self.retransmits, self.probes, self.backoff)
         scales = self.snd_wscale | self.rcv_wscale << 4
-        sender = (self.rto_us, self.ato_us, self.snd_mss, self.rcv_mss, flight, 0, 0, 0, 0)
+        sender = (self.rto_us, self.ato_us, self.snd_mss, self.rcv_mss, *flight)
         rtt = (0, 0, 0, 0, 0, self.rcv_wnd, self.srtt_us, self.rttvar_us)
         window = (0x7FFFFFFF if unlimited else self.ssthresh // mss, self.cwnd // mss)
-        tail = (self.advmss, 0, 0, self.rcvbuf, self.total_retrans)
+        tail = (self.advmss, self.reordering, 0, self.rcvbuf, self.total_retrans)
         return _LINUX.pack(*head, options, scales, 0, *sender, *rtt, *window, *tail)
 
 

@@ -352,6 +352,7 @@ const char *ust_cc_name(unsigned i); /* as Linux spells it; NULL past the last *
 enum ust_ca_state { /* Linux's names and numbers */
                     UST_CA_OPEN = 0,
                     UST_CA_DISORDER = 1,
+                    UST_CA_CWR = 2,
                     UST_CA_RECOVERY = 3,
                     UST_CA_LOSS = 4,
 };
@@ -382,6 +383,10 @@ struct ust_tcp_info {
     uint64_t bytes_acked, bytes_received, bytes_sent, bytes_retrans;
     uint64_t segs_in, segs_out, data_segs_in, data_segs_out;
     uint32_t total_retrans, dupacks_in;
+    uint32_t unacked, sacked, lost, retrans; /* packets in flight, and what is known of them */
+    uint32_t reordering;                     /* packets: how far back text has come */
+    uint32_t delivered, dsack_dups;          /* packets */
+    ust_time reo, tlp;                       /* 0: not armed */
     ust_time rexmt, persist, delack, keepalive, timewait; /* 0: not armed */
 };
 int ust_tcp_info(const struct ust_engine *eng, ust_handle h, struct ust_tcp_info *info);
@@ -402,6 +407,7 @@ struct ust_usage { /* resources in use; the configured limit behind it */
     uint32_t orphans, orphans_max; /* closed by their applications, not yet over */
     uint32_t reass, reass_max;     /* connections with out-of-order data */
     uint32_t cc_states, cc_states_max;
+    uint32_t sents, sents_max; /* transmission records beyond each connection's own */
     uint32_t udp_socks, udp_socks_max;
     uint32_t frags, frags_max; /* datagrams waiting for fragments */
     uint32_t pmtus, pmtus_max; /* path MTUs remembered */

@@ -29,7 +29,7 @@ def flight(wire: Wire, **options: object) -> Sock:
 
 def test_third_duplicate_ack_resends_the_first_hole(wire: Wire) -> None:
     """RFC 5681 3.2: fast retransmit."""
-    sock = wire.established(mss=1000)
+    sock = wire.established(mss=1000, rtt=0.1)
     sock.send(4000)
     wire("""
         +0   >  .  1:1001(1000)    ack 1
@@ -69,7 +69,27 @@ def test_fast_retransmit_halves_the_window(wire: Wire) -> None:
     """)
     assert sock.info.ssthresh == 2500
     assert sock.info.cwnd <= 2500
+
+
+def test_without_sack_recovery_lasts_until_more_than_recover_is_acknowledged(wire: Wire) -> None:
+    """RFC 6582 4.1, as Linux: duplicates of the old flight must start no second episode."""
+    wire.settings(tcp_congestion_control="reno")
+    sock = flight(wire, sack=False)
+    wire("""
+        +.1 < . 1:1(0) ack 1 win 257
+        +0  < . 1:1(0) ack 1 win 257
+        +0  < . 1:1(0) ack 1 win 257
+        +0  > . 1:1001(1000) ack 1
+        +.1 < . 1:1(0) ack 5001 win 257
+    """)
+    assert sock.info.ca_state == 3
+    sock.send(1000)
+    wire("""
+        +0  > P. 5001:6001(1000) ack 1
+        +.1 < .  1:1(0) ack 6001 win 257
+    """)
     assert sock.info.ca_state == 0
+    assert sock.info.cwnd == sock.info.ssthresh == 2500
 
 
 def test_a_partial_ack_resends_the_next_hole_at_once(wire: Wire) -> None:
@@ -178,7 +198,7 @@ def test_split_acks_do_not_open_the_window_faster(wire: Wire) -> None:
 def test_a_loss_after_two_gigabytes_without_one_is_still_resent_fast() -> None:
     """RFC 6582 3.2 step 1 compares with recover, which must not come to seem ahead at the wrap."""
     wire = Wire(mtu=65535)
-    sock = wire.established(mss=65495, wscale=14)
+    sock = wire.established(mss=65495, wscale=14, sack=False)
     sock.setopt("SNDBUF", 1 << 22)
     engine, block = wire.engine, bytes(1 << 22)
     done = 0

@@ -11,6 +11,13 @@ from wire import Wire
 
 pytestmark = pytest.mark.both_versions
 
+
+@pytest.fixture(autouse=True)
+def without_probes(wire: Wire) -> None:
+    """A tail loss probe would come before the timeout; test_tlp.py has those."""
+    wire.settings(tcp_tlp=0)
+
+
 RTO = 0.3  # after a first sample of 100 ms: 0.1 + 4 * 0.05
 
 

@@ -136,6 +136,21 @@
     X(TCP_REXMT_FAST,         "tcp.rexmt.fast",           "fast retransmits (entries into recovery)") \
     X(TCP_REXMT_PARTIAL,      "tcp.rexmt.partial",        "retransmissions on a partial ACK (RFC 6582)") \
     X(TCP_REXMT_SEGS,         "tcp.rexmt.segs",           "segments sent again, for whatever reason") \
+    X(TCP_REXMT_LOST,         "tcp.rexmt.lost",           "retransmissions that were lost, too") \
+    X(TCP_TLP_PROBES,         "tcp.tlp.probes",           "tail loss probes sent (RFC 8985 7)") \
+    X(TCP_TLP_REPAIRS,        "tcp.tlp.repairs",          "losses that a tail loss probe has repaired") \
+    X(TCP_UNDO_RECOVERY,      "tcp.undo.recovery",        "recoveries taken back: the text was only late") \
+    X(TCP_UNDO_RTO,           "tcp.undo.rto",             "timeouts taken back") \
+    X(TCP_UNDO_DSACK,         "tcp.undo.dsack",           "recoveries taken back: every retransmission was a duplicate (RFC 2883)") \
+    X(TCP_SPURIOUS_RTO,       "tcp.rto.spurious",         "timeouts that F-RTO found to be spurious (RFC 5682)") \
+    X(TCP_REORDERED,          "tcp.reordered",            "times that text was seen to arrive out of order") \
+    X(TCP_SACKS_IN,           "tcp.sack.in",              "ACKs with SACK blocks") \
+    X(TCP_SACK_BAD,           "tcp.sack.bad",             "SACK blocks that cover what was never sent, or nothing") \
+    X(TCP_SACK_RENEGED,       "tcp.sack.reneged",         "times that a peer dropped what it had sacked (RFC 2018 8)") \
+    X(TCP_DSACKS_IN,          "tcp.dsack.in",             "duplicates that peers have reported (RFC 2883)") \
+    X(TCP_DSACKS_OUT,         "tcp.dsack.out",            "duplicates reported to peers") \
+    X(TCP_SENT_MERGED,        "tcp.sent.merged",          "transmissions without a record of their own: there were too many") \
+    X(TCP_SENT_UNCUT,         "tcp.sent.uncut",           "SACK blocks not taken: too many records") \
     X(TCP_PROBES,             "tcp.probes",               "zero-window probes sent") \
     X(TCP_KEEPALIVES,         "tcp.keepalives",           "keep-alive probes sent") \
     X(TCP_DELACKS,            "tcp.delacks",              "ACKs sent by the delayed-ACK timer") \

@@ -34,6 +34,13 @@ static void fill_sender(const struct tcb *tcb, struct ust_tcp_info *info)
     info->data_segs_out = tcb->data_segs_out;
     info->total_retrans = tcb->total_retrans;
     info->dupacks_in = tcb->dupacks_in;
+    info->unacked = tcb->rec.packets + (tcb->snd_una == tcb->iss && info->syn_sent);
+    info->sacked = tcb->rec.sacked;
+    info->lost = tcb->rec.lost;
+    info->retrans = tcb->rec.again;
+    info->reordering = tcb->rec.reordering;
+    info->delivered = tcb->rec.delivered;
+    info->dsack_dups = tcb->rec.dsack_dups;
 }
 
 static void fill_receiver(const struct tcp *tcp, const struct tcb *tcb, struct ust_tcp_info *info)
@@ -62,10 +69,12 @@ static void fill_times(const struct tcp *tcp, const struct tcb *tcb, struct ust_
 {
     info->rto_us = tcb->rto_us;
     info->srtt_us = tcb->srtt / 8;
-    info->rttvar_us = tcb->rttvar / 4;
+    info->rttvar_us = tcb->mdev / 4;
     info->min_rtt_us = tcb->min_rtt;
     info->ato_us = tcb->ato;
     info->rexmt = armed_at(tcb, TIMER_REXMT);
+    info->reo = armed_at(tcb, TIMER_REO);
+    info->tlp = armed_at(tcb, TIMER_TLP);
     info->persist = armed_at(tcb, TIMER_PERSIST);
     info->delack = armed_at(tcb, TIMER_DELACK);
     info->keepalive = armed_at(tcb, TIMER_KEEPALIVE);

@@ -32,25 +32,29 @@ void tcp_update_window(struct tcp *tcp, struct tcb *tcb, const struct segment *s
         tcb->max_wnd = wnd;
 }
 
-/* RFC 5681 2: the five conditions. */
-static bool is_dupack(const struct tcb *tcb, const struct segment *seg)
+/* RTT samples (MUST-18): from text sent once, the oldest acknowledged in order,
+ * else the oldest sacked; only then from the timestamp's echo, which a peer or
+ * a middlebox may garble. True: there was one. */
+static bool take_rtt(struct tcp *tcp, struct tcb *tcb, struct ack_news *news)
 {
-    return tcb->snd_una != tcb->snd_max && seg->len == 0 && seg->ack == tcb->snd_una &&
-           (uint32_t)seg->wnd << tcb->snd_wscale == tcb->snd_wnd;
-}
+    ust_time now = tcp_now(tcp), from = news->first_sacked, newest = news->last_sacked;
+    uint32_t age = tcp_ts_now(tcp, tcb->ts_offset) - news->ts_ecr;
+    uint64_t us;
 
-/* A segment is timed if nothing since was sent twice; else timestamps tell. */
-static void take_rtt(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
-{
-    if (tcb->rtt_timing && seq_geq(seg->ack, tcb->rtt_seq)) {
-        tcb->rtt_timing = false;
-        rtt_sample(tcp, tcb, (tcp_now(tcp) - tcb->rtt_start) / 1000);
-    } else if (tcb->retransmits && tcb->ts_ok && seg->opt.ts_ok && seg->opt.ts_ecr) {
-        uint32_t age = tcp_ts_now(tcp, tcb->ts_offset) - seg->opt.ts_ecr;
-
-        if (age < 60000)
-            rtt_sample(tcp, tcb, age * 1000ull);
-    }
+    if (news->first_acked && !news->resent_acked)
+        from = news->first_acked;
+    if (!newest)
+        newest = news->last_acked;
+    if (from)
+        us = (now - newest) / 1000;
+    else if (news->packets && news->ecr_ok && news->ts_ecr && age < 60000)
+        us = age ? age * 1000ull : 1000;
+    else
+        return false;
+    news->rtt_us = us ? (uint32_t)us : 1;
+    rtt_least(tcp, tcb, us);
+    rtt_sample(tcp, tcb, from ? (now - from) / 1000 : us);
+    return true;
 }
 
 static void drop_acked(struct tcp *tcp, struct tcb *tcb, uint32_t ack)
@@ -65,27 +69,120 @@ static void drop_acked(struct tcp *tcp, struct tcb *tcb, uint32_t ack)
     sndbuf_drop(&tcp->net.core.pool, &tcb->sndbuf, bytes);
 }
 
-static void new_ack(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
+/* A segment that says nothing new but its ACK (RFC 5681 2), as Linux has it: a
+ * window that shrinks is no news either. */
+static bool says_nothing_else(const struct tcb *tcb, const struct segment *seg)
 {
-    uint32_t acked = seg->ack - tcb->snd_una, flight = tcb_flight(tcb);
+    uint32_t wnd = (uint32_t)seg->wnd << tcb->snd_wscale;
 
-    take_rtt(tcp, tcb, seg);
+    return seg->len == 0 && !seq_gt(seg->seq, tcb->snd_wl1) && wnd > 0 && wnd <= tcb->snd_wnd;
+}
+
+static struct ack_news begin(const struct tcb *tcb, const struct segment *seg)
+{
+    return (struct ack_news){.prior_una = tcb->snd_una,
+                             .prior_fack = scoreboard_fack(tcb),
+                             .prior_flight = tcb_flight(tcb),
+                             .delivered = tcb->rec.delivered,
+                             .lost = tcb->rec.lost_total,
+                             .sacked_bytes = tcb->rec.sacked_bytes,
+                             .ts_ecr = seg->opt.ts_ecr,
+                             .ecr_ok = tcb->ts_ok && seg->opt.ts_ok,
+                             .advanced = seq_gt(seg->ack, tcb->snd_una)};
+}
+
+/* What was in flight has come to be acknowledged. */
+static void advance(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
+{
     drop_acked(tcp, tcb, seg->ack);
     tcb->snd_una = seg->ack;
     tcb->snd_nxt = seq_max(tcb->snd_nxt, tcb->snd_una);
     tcb->retransmits = 0;
     tcb->stalled = 0;
     tcb->soft_error = 0;
-    rtt_reset_backoff(tcp, tcb);
     neigh_progress(&tcp->net, &tcb->dst);
-    recovery_acked(tcp, tcb, acked, flight);
+}
+
+/* The RTT says whether the timers may start anew: an ACK of text that was sent
+ * before the front was sent again must not put them off. */
+static bool front_is_older(const struct tcp *tcp, const struct tcb *tcb,
+                           const struct ack_news *news)
+{
+    const struct recovery *rec = &tcb->rec;
+
+    return rec->head != TCP_NONE && news->first_sacked > tcp->sents[rec->head].at;
+}
+
+static void count_dupack(struct tcp *tcp, struct tcb *tcb)
+{
+    tcb->dupacks_in++;
+    count(tcp_core(tcp), C_TCP_DUPACKS_IN);
+}
+
+static void set_loss_timer(struct tcp *tcp, struct tcb *tcb)
+{
+    if (!tlp_schedule(tcp, tcb, true))
+        tcp_rearm_rexmt(tcp, tcb, tcp_armed(tcb, TIMER_TLP) || tcp_armed(tcb, TIMER_REO));
+}
+
+/* A segment whose ACK lies in what we have sent: what it tells the sender. */
+static void take_ack(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
+{
+    bool sacks = tcb->sack_ok && seg->opt.n_sacks > 0, quiet = says_nothing_else(tcb, seg), timed;
+    struct ack_news news = begin(tcb, seg);
+
+    if (!news.advanced && tcb->rec.packets == 0 && !sacks)
+        return;
+    if (news.advanced)
+        advance(tcp, tcb, seg);
+    if (sacks)
+        sack_input(tcp, tcb, seg, &news);
+    if (news.advanced)
+        scoreboard_acked(tcp, tcb, &news);
+    timed = take_rtt(tcp, tcb, &news);
+    news.rearm = news.advanced || (timed && front_is_older(tcp, tcb, &news));
+    rack_adapt(tcb, &news);
+    news.repeat = quiet && !news.advanced;
+    news.dupack = news.repeat && !news.dsack && tcb->rec.packets > 0;
+    if (news.dupack)
+        count_dupack(tcp, tcb);
+    tlp_ack(tcp, tcb, seg, &news);
+    if (news.repeat || news.sacked || news.dsack || tcb->ca_state != UST_CA_OPEN)
+        recovery_ack(tcp, tcb, &news);
+    if (news.rearm)
+        set_loss_timer(tcp, tcb);
+    recovery_window(tcp, tcb, &news);
     sndspace_check(tcp, tcb);
-    if (tcb->snd_una == tcb->snd_max)
-        tcp_disarm(tcb, TIMER_REXMT); /* RFC 6298 5.2 */
-    else if (tcb->ca_state != UST_CA_RECOVERY)
-        tcp_arm_rexmt(tcp, tcb); /* 5.3 */
-    if (snd_end(tcb) + tcb->fin_queued != tcb->snd_nxt || tcb->rexmt_due)
-        tcp_ready(tcp, tcb);
+    tcb->rexmt_due |= news.resend;
+    tcp_ready(tcp, tcb);
+}
+
+/* An ACK that was overtaken: its SACK blocks may be news all the same. */
+static void take_old_ack(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
+{
+    struct ack_news news = begin(tcb, seg);
+
+    if (!tcb->sack_ok || seg->opt.n_sacks == 0)
+        return;
+    sack_input(tcp, tcb, seg, &news);
+    news.repeat = says_nothing_else(tcb, seg);
+    news.dupack = news.repeat && !news.dsack;
+    recovery_ack(tcp, tcb, &news);
+    tcb->rexmt_due |= news.resend;
+    tcp_ready(tcp, tcb);
+}
+
+/* Our SYN is acknowledged: the first sample, unless it was sent again and no
+ * timestamp says which SYN it was. */
+void tcp_time_syn(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
+{
+    uint32_t age = tcp_ts_now(tcp, tcb->ts_offset) - seg->opt.ts_ecr;
+
+    if (tcb->rtt_timing)
+        rtt_sample(tcp, tcb, (tcp_now(tcp) - tcb->rtt_start) / 1000);
+    else if (tcb->retransmits && tcb->ts_ok && seg->opt.ts_ok && seg->opt.ts_ecr && age < 60000)
+        rtt_sample(tcp, tcb, age * 1000ull);
+    tcb->rtt_timing = false;
 }
 
 /* SYN-RECEIVED of a TCB: our SYN is acknowledged, or the ACK is a lie. */
@@ -99,7 +196,7 @@ static enum verdict syn_received(struct tcp *tcp, struct tcb *tcb, const struct 
         count(tcp_core(tcp), C_TCP_DROP_ACK);
         return DROP;
     }
-    take_rtt(tcp, tcb, seg);
+    tcp_time_syn(tcp, tcb, seg);
     tcb->snd_una = tcb->snd_nxt = seg->ack;
     tcb->syn_due = false;
     tcb->stalled = 0;
@@ -143,10 +240,10 @@ enum verdict tcp_check_ack(struct tcp *tcp, struct tcb *tcb, const struct segmen
         count(tcp_core(tcp), C_TCP_DROP_ACK); /* RFC 5961 5.2 */
         return DROP_ACK;
     }
-    if (seq_gt(seg->ack, tcb->snd_una))
-        new_ack(tcp, tcb, seg);
-    else if (is_dupack(tcb, seg))
-        recovery_dupack(tcp, tcb);
+    if (seq_geq(seg->ack, tcb->snd_una))
+        take_ack(tcp, tcb, seg);
+    else
+        take_old_ack(tcp, tcb, seg);
     if (seq_geq(seg->ack, tcb->snd_una))
         tcp_update_window(tcp, tcb, seg);
     if (fin_acked(tcb) && !after_fin(tcp, tcb))

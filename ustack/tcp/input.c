@@ -457,12 +457,7 @@ static void path_narrowed(struct tcp *tcp, struct tcb *tcb, uint32_t seq)
     tcp_set_mss(tcp, tcb);
     if (tcb->snd_mss >= old || tcb->snd_una == tcb->snd_max || !tcb_synchronized(tcb))
         return;
-    tcb->rtt_timing = false;
-    if (seq_lt(seq, tcb->snd_nxt))
-        tcb->snd_nxt = seq;
-    if (seq == tcb->snd_una)
-        tcb->rexmt_due = true;
-    tcp_ready(tcp, tcb);
+    recovery_narrowed(tcp, tcb, seq);
 }
 
 /* RFC 5927 4: believed only if it quotes a sequence number in flight. A hard

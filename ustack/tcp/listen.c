@@ -271,7 +271,6 @@ static void from_request(struct tcp *tcp, struct tcb *tcb, const struct request 
     rtt_init(tcp, tcb);
     if (req->retries == 0 && !req->cookie) {
         tcb->rtt_timing = true;
-        tcb->rtt_seq = tcb->snd_max;
         tcb->rtt_start = req->sent;
     }
 }

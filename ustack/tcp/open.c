@@ -59,11 +59,11 @@ void tcp_established(struct tcp *tcp, struct tcb *tcb)
     if (tcb->retransmits)
         rtt_after_lost_syn(tcb);
     tcb->retransmits = 0;
-    tcb->recover = tcb->iss;
+    recovery_init(tcp, tcb);
     sndspace_grow(tcp, tcb);
     tcb->snd_sml = tcb->snd_una;
     tcb->last_rcvd = tcb->last_text = tcb->last_sent = tcp_now(tcp);
-    tcp_disarm(tcb, TIMER_REXMT);
+    tcp_disarm_loss(tcb);
     tcp_arm_keepalive(tcp, tcb, tcp_now(tcp));
     tcp_changed(tcp, tcb);
 }
@@ -171,9 +171,7 @@ static void complete(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
 {
     tcb->snd_una = seg->ack;
     tcb->snd_nxt = tcb->snd_max;
-    if (tcb->rtt_timing)
-        rtt_sample(tcp, tcb, (tcp_now(tcp) - tcb->rtt_start) / 1000);
-    tcb->rtt_timing = false;
+    tcp_time_syn(tcp, tcb, seg);
     rtt_reset_backoff(tcp, tcb);
     tcb->syn_due = false;
     tcp_established(tcp, tcb);

@@ -63,32 +63,20 @@ static enum progress send_ack(struct tcp *tcp, struct tcb *tcb, uint32_t seq)
     return FINISHED;
 }
 
-static void start_timing(const struct tcp *tcp, struct tcb *tcb, uint32_t end)
-{
-    if (tcb->rtt_timing)
-        return;
-    tcb->rtt_timing = true;
-    tcb->rtt_seq = end;
-    tcb->rtt_start = tcp_now(tcp);
-}
-
 /* Moves snd_nxt and snd_max over what has just left, and keeps the books. */
 static void text_sent(struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint32_t len, bool fin)
 {
     uint32_t end = seq + len + fin;
-    bool again = seq_lt(seq, tcb->snd_max);
+    uint32_t before = tcb->rec.packets;
 
-    assert(tcb->snd_mss > 0);
-    if (again) {
-        uint32_t n = (len + tcb->snd_mss - 1) / tcb->snd_mss;
-
-        tcp_core(tcp)->counters[C_TCP_REXMT_SEGS] += n ? n : 1;
-        tcb->total_retrans += n ? n : 1;
+    if (seq_lt(seq, tcb->snd_max)) {
         tcb->bytes_retrans += len;
-        if (tcb->rtt_timing && seq_lt(seq, tcb->rtt_seq))
-            tcb->rtt_timing = false; /* Karn (MUST-18) */
     } else {
-        start_timing(tcp, tcb, end);
+        sent_add(tcp, tcb, seq, end, fin);
+        if (tcb->ca_state == UST_CA_RECOVERY || tcb->ca_state == UST_CA_CWR)
+            tcb->rec.prr_out += tcb->rec.packets - before;
+        if (before == 0 || tcp_armed(tcb, TIMER_TLP))
+            tcp_rearm_rexmt(tcp, tcb, before > 0);
     }
     if (len > 0)
         delack_text_sent(tcp, tcb);
@@ -104,8 +92,6 @@ static void text_sent(struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint32_t l
     tcb->last_sent = tcp_now(tcp);
     if (!tcb->stalled)
         tcb->stalled = tcp_now(tcp) ? tcp_now(tcp) : 1;
-    if (!tcp_armed(tcb, TIMER_REXMT))
-        tcp_arm_rexmt(tcp, tcb);
     tcp_disarm(tcb, TIMER_PERSIST);
 }
 
@@ -163,8 +149,10 @@ static enum progress send_syn(struct tcp *tcp, struct tcb *tcb)
         return NO_MBUF;
     tcb->syn_due = false;
     tcb->segs_out++;
-    if (tcb->snd_max == tcb->iss)
-        start_timing(tcp, tcb, tcb->iss + 1);
+    if (tcb->snd_max == tcb->iss) {
+        tcb->rtt_timing = true;
+        tcb->rtt_start = tcp_now(tcp);
+    }
     tcb->snd_nxt = tcb->snd_max = tcb->iss + 1;
     if (answer)
         tcb->rcv_acked = tcb->rcv_nxt;
@@ -183,12 +171,28 @@ static bool may_send_text(const struct tcb *tcb)
            tcb->state == UST_FIN_WAIT_1 || tcb->state == UST_CLOSING || tcb->state == UST_LAST_ACK;
 }
 
+/* Bytes that the peer's window leaves beyond seq. */
+static uint32_t window_left(const struct tcb *tcb, uint32_t seq)
+{
+    uint32_t used = seq - tcb->snd_una;
+
+    return tcb->snd_wnd > used ? tcb->snd_wnd - used : 0;
+}
+
+/* Bytes that congestion control leaves. */
+static uint32_t cwnd_left(const struct tcb *tcb)
+{
+    uint32_t pipe = tcb_pipe(tcb);
+
+    return tcb->cc.cwnd > pipe ? tcb->cc.cwnd - pipe : 0;
+}
+
+/* Bytes that flow and congestion control allow beyond snd_nxt. */
 uint32_t tcp_usable_window(const struct tcb *tcb)
 {
-    uint32_t cwnd = recovery_window(tcb), flight = tcb->snd_nxt - tcb->snd_una;
-    uint32_t wnd = tcb->snd_wnd < cwnd ? tcb->snd_wnd : cwnd;
+    uint32_t wnd = window_left(tcb, tcb->snd_nxt), cwnd = cwnd_left(tcb);
 
-    return wnd > flight ? wnd - flight : 0;
+    return wnd < cwnd ? wnd : cwnd;
 }
 
 /* RFC 9293 3.7.4 with Minshall's refinement, as in Linux: a small segment waits
@@ -202,7 +206,7 @@ static bool nagle_holds(const struct tcb *tcb)
 /* RFC 9293 3.8.6.2.1: may len bytes, less than a full segment, go now? */
 static bool small_may_go(const struct tcb *tcb, uint32_t len, uint32_t avail)
 {
-    if (seq_lt(tcb->snd_nxt, tcb->snd_max) || tcb->forced)
+    if (tcb->forced || tcb->rec.new_first) /* F-RTO must not wait for Nagle */
         return true;
     if (len == avail && !nagle_holds(tcb) && (!tcb->cork || tcb->fin_queued))
         return true;
@@ -248,35 +252,178 @@ static enum progress send_new(struct tcp *tcp, struct tcb *tcb, unsigned max)
 {
     struct mbuf_queue *outq = &tcp->net.outq;
     enum progress done = FINISHED;
+    uint32_t from = tcb->snd_nxt;
     bool more = true;
 
     if (tcb->mtu_epoch != tcp->net.mtu_epoch)
         tcp_set_mss(tcp, tcb);
     if (seq_lt(tcb->snd_nxt, snd_end(tcb)))
         congestion_restart(tcp, tcb);
-    while (more && done == FINISHED) {
-        if (outq->count >= max)
-            return NO_ROOM;
-        done = send_next(tcp, tcb, &more);
-    }
+    while (more && done == FINISHED)
+        done = outq->count >= max ? NO_ROOM : send_next(tcp, tcb, &more);
+    if (tcb->snd_nxt != from)
+        tlp_schedule(tcp, tcb, false);
+    if (done == NO_ROOM)
+        return done;
     tcb->forced = false;
     sndspace_check(tcp, tcb);
-    congestion_used(tcp, tcb, tcb->snd_nxt - tcb->snd_una + tcb->snd_mss > recovery_window(tcb));
+    congestion_used(tcp, tcb, tcb_pipe(tcb) + tcb->snd_mss > tcb->cc.cwnd);
     return done;
 }
 
-/* One segment from snd_una, whatever the window says (MAY-7). */
-static enum progress send_again(struct tcp *tcp, struct tcb *tcb)
+/* ------------------------------------------------------- sending again */
+
+/* How many bytes of s may go now, whole segments if there are more: cwnd holds
+ * it back, and the peer's window, but not at snd_una (MAY-7). */
+static uint32_t resend_len(const struct tcp *tcp, const struct tcb *tcb, const struct sent *s)
 {
-    uint32_t sent = tcb->snd_max - tcb->snd_una - tcb->fin_sent;
-    uint32_t len = sent < tcb->snd_mss ? sent : tcb->snd_mss;
-    bool fin = tcb->fin_sent && tcb->snd_una + len == snd_end(tcb);
+    uint32_t text = s->end - s->seq - !!(s->flags & SENT_FIN), mss = tcb->snd_mss;
+    uint32_t first = text < mss ? text : mss, cwnd = cwnd_left(tcb), wnd, len;
+
+    if (cwnd == 0 || cwnd < first)
+        return 0;
+    wnd = window_left(tcb, s->seq);
+    if (wnd < first && s->seq != tcb->snd_una)
+        return 0;
+    wnd = wnd > first ? wnd : first;
+    len = text < wnd ? text : wnd;
+    len = len < cwnd ? len : cwnd;
+    if (!(tcp->net.caps & UST_CAP_TSO) || mss > MAX_GSO_TEXT)
+        return len < mss ? len : mss;
+    len = len < MAX_GSO_TEXT ? len : MAX_GSO_TEXT;
+    return len == text || len < mss ? len : len - len % mss;
+}
+
+/* Sends the first len bytes of s again, with the FIN if it is all. */
+static enum progress send_record(struct tcp *tcp, struct tcb *tcb, struct sent *s, uint32_t len)
+{
+    bool fin = (s->flags & SENT_FIN) && s->seq + len + 1 == s->end;
+
+    if (s->seq + len + fin != s->end && !sent_cut(tcp, tcb, s, s->seq + len))
+        len = 0; /* no record to tell the parts apart */
+    if (len == 0 && !fin && s->end - s->seq > tcb->snd_mss)
+        return send_text(tcp, tcb, s->seq, tcb->snd_mss, false);
+    return send_text(tcp, tcb, s->seq, s->end - s->seq - fin, fin);
+}
+
+static void resent(struct tcp *tcp, struct tcb *tcb, struct sent *s)
+{
+    struct recovery *rec = &tcb->rec;
+
+    if (!rec->stamped)
+        rec->retrans_ts = tcp_ts_now(tcp, tcb->ts_offset);
+    rec->stamped = true;
+    if (rec->undo_retrans < 0)
+        rec->undo_retrans = 0;
+    rec->undo_retrans += s->segs;
+    if (tcb->ca_state == UST_CA_RECOVERY || tcb->ca_state == UST_CA_CWR)
+        rec->prr_out += s->segs;
+    tcb->total_retrans += s->segs;
+    tcp_core(tcp)->counters[C_TCP_REXMT_SEGS] += s->segs;
+    if (sent_index(tcp, s) == rec->head && !tcp_armed(tcb, TIMER_REO))
+        tcp_arm_rexmt(tcp, tcb);
+}
+
+/* What is lost, in order, as far as the windows allow. */
+static enum progress send_lost(struct tcp *tcp, struct tcb *tcb, unsigned max)
+{
+    struct sent *s;
+    uint32_t len;
+
+    while ((s = sent_waiting(tcp, tcb))) {
+        uint32_t now = pace_allows(tcp, tcb);
+        enum progress done;
+
+        if (now == 0)
+            return FINISHED; /* it stays due; the timer asks again */
+        sent_resize(tcb, s, tcb->snd_mss);
+        len = resend_len(tcp, tcb, s);
+        if (len > now)
+            len = now - now % tcb->snd_mss;
+        if (len == 0 && s->end - s->seq > 1)
+            break;
+        if (tcp->net.outq.count >= max)
+            return NO_ROOM;
+        done = send_record(tcp, tcb, s, len);
+        if (done != FINISHED)
+            return done;
+        sent_resent(tcp, tcb, s, SENT_AGAIN | SENT_EVER);
+        resent(tcp, tcb, s);
+    }
+    tcb->rexmt_due = false;
+    return FINISHED;
+}
+
+/* F-RTO step 2b: new text first; if there was any, its ACKs will say whether
+ * the rest is lost. */
+static enum progress send_recovery(struct tcp *tcp, struct tcb *tcb, unsigned max)
+{
     enum progress done;
 
-    if (tcb->snd_una == tcb->snd_max)
+    if (tcb->rec.new_first) {
+        done = send_new(tcp, tcb, max);
+        if (done != FINISHED)
+            return done;
+        if (tcb->snd_nxt == tcb->rec.recover && tcp_armed(tcb, TIMER_PACE))
+            return FINISHED;
+        tcb->rec.new_first = false;
+        if (seq_gt(tcb->snd_nxt, tcb->rec.recover))
+            return FINISHED;
+        tcb->rec.frto = false;
+        tcb->rexmt_due = true;
+    }
+    return tcb->rexmt_due ? send_lost(tcp, tcb, max) : FINISHED;
+}
+
+/* The last segment in flight as a record of its own; NULL: the peer's window has
+ * shrunk below it, or there is no record to be had. */
+static struct sent *last_segment(struct tcp *tcp, struct tcb *tcb)
+{
+    struct sent *s = sent_at(tcp, tcb->rec.tail);
+    uint32_t text = s->end - s->seq - !!(s->flags & SENT_FIN), before = (s->segs - 1u) * s->mss;
+
+    if (before > 0 && before < text)
+        s = sent_cut(tcp, tcb, s, s->seq + before);
+    if (s && s->seq != tcb->snd_una && seq_gt(s->end, tcb->snd_una + tcb->snd_wnd))
+        return NULL;
+    return s;
+}
+
+static enum progress resend_tail(struct tcp *tcp, struct tcb *tcb)
+{
+    struct sent *s = last_segment(tcp, tcb);
+    enum progress done;
+
+    tcb->rec.tlp_due = false;
+    if (!s)
         return FINISHED;
-    done = send_text(tcp, tcb, tcb->snd_una, len, fin);
-    tcb->rexmt_due = done != FINISHED;
+    done = send_record(tcp, tcb, s, s->end - s->seq - !!(s->flags & SENT_FIN));
+    if (done != FINISHED)
+        return done;
+    sent_resent(tcp, tcb, s, SENT_EVER);
+    tcb->total_retrans += s->segs;
+    tcp_core(tcp)->counters[C_TCP_REXMT_SEGS] += s->segs;
+    tlp_sent(tcp, tcb, true);
+    return FINISHED;
+}
+
+/* RFC 8985 7.3: new text if the peer has room for it, cwnd or not; else the
+ * last segment again. */
+static enum progress send_tail_probe(struct tcp *tcp, struct tcb *tcb)
+{
+    uint32_t unsent = seq_lt(tcb->snd_nxt, snd_end(tcb)) ? snd_end(tcb) - tcb->snd_nxt : 0;
+    uint32_t len = unsent < tcb->snd_mss ? unsent : tcb->snd_mss;
+    enum progress done;
+
+    if (tcb->rec.packets == 0) {
+        tcb->rec.tlp_due = false;
+        return FINISHED;
+    }
+    if (len == 0 || len > window_left(tcb, tcb->snd_nxt))
+        return resend_tail(tcp, tcb);
+    done = send_text(tcp, tcb, tcb->snd_nxt, len, false);
+    if (done == FINISHED)
+        tlp_sent(tcp, tcb, false);
     return done;
 }
 
@@ -335,8 +482,10 @@ static enum progress output(struct tcp *tcp, struct tcb *tcb, unsigned max)
     if (!tcb_synchronized(tcb) && tcb->state != UST_SYN_RECEIVED)
         return FINISHED;
     done = send_owed_acks(tcp, tcb, max);
-    if (done == FINISHED && tcb->rexmt_due)
-        done = send_again(tcp, tcb);
+    if (done == FINISHED && (tcb->rexmt_due || tcb->rec.new_first))
+        done = send_recovery(tcp, tcb, max);
+    if (done == FINISHED && tcb->rec.tlp_due)
+        done = send_tail_probe(tcp, tcb);
     if (done == FINISHED && may_send_text(tcb))
         done = send_new(tcp, tcb, max);
     if (done == FINISHED)

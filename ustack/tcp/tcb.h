@@ -8,7 +8,8 @@
  *  acked |  in flight  |   may send now   |  must wait
  *
  *  I1  snd_una <= snd_nxt <= snd_max
- *  I2  something in flight => rexmt or persist is armed (RFC 6298 5.1)
+ *  I2  something in flight => rexmt, tlp or reo is armed, one of them
+ *      (RFC 6298 5.1)
  *  I3  sndbuf.start == snd_una, but for an unacknowledged SYN (one more) and
  *      an acknowledged FIN (one less)
  *  I4  snd_max <= sndbuf.start + sndbuf.len + fin_queued
@@ -28,12 +29,15 @@
 #include "../base/sndbuf.h"
 #include "../net/net.h"
 #include "cc.h"
+#include "sent.h"
 #include "seq.h"
 
 enum { TCP_NONE = 0xffffffff, TCP_MAX_RANGES = 64, TCB_GEN_MAX = 0x3fffffff };
 
 enum tcp_timer {
     TIMER_REXMT,   /* data, SYN or FIN unacknowledged */
+    TIMER_TLP,     /* the tail of a flight may be lost */
+    TIMER_REO,     /* a segment may be late, or lost */
     TIMER_PERSIST, /* data to send, window closed (MUST-36) */
     TIMER_DELACK,
     TIMER_KEEPALIVE,
@@ -90,7 +94,7 @@ struct tcb {
     bool ts_ok : 1, sack_ok : 1, wscale_ok : 1;
     bool syn_due : 1; /* (re)send SYN or SYN-ACK */
     bool ack_now : 1;
-    bool rexmt_due : 1; /* resend one segment from snd_una */
+    bool rexmt_due : 1; /* resend what is lost, as far as cwnd allows */
     bool probe_due : 1, keepalive_due : 1;
     bool fin_queued : 1; /* the application has finished sending */
     bool fin_sent : 1;   /* at least once */
@@ -102,10 +106,9 @@ struct tcb {
     bool pingpong : 1;                    /* answers come quickly: delay ACKs */
     bool ack_pushed : 1, ack_pushed2 : 1; /* since the last ACK one, two small segments or PSHs */
     bool rcvbuf_locked : 1, sndbuf_locked : 1; /* SO_RCVBUF, SO_SNDBUF: no autotuning */
-    bool rtt_timing : 1;                       /* rtt_seq is being timed */
+    bool rtt_timing : 1;                       /* the SYN is being timed */
     bool pace_full : 1;                        /* a burst has left: nothing before pace_at */
     bool forced : 1;                           /* persist timer: send less than SWS asks for */
-    bool partial_seen : 1;                     /* this recovery has had a partial ACK */
 
     /* sending */
     uint32_t snd_una, snd_nxt, snd_max, snd_wnd;
@@ -115,12 +118,10 @@ struct tcb {
     uint32_t snd_sml;   /* end of the last small segment (Minshall's Nagle) */
     uint32_t max_wnd;   /* largest window the peer ever offered */
     struct cc cc;
+    struct recovery rec;
     ust_time pace_at;         /* when what was sent will have left at the pacing rate */
     uint64_t max_pacing_rate; /* bytes/s; 0: no limit */
-    uint32_t inflate;         /* bytes that fast recovery adds to cwnd */
-    uint32_t recover;         /* RFC 6582 */
-    uint32_t dupacks;
-    uint8_t retransmits; /* RTOs in a row */
+    uint8_t retransmits;      /* RTOs in a row */
     uint8_t backoff;
     uint8_t probes, keepalives;
     struct sndbuf sndbuf;
@@ -148,11 +149,12 @@ struct tcb {
     ust_time ts_recent_age;
 
     /* time */
-    uint32_t srtt, rttvar; /* us, times 8 and times 4 */
-    uint32_t min_rtt;      /* us, UINT32_MAX: none */
+    uint32_t srtt, mdev, mdev_max, rttvar; /* us, times 8 and times 4 */
+    uint32_t min_rtt;                      /* us, UINT32_MAX: none */
     uint32_t rto_us;
-    uint32_t rtt_seq;
-    ust_time rtt_start;
+    uint32_t rtt_seq;   /* rttvar is next adapted when this is acknowledged */
+    ust_time rtt_start; /* when the SYN was sent */
+    ust_time min_rtt_at;
     ust_time deadline[TCP_TIMERS]; /* UINT64_MAX: not armed */
     ust_time stalled;              /* since when nothing is acknowledged; 0: not */
     ust_time last_rcvd, last_text, last_sent;

@@ -12,6 +12,8 @@
 
 struct tcp;
 
+#define TIMEOUT_MIN (2 * NS_PER_MS) /* what Linux adds to short timers */
+
 /* What the layer above fills in; see engine.c. */
 struct tcp_upcalls {
     /* The readiness of tcb, which the application holds, may have changed. */
@@ -35,11 +37,13 @@ struct tcp {
     struct timewait *timewaits;
     struct reass *reasses;
     struct cc_state *cc_states;
+    struct sent *sents;   /* one for each TCB, then the pool */
     uint32_t *port_users; /* connections and binds of each local port */
-    uint32_t n_tcbs, n_listeners, n_requests, n_timewaits, n_reasses, n_cc_states;
+    uint32_t n_tcbs, n_listeners, n_requests, n_timewaits, n_reasses, n_cc_states, n_sents;
     uint32_t tcbs_used, listeners_used, requests_used, timewaits_used, reasses_used;
     uint32_t cc_states_used, cc_hand; /* clock's hand over cc_states */
     uint32_t tcb_free, listener_free, request_free, timewait_free, reass_free, cc_state_free;
+    uint32_t sent_free, sents_used, sents_fresh; /* from fresh on none was ever taken */
     uint32_t tw_oldest, tw_newest;
     uint32_t tcb_timers, request_timers, timewait_timers; /* first numbers */
     uint32_t ready_head, ready_tail, n_ready;
@@ -84,6 +88,8 @@ bool tcp_error_input(struct net *net, const struct ust_addr *src, const struct u
 
 /* ack.c: the fifth check, what an ACK does to the sender */
 enum verdict tcp_check_ack(struct tcp *tcp, struct tcb *tcb, const struct segment *seg);
+/* A sample from the SYN that seg acknowledges. */
+void tcp_time_syn(struct tcp *tcp, struct tcb *tcb, const struct segment *seg);
 void tcp_update_window(struct tcp *tcp, struct tcb *tcb, const struct segment *seg);
 
 /* open.c: active opens, and initial parameters of any connection */
@@ -221,7 +227,12 @@ void tcp_arm(struct tcp *tcp, struct tcb *tcb, enum tcp_timer t, ust_time deadli
 void tcp_disarm(struct tcb *tcb, enum tcp_timer t);
 bool tcp_armed(const struct tcb *tcb, enum tcp_timer t);
 void tcp_timer(struct tcp *tcp, struct tcb *tcb);
+/* Arms t of rexmt, tlp and reo, and disarms the other two. */
+void tcp_arm_loss(struct tcp *tcp, struct tcb *tcb, enum tcp_timer t, ust_time deadline);
+void tcp_disarm_loss(struct tcb *tcb);
 void tcp_arm_rexmt(struct tcp *tcp, struct tcb *tcb);
+/* since_sent: the RTO runs since the first record was sent, not since now. */
+void tcp_rearm_rexmt(struct tcp *tcp, struct tcb *tcb, bool since_sent);
 void tcp_arm_persist(struct tcp *tcp, struct tcb *tcb);
 void tcp_arm_keepalive(struct tcp *tcp, struct tcb *tcb, ust_time since);
 
@@ -229,14 +240,115 @@ void tcp_arm_keepalive(struct tcp *tcp, struct tcb *tcb, ust_time since);
 void rtt_init(const struct tcp *tcp, struct tcb *tcb);
 void rtt_after_lost_syn(struct tcb *tcb);
 void rtt_sample(const struct tcp *tcp, struct tcb *tcb, uint64_t us);
+/* A candidate for min_rtt. */
+void rtt_least(const struct tcp *tcp, struct tcb *tcb, uint64_t us);
 void rtt_backoff(const struct tcp *tcp, struct tcb *tcb);
 void rtt_reset_backoff(const struct tcp *tcp, struct tcb *tcb);
 
-/* recovery.c (RFC 5681 3.2, RFC 6582): which bytes to send again */
-void recovery_dupack(struct tcp *tcp, struct tcb *tcb);
-void recovery_acked(struct tcp *tcp, struct tcb *tcb, uint32_t acked, uint32_t flight);
+/* What one ACK has brought, gathered on its way through ack.c. */
+struct ack_news {
+    uint32_t prior_una, prior_fack, prior_flight;
+    uint32_t delivered, lost, sacked_bytes; /* what rec said before it */
+    uint32_t packets;                       /* acknowledged in order */
+    uint32_t reord, sack_reord;             /* lowest text sent once that came late */
+    uint32_t prior_delivered;               /* when the newest of it was sent */
+    uint32_t ts_ecr, rtt_us;                /* rtt_us: of the newest; 0: none */
+    ust_time first_acked, last_acked;       /* when text sent once was sent; 0: none */
+    ust_time first_sacked, last_sacked;
+    bool ecr_ok;
+    bool advanced;     /* snd_una has moved */
+    bool sacked;       /* something was newly sacked */
+    bool dsack;        /* it reports a duplicate … */
+    bool dsack_tlp;    /* … which was our probe */
+    bool repeat;       /* says nothing but what was said before … */
+    bool dupack;       /* … and no D-SACK */
+    bool delivery;     /* prior_delivered is set */
+    bool resent_acked; /* text sent more than once was acknowledged */
+    bool orig_acked;   /* text sent once, from before recover, has arrived */
+    bool reneging;     /* the first record left is sacked */
+    bool lost_again;   /* a retransmission is lost */
+    bool rearm;        /* the loss timer starts anew */
+    bool resend;       /* what is lost may go */
+};
+
+/* sent.c: the records */
+void sent_init(struct recovery *rec);
+void sent_clear(struct tcp *tcp, struct tcb *tcb);
+/* New text (and FIN) left; it goes on where the last record ends. */
+void sent_add(struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint32_t end, bool fin);
+/* Cuts s at seq, which lies within it, and returns the part behind, or NULL. */
+struct sent *sent_cut(struct tcp *tcp, struct tcb *tcb, struct sent *s, uint32_t seq);
+/* Makes s and the record behind it one, with the flags of s. Returns it, or
+ * the record behind when the two are too large for one. */
+struct sent *sent_join(struct tcp *tcp, struct tcb *tcb, struct sent *s);
+void sent_set(struct tcp *tcp, struct tcb *tcb, struct sent *s, uint8_t flags);
+/* What was in the network of s is lost, unless it is sacked. */
+void sent_mark_lost(struct tcp *tcp, struct tcb *tcb, struct sent *s);
+/* s has been sent again just now; flags: to be set. */
+void sent_resent(struct tcp *tcp, struct tcb *tcb, struct sent *s, uint8_t flags);
+/* s is to be sent in segments of mss. */
+void sent_resize(struct tcb *tcb, struct sent *s, uint32_t mss);
+/* Takes off the front of the first record what ack covers. Packets gone. */
+uint32_t sent_trim(struct tcp *tcp, struct tcb *tcb, struct sent *s, uint32_t ack);
+/* The record that holds seq; NULL: none does. */
+struct sent *sent_find(struct tcp *tcp, struct tcb *tcb, uint32_t seq);
+/* The first that waits to be sent again, or NULL. */
+struct sent *sent_waiting(struct tcp *tcp, struct tcb *tcb);
+/* T1 to T4 of sent.h: 0, or the number of the one that does not hold. */
+int sent_check(const struct tcp *tcp, const struct tcb *tcb);
+
+/* scoreboard.c: what ACKs say about the records */
+uint32_t scoreboard_fack(const struct tcb *tcb);
+void scoreboard_reordered(struct tcp *tcp, struct tcb *tcb, uint32_t low);
+void scoreboard_dupack(struct tcp *tcp, struct tcb *tcb);
+void scoreboard_guess_none(struct tcb *tcb);
+void scoreboard_acked(struct tcp *tcp, struct tcb *tcb, struct ack_news *news);
+void sack_input(struct tcp *tcp, struct tcb *tcb, const struct segment *seg, struct ack_news *news);
+void sack_forget_blocks(struct recovery *rec);
+void sack_mark_lost(struct tcp *tcp, struct tcb *tcb);
+
+/* rack.c (RFC 8985 6) */
+void rack_advance(struct tcp *tcp, struct tcb *tcb, uint8_t flags, ust_time at, uint32_t end);
+int64_t rack_left(const struct tcp *tcp, const struct tcb *tcb, const struct sent *s,
+                  ust_time window);
+/* Marks what must be lost; true: the reordering timer waits for the rest. */
+bool rack_mark_lost(struct tcp *tcp, struct tcb *tcb);
+void rack_timeout(struct tcp *tcp, struct tcb *tcb);
+void rack_adapt(struct tcb *tcb, const struct ack_news *news);
+
+/* tlp.c (RFC 8985 7) */
+/* Arms the probe's timer if one is wanted; restart: the RTO starts anew. */
+bool tlp_schedule(struct tcp *tcp, struct tcb *tcb, bool restart);
+void tlp_timeout(struct tcp *tcp, struct tcb *tcb);
+/* A probe has left; resent: text that was sent before. */
+void tlp_sent(struct tcp *tcp, struct tcb *tcb, bool resent);
+void tlp_ack(struct tcp *tcp, struct tcb *tcb, const struct segment *seg,
+             const struct ack_news *news);
+
+/* prr.c (RFC 9937) */
+void prr_ack(struct tcb *tcb, uint32_t delivered, uint32_t lost, bool advanced);
+
+/* undo.c: needless recoveries. True: the ACK has nothing else to say. */
+void undo_begin(struct tcb *tcb);
+bool undo_recovery(struct tcp *tcp, struct tcb *tcb, const struct ack_news *news);
+bool undo_partial(struct tcp *tcp, struct tcb *tcb, const struct ack_news *news);
+bool undo_loss(struct tcp *tcp, struct tcb *tcb, const struct ack_news *news, bool frto);
+bool undo_dsack(struct tcp *tcp, struct tcb *tcb);
+void undo_try_open(struct tcp *tcp, struct tcb *tcb);
+void undo_keep_open(struct tcp *tcp, struct tcb *tcb);
+
+/* recovery.c: states */
+void recovery_init(const struct tcp *tcp, struct tcb *tcb);
+void recovery_enter(struct tcp *tcp, struct tcb *tcb);
+/* Congestion without a loss: the window comes down over a round trip. */
+void recovery_cwr(struct tcp *tcp, struct tcb *tcb);
+/* The same at once, for a loss that is already repaired. */
+void recovery_reduce_once(struct tcp *tcp, struct tcb *tcb);
+void recovery_ack(struct tcp *tcp, struct tcb *tcb, struct ack_news *news);
+void recovery_window(struct tcp *tcp, struct tcb *tcb, const struct ack_news *news);
 void recovery_rto(struct tcp *tcp, struct tcb *tcb);
-uint32_t recovery_window(const struct tcb *tcb);
+/* snd_mss has become less because the path did not take what begins at from. */
+void recovery_narrowed(struct tcp *tcp, struct tcb *tcb, uint32_t from);
 
 /* congestion.c: a connection and its congestion control */
 /* Which one: -ENOENT when there is none of that number. */
@@ -289,6 +401,40 @@ static inline ust_time tcp_now(const struct tcp *tcp)
 static inline uint32_t tcb_flight(const struct tcb *tcb)
 {
     return tcb->snd_max - tcb->snd_una;
+}
+
+static inline uint32_t sent_index(const struct tcp *tcp, const struct sent *s)
+{
+    return (uint32_t)(s - tcp->sents);
+}
+
+static inline struct sent *sent_at(const struct tcp *tcp, uint32_t i)
+{
+    return i == TCP_NONE ? NULL : &tcp->sents[i];
+}
+
+/* RFC 6675's pipe: bytes that are believed to be in the network. */
+static inline uint32_t tcb_pipe(const struct tcb *tcb)
+{
+    const struct recovery *rec = &tcb->rec;
+    uint32_t out = tcb_flight(tcb) + rec->again_bytes, left = rec->sacked_bytes + rec->lost_bytes;
+
+    return out > left ? out - left : 0;
+}
+
+/* The same in packets. */
+static inline uint32_t tcb_pipe_packets(const struct tcb *tcb)
+{
+    const struct recovery *rec = &tcb->rec;
+    uint32_t out = rec->packets + rec->again, left = rec->sacked + rec->lost;
+
+    return out > left ? out - left : 0;
+}
+
+/* The timestamp that went out at a time, connection's offset included. */
+static inline uint32_t tcp_ts_at(ust_time at, uint32_t offset)
+{
+    return (uint32_t)(at / NS_PER_MS) + offset;
 }
 
 /* RFC 9293 3.3.2: has our SYN been acknowledged and theirs received? */

@@ -35,9 +35,46 @@ static ust_time after_rto(const struct tcp *tcp, const struct tcb *tcb)
     return tcb->user_timeout_ms && tcb->stalled && last < at ? last : at;
 }
 
+/* Of the three that wait for an ACK one is armed at a time, as in Linux. */
+void tcp_arm_loss(struct tcp *tcp, struct tcb *tcb, enum tcp_timer t, ust_time deadline)
+{
+    tcp_disarm(tcb, TIMER_REXMT);
+    tcp_disarm(tcb, TIMER_TLP);
+    tcp_disarm(tcb, TIMER_REO);
+    tcp_arm(tcp, tcb, t, deadline);
+}
+
+void tcp_disarm_loss(struct tcb *tcb)
+{
+    tcp_disarm(tcb, TIMER_REXMT);
+    tcp_disarm(tcb, TIMER_TLP);
+    tcp_disarm(tcb, TIMER_REO);
+}
+
 void tcp_arm_rexmt(struct tcp *tcp, struct tcb *tcb)
 {
-    tcp_arm(tcp, tcb, TIMER_REXMT, after_rto(tcp, tcb));
+    tcp_arm_loss(tcp, tcb, TIMER_REXMT, after_rto(tcp, tcb));
+}
+
+/* RFC 7765 4: few segments and nothing behind them, so that no duplicate ACKs
+ * can be hoped for. */
+static bool restarts(const struct tcp *tcp, const struct tcb *tcb)
+{
+    return tcp->net.core.set.tcp_rto_restart && tcb->rec.packets < 4 &&
+           snd_end(tcb) + tcb->fin_queued == tcb->snd_nxt;
+}
+
+void tcp_rearm_rexmt(struct tcp *tcp, struct tcb *tcb, bool since_sent)
+{
+    ust_time at = after_rto(tcp, tcb), since;
+
+    if (tcb->rec.packets == 0)
+        return tcp_disarm_loss(tcb);
+    if (since_sent || restarts(tcp, tcb)) {
+        since = tcp->sents[tcb->rec.head].at + tcb->rto_us * 1000ull;
+        at = since > at ? at : since > tcp_now(tcp) ? since : tcp_now(tcp) + 1;
+    }
+    tcp_arm_loss(tcp, tcb, TIMER_REXMT, at);
 }
 
 void tcp_arm_persist(struct tcp *tcp, struct tcb *tcb)
@@ -154,6 +191,8 @@ static void fire(struct tcp *tcp, struct tcb *tcb, enum tcp_timer t)
     case TIMER_DELACK: return delack_expired(tcp, tcb);
     case TIMER_KEEPALIVE: return on_keepalive(tcp, tcb);
     case TIMER_FINWAIT: return tcp_done(tcp, tcb, 0);
+    case TIMER_TLP: return tlp_timeout(tcp, tcb);
+    case TIMER_REO: return rack_timeout(tcp, tcb);
     case TIMER_RETRY:
     case TIMER_PACE: return tcp_ready(tcp, tcb);
     case TCP_TIMERS: return;
