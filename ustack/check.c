@@ -130,25 +130,27 @@ static bool buffers_ok(const struct mbuf_pool *pool, const struct tcb *tcb)
 static bool reass_ok(const struct tcp *tcp, const struct tcb *tcb)
 {
     const struct reass *r = tcb->reass == TCP_NONE ? NULL : &tcp->reasses[tcb->reass];
-    uint32_t low = tcb->rcv_nxt, bytes = 0;
+    const struct mbuf *m = r ? mbuf_at(&tcp->net.core.pool, r->head) : NULL;
+    uint32_t low = tcb->rcv_nxt, bytes = 0, charged = 0;
 
     for (uint32_t i = 0; r && i < r->n; i++) {
-        const struct mbuf *m = mbuf_at(&tcp->net.core.pool, r->frames[i].head);
-        uint32_t at = r->range[i].lo;
+        uint32_t at = r->range[i].lo, last = MBUF_NONE;
 
         if (!seq_lt(low, r->range[i].lo) || seq_gt(r->range[i].hi, tcb->rcv_adv))
             return false;
-        for (; m; m = mbuf_at(&tcp->net.core.pool, m->link)) {
+        for (; m && seq_lt(at, r->range[i].hi); m = mbuf_at(&tcp->net.core.pool, m->link)) {
             if (m->seq != at)
                 return false;
             at += m->frame_len;
+            charged += mbuf_truesize(&tcp->net.core.pool, m);
+            last = mbuf_index(&tcp->net.core.pool, m);
         }
-        if (at != r->range[i].hi)
+        if (at != r->range[i].hi || last != r->tail[i])
             return false;
         bytes += at - r->range[i].lo;
         low = r->range[i].hi;
     }
-    return !r || (r->n > 0 && bytes == r->bytes);
+    return !r || (!m && r->n > 0 && bytes == r->bytes && charged == r->charged);
 }
 
 static int check_tcb(const struct tcp *tcp, const struct tcb *tcb, const char **why)

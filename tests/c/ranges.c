@@ -74,16 +74,35 @@ static void drop_below(struct model *m, struct range *r, unsigned *n, int lo)
     CHECK(ranges_drop_below(r, n, m->start + (uint32_t)lo) == before - model_count(m));
 }
 
+static void cut_above(struct model *m, struct range *r, unsigned *n, int hi)
+{
+    unsigned before = model_count(m);
+
+    memset(m->has + hi, false, (size_t)(WINDOW - hi));
+    CHECK(ranges_cut_above(r, n, m->start + (uint32_t)hi) == before - model_count(m));
+}
+
+/* The first byte that is held behind lo, or lo itself, is in the range found. */
+static void find(const struct model *m, const struct range *r, unsigned n, int lo)
+{
+    unsigned i = ranges_find(r, n, m->start + (uint32_t)lo);
+    int at = lo;
+
+    while (at < WINDOW && !m->has[at])
+        at++;
+    CHECK((i == n) == (at == WINDOW));
+    if (i < n)
+        CHECK(ranges_cover(&r[i], 1, m->start + (uint32_t)at, m->start + (uint32_t)at + 1));
+}
+
 static void ask(const struct model *m, const struct range *r, unsigned n, int lo, int hi)
 {
-    bool all = true, any = false;
+    bool all = true;
 
-    for (int i = lo; i < hi; i++) {
+    for (int i = lo; i < hi; i++)
         all = all && m->has[i];
-        any = any || m->has[i];
-    }
+    find(m, r, n, lo);
     CHECK(ranges_cover(r, n, m->start + (uint32_t)lo, m->start + (uint32_t)hi) == all);
-    CHECK(ranges_touch(r, n, m->start + (uint32_t)lo, m->start + (uint32_t)hi) == any);
 }
 
 static void ranges_are_the_runs_of_a_bitmap(void)
@@ -100,10 +119,11 @@ static void ranges_are_the_runs_of_a_bitmap(void)
             lo = (int)rng_below(&rng, WINDOW - 1);
             hi = lo + 1 + (int)rng_below(&rng, 12);
             hi = hi < WINDOW ? hi : WINDOW;
-            if (rng_below(&rng, 8) > 0)
-                add(&m, r, &n, lo, hi);
-            else
-                drop_below(&m, r, &n, lo);
+            switch (rng_below(&rng, 10)) {
+            case 0: drop_below(&m, r, &n, lo); break;
+            case 1: cut_above(&m, r, &n, hi); break;
+            default: add(&m, r, &n, lo, hi);
+            }
             check_same(&m, r, n);
             ask(&m, r, n, lo, hi);
             ask(&m, r, n, (int)rng_below(&rng, 48), 48);

@@ -163,6 +163,7 @@
     X(TCP_DUPACKS_IN,         "tcp.dupacks.in",           "duplicate ACKs received") \
     X(TCP_DUPACKS_OUT,        "tcp.dupacks.out",          "duplicate ACKs sent for out-of-order data") \
     X(TCP_OOO_IN,             "tcp.ooo.in",               "out-of-order segments queued") \
+    X(TCP_OOO_PRUNED,         "tcp.ooo.pruned",           "out-of-order segments thrown away again, to make room for nearer ones") \
     X(TCP_TIMEWAIT_EVICTED,   "tcp.timewait.evicted",     "TIME-WAIT records dropped early: the table was full") \
     X(TCP_TIMEWAIT_REUSED,    "tcp.timewait.reused",      "TIME-WAIT records reopened by a peer's new SYN (RFC 6191)") \
     X(TCP_TIMEWAIT_TAKEN,     "tcp.timewait.taken",       "TIME-WAIT records taken over by an active open (tcp.tw_reuse)") \

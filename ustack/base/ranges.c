@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Ranges of a 32-bit space that wraps: see ranges.h for what always holds.
- *
- * Searches start at the high end, where new data usually lands. */
+ */
 #include "ranges.h"
 
 #include <assert.h>
@@ -20,16 +19,35 @@ static void squeeze(struct range *r, unsigned *n, unsigned i, unsigned j)
     *n -= j - i - 1;
 }
 
+/* The first range that ends at or after x; n if none does. */
+static unsigned ends_from(const struct range *r, unsigned n, uint32_t x)
+{
+    unsigned lo = 0, hi = n;
+
+    while (lo < hi) {
+        unsigned mid = (lo + hi) / 2;
+
+        if (before(r[mid].hi, x))
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+unsigned ranges_find(const struct range *r, unsigned n, uint32_t x)
+{
+    return ends_from(r, n, x + 1);
+}
+
 int ranges_add(struct range *r, unsigned *n, unsigned cap, uint32_t lo, uint32_t hi,
                unsigned *absorbed)
 {
-    unsigned i, j = *n;
+    unsigned i = ends_from(r, *n, lo), j = i;
 
     assert(before(lo, hi));
-    while (j > 0 && before(hi, r[j - 1].lo))
-        j--;
-    for (i = j; i > 0 && !before(r[i - 1].hi, lo); i--)
-        ;
+    while (j < *n && !before(hi, r[j].lo))
+        j++;
     *absorbed = j - i; /* [i, j) touch or overlap [lo, hi) */
     if (i == j) {
         if (*n >= cap)
@@ -62,16 +80,20 @@ unsigned ranges_drop_below(struct range *r, unsigned *n, uint32_t lo)
     return gone;
 }
 
-bool ranges_cover(const struct range *r, unsigned n, uint32_t lo, uint32_t hi)
+unsigned ranges_cut_above(struct range *r, unsigned *n, uint32_t hi)
 {
-    while (n > 0 && before(lo, r[n - 1].lo))
-        n--;
-    return n > 0 && !before(r[n - 1].hi, hi);
+    unsigned was = *n;
+
+    while (*n > 0 && !before(r[*n - 1].lo, hi))
+        --*n;
+    if (*n > 0 && before(hi, r[*n - 1].hi))
+        r[*n - 1].hi = hi;
+    return was - *n;
 }
 
-bool ranges_touch(const struct range *r, unsigned n, uint32_t lo, uint32_t hi)
+bool ranges_cover(const struct range *r, unsigned n, uint32_t lo, uint32_t hi)
 {
-    while (n > 0 && !before(r[n - 1].lo, hi))
-        n--;
-    return n > 0 && before(lo, r[n - 1].hi);
+    unsigned i = ranges_find(r, n, lo);
+
+    return i < n && !before(lo, r[i].lo) && !before(r[i].hi, hi);
 }

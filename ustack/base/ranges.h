@@ -18,9 +18,11 @@ struct range {
  * entries is full. */
 int ranges_add(struct range *r, unsigned *n, unsigned cap, uint32_t lo, uint32_t hi,
                unsigned *absorbed);
-/* Removes everything before lo. Returns how many ranges vanished. */
+/* Removes everything before lo, or from hi on. Returns how many ranges
+ * vanished. */
 unsigned ranges_drop_below(struct range *r, unsigned *n, uint32_t lo);
+unsigned ranges_cut_above(struct range *r, unsigned *n, uint32_t hi);
+/* The index of the first range that ends behind x; n if none does. */
+unsigned ranges_find(const struct range *r, unsigned n, uint32_t x);
 /* Is [lo, hi) wholly inside one range? */
 bool ranges_cover(const struct range *r, unsigned n, uint32_t lo, uint32_t hi);
-/* Does [lo, hi) share a byte with any range? */
-bool ranges_touch(const struct range *r, unsigned n, uint32_t lo, uint32_t hi);

@@ -37,18 +37,24 @@ static bool fits_behind(const struct mbuf *tail, const struct mbuf *m)
            tail->cls != MBUF_REF && tail->refs == 1 && m->len <= mbuf_tailroom(tail);
 }
 
+bool mbuf_absorb(struct mbuf_pool *pool, struct mbuf *tail, struct mbuf *m)
+{
+    if (!fits_behind(tail, m))
+        return false;
+    memcpy(mbuf_data(pool, tail) + tail->len, mbuf_data(pool, m), m->len);
+    tail->len += m->len;
+    tail->frame_len += m->len;
+    mbuf_free_one(pool, m);
+    return true;
+}
+
 void rcvbuf_append(struct mbuf_pool *pool, struct rcvbuf *rb, struct mbuf *m)
 {
     struct mbuf *tail = mbuf_at(pool, rb->q.tail);
 
     rb->len += m->frame_len;
-    if (fits_behind(tail, m)) {
-        memcpy(mbuf_data(pool, tail) + tail->len, mbuf_data(pool, m), m->len);
-        tail->len += m->len;
-        tail->frame_len += m->len;
-        mbuf_free_one(pool, m);
+    if (mbuf_absorb(pool, tail, m))
         return;
-    }
     rb->charged += mbuf_truesize(pool, m);
     mbuf_enqueue(pool, &rb->q, m);
 }

@@ -23,5 +23,8 @@ void rcvbuf_append(struct mbuf_pool *pool, struct rcvbuf *rb, struct mbuf *m);
 /* Copies up to size bytes out and removes them, unless peek. */
 uint32_t rcvbuf_read(struct mbuf_pool *pool, struct rcvbuf *rb, void *dst, uint32_t size,
                      bool peek);
+/* Copies m's few bytes behind tail's, where there is room, and frees m; false: it
+ * does not fit, and nothing has happened. */
+bool mbuf_absorb(struct mbuf_pool *pool, struct mbuf *tail, struct mbuf *m);
 /* The buffer memory that frame m holds. */
 uint32_t mbuf_truesize(const struct mbuf_pool *pool, const struct mbuf *m);

@@ -94,7 +94,7 @@ enum { SETUP = 0, LIVE = UST_CONFIG_LIVE };
     X(tcp_keepalive_time, "tcp.keepalive_time",      7200, 7200, 1, 32767, LIVE, "idle seconds before the first keep-alive (MUST-28)") \
     X(tcp_keepalive_intvl, "tcp.keepalive_intvl",    75, 75, 1, 32767, LIVE, "seconds between keep-alives") \
     X(tcp_keepalive_probes, "tcp.keepalive_probes",  9, 9, 1, 127, LIVE, "unanswered keep-alives before the connection is dropped") \
-    X(tcp_max_ooo,        "tcp.max_ooo_ranges",      64, 64, 1, 64, LIVE, "out-of-order ranges a connection may hold") \
+    X(tcp_max_ooo,        "tcp.max_ooo_ranges",      256, 256, 1, 256, LIVE, "out-of-order ranges a connection may hold") \
     X(tcp_rst_limit,      "tcp.rst_ratelimit",       1000, 1000, 0, 10000000, LIVE, "RSTs a second for segments of no connection, at most") \
     X(tcp_port_min,       "tcp.port_min",            32768, 49152, 1, 65535, LIVE, "first ephemeral port (RFC 6056)") \
     X(tcp_port_max,       "tcp.port_max",            60999, 65535, 1, 65535, LIVE, "last ephemeral port")

@@ -3,9 +3,15 @@
  * (RFC 2018 4). A connection takes a struct reass when it first needs one and
  * gives it back when the holes are filled.
  *
- * Bounds: tcp.max_ooo_ranges ranges, and buffer memory of at most twice the
- * receive limit. Beyond them the newest text is dropped; the peer will send it
- * again.                                                                    */
+ * Bounds: tcp.max_ooo_ranges ranges; buffer memory, together with that of the
+ * receive buffer, of twice its limit and one large buffer. Beyond them what is
+ * nearest to RCV.NXT stays, for that is what will be delivered first: text with
+ * higher numbers makes way or is not taken. The peer will send it again (RFC
+ * 2018 8 allows it).
+ *
+ * Costs: a look-up is a binary search, a new range moves two short arrays, a
+ * frame is linked in behind the last one of a range, and a walk frees as many
+ * frames as it keeps: nothing here grows with what is held. Bytes that follow each other share a buffer while it has room. */
 #include "tcp.h"
 
 static struct reass *reass_of(const struct tcp *tcp, const struct tcb *tcb)
@@ -26,6 +32,7 @@ static struct reass *reass_take(struct tcp *tcp, struct tcb *tcb)
     tcp->reass_free = r->next;
     tcp->reasses_used++;
     r->n = r->bytes = r->charged = 0;
+    r->head = MBUF_NONE;
     for (unsigned i = 0; i < 4; i++)
         r->recent[i] = tcb->rcv_nxt; /* in no range */
     return r;
@@ -41,85 +48,56 @@ static void reass_give_back(struct tcp *tcp, struct tcb *tcb)
     tcb->reass = TCP_NONE;
 }
 
+/* ------------------------------------------------------- the list of frames */
+
+/* Where the link to the first frame behind frame i stands. */
+static uint32_t *link_behind(struct mbuf_pool *pool, struct reass *r, uint32_t i)
+{
+    return i == MBUF_NONE ? &r->head : &pool->meta[i].link;
+}
+
+/* The last frame before range i. */
+static uint32_t last_before(const struct reass *r, unsigned i)
+{
+    return i == 0 ? (uint32_t)MBUF_NONE : r->tail[i - 1];
+}
+
+/* Takes the frame that follows frame prev out of the list. */
+static struct mbuf *unlink_behind(struct mbuf_pool *pool, struct reass *r, uint32_t prev)
+{
+    uint32_t *link = link_behind(pool, r, prev);
+    struct mbuf *m = mbuf_at(pool, *link);
+
+    *link = m->link;
+    m->link = MBUF_NONE;
+    r->bytes -= m->frame_len;
+    r->charged -= mbuf_truesize(pool, m);
+    return m;
+}
+
+static void move_tails(struct reass *r, unsigned to, unsigned from, unsigned count)
+{
+    memmove(&r->tail[to], &r->tail[from], count * sizeof *r->tail);
+}
+
 void reass_free(struct tcp *tcp, struct tcb *tcb)
 {
+    struct mbuf_pool *pool = &tcp->net.core.pool;
     struct reass *r = reass_of(tcp, tcb);
-    struct mbuf *m;
 
     if (!r)
         return;
-    for (uint32_t i = 0; i < r->n; i++)
-        while ((m = mbuf_dequeue(&tcp->net.core.pool, &r->frames[i])))
-            mbuf_free(&tcp->net.core.pool, m);
+    while (r->head != MBUF_NONE)
+        mbuf_free(pool, unlink_behind(pool, r, MBUF_NONE));
     reass_give_back(tcp, tcb);
 }
 
-/* The index of the first range that ends at or after seq. */
-static uint32_t lower_bound(const struct reass *r, uint32_t seq)
+/* ------------------------------------------------------- adding */
+
+/* The range that holds lo has just grown: it is reported first. */
+static void remember(struct reass *r, uint32_t lo)
 {
-    uint32_t i = 0;
-
-    while (i < r->n && seq_lt(r->range[i].hi, seq))
-        i++;
-    return i;
-}
-
-static void move_down(struct reass *r, uint32_t i, uint32_t by)
-{
-    for (; i + by < r->n; i++) {
-        r->range[i] = r->range[i + by];
-        r->frames[i] = r->frames[i + by];
-    }
-    r->n -= by;
-}
-
-static bool open_range(const struct tcp *tcp, struct reass *r, uint32_t i)
-{
-    if (r->n >= (uint32_t)tcp->net.core.set.tcp_max_ooo)
-        return false;
-    for (uint32_t k = r->n; k > i; k--) {
-        r->range[k] = r->range[k - 1];
-        r->frames[k] = r->frames[k - 1];
-    }
-    mbuf_queue_init(&r->frames[i]);
-    r->n++;
-    return true;
-}
-
-/* Puts m into range i, which its text [lo, hi) touches at either end. */
-static void extend(struct mbuf_pool *pool, struct reass *r, uint32_t i, struct mbuf *m, uint32_t lo,
-                   uint32_t hi)
-{
-    struct mbuf_queue *q = &r->frames[i];
-
-    if (q->count == 0 || lo == r->range[i].hi) {
-        mbuf_enqueue(pool, q, m);
-        if (q->count == 1)
-            r->range[i].lo = lo;
-        r->range[i].hi = hi;
-    } else {
-        m->link = q->head;
-        q->head = mbuf_index(pool, m);
-        q->count++;
-        r->range[i].lo = lo;
-    }
-}
-
-/* Range i now ends where range i + 1 begins: make them one. */
-static void join_next(struct mbuf_pool *pool, struct reass *r, uint32_t i)
-{
-    struct mbuf_queue *a = &r->frames[i], *b = &r->frames[i + 1];
-
-    pool->meta[a->tail].link = b->head;
-    a->tail = b->tail;
-    a->count += b->count;
-    r->range[i].hi = r->range[i + 1].hi;
-    move_down(r, i + 1, 1);
-}
-
-/* Range held has just grown: it is reported first. */
-static void remember(struct reass *r, const struct range *held)
-{
+    const struct range *held = &r->range[ranges_find(r->range, r->n, lo)];
     unsigned i = 0;
 
     while (i < 3 && !seq_between(held->lo, r->recent[i], held->hi))
@@ -129,35 +107,47 @@ static void remember(struct reass *r, const struct range *held)
     r->recent[0] = held->lo;
 }
 
-/* Stores the part of m's text that is new; [lo, hi) does not overlap range i
- * but may touch it, and ends at or before range i + 1. */
+/* Puts m, text [lo, hi) which overlaps no range, into the list and the ranges;
+ * false when it would be one range too many. */
 static bool store(struct tcp *tcp, struct reass *r, struct mbuf *m, uint32_t lo, uint32_t hi)
 {
     struct mbuf_pool *pool = &tcp->net.core.pool;
-    uint32_t i = lower_bound(r, lo);
+    unsigned absorbed, cap = (unsigned)tcp->net.core.set.tcp_max_ooo;
+    int at = ranges_add(r->range, &r->n, cap, lo, hi, &absorbed);
+    uint32_t prev, i = mbuf_index(pool, m), size = mbuf_truesize(pool, m), *link;
+    bool left, right;
 
-    if ((i == r->n || (r->range[i].hi != lo && r->range[i].lo != hi)) && !open_range(tcp, r, i))
+    if (at < 0)
         return false;
+    left = seq_lt(r->range[at].lo, lo); /* m follows a range, is followed by one */
+    right = seq_gt(r->range[at].hi, hi);
+    prev = left ? r->tail[at] : last_before(r, (unsigned)at);
     m->seq = lo;
     r->bytes += hi - lo;
-    r->charged += mbuf_truesize(pool, m);
-    extend(pool, r, i, m, lo, hi);
-    if (i + 1 < r->n && r->range[i].hi == r->range[i + 1].lo)
-        join_next(pool, r, i);
-    remember(r, &r->range[i]);
+    if (left && mbuf_absorb(pool, &pool->meta[prev], m)) {
+        i = prev;
+    } else {
+        link = link_behind(pool, r, prev);
+        m->link = *link;
+        *link = i;
+        r->charged += size;
+    }
+    if (right)
+        i = r->tail[at + (int)absorbed - 1];
+    move_tails(r, (unsigned)at + 1, (unsigned)at + absorbed, r->n - (unsigned)at - 1);
+    r->tail[at] = i;
     return true;
 }
 
-static void drop_range(struct mbuf_pool *pool, struct reass *r, uint32_t i)
+static void drop_range(struct mbuf_pool *pool, struct reass *r, unsigned i)
 {
-    struct mbuf *m;
+    uint32_t prev = last_before(r, i), end = pool->meta[r->tail[i]].link;
 
-    while ((m = mbuf_dequeue(pool, &r->frames[i]))) {
-        r->bytes -= m->frame_len;
-        r->charged -= mbuf_truesize(pool, m);
-        mbuf_free(pool, m);
-    }
-    move_down(r, i, 1);
+    while (*link_behind(pool, r, prev) != end)
+        mbuf_free(pool, unlink_behind(pool, r, prev));
+    r->n--;
+    memmove(&r->range[i], &r->range[i + 1], (r->n - i) * sizeof *r->range);
+    move_tails(r, i, i + 1, r->n - i);
 }
 
 /* Makes [*lo, *hi) a piece that overlaps no range: cuts off both ends what is
@@ -165,7 +155,7 @@ static void drop_range(struct mbuf_pool *pool, struct reass *r, uint32_t i)
  * bytes again. */
 static void cut_overlap(struct mbuf_pool *pool, struct reass *r, uint32_t *lo, uint32_t *hi)
 {
-    uint32_t i = lower_bound(r, *lo + 1);
+    unsigned i = ranges_find(r->range, r->n, *lo);
 
     if (i < r->n && seq_leq(r->range[i].lo, *lo))
         *lo = seq_min(r->range[i++].hi, *hi);
@@ -173,6 +163,65 @@ static void cut_overlap(struct mbuf_pool *pool, struct reass *r, uint32_t *lo, u
         drop_range(pool, r, i);
     if (i < r->n && seq_lt(r->range[i].lo, *hi))
         *hi = r->range[i].lo;
+}
+
+/* ------------------------------------------------------- making room */
+
+/* Throws away the later half of the last range, so that a step of the walk pays
+ * for a frame that goes. */
+static void prune_last(struct tcp *tcp, struct reass *r)
+{
+    struct mbuf_pool *pool = &tcp->net.core.pool;
+    uint32_t prev = last_before(r, r->n - 1), i, n = 0;
+
+    for (i = *link_behind(pool, r, prev); i != MBUF_NONE; i = pool->meta[i].link)
+        n++;
+    for (n /= 2; n > 0; n--)
+        prev = *link_behind(pool, r, prev);
+    ranges_cut_above(r->range, &r->n, pool->meta[*link_behind(pool, r, prev)].seq);
+    while (*link_behind(pool, r, prev) != MBUF_NONE) {
+        count(tcp_core(tcp), C_TCP_OOO_PRUNED);
+        mbuf_free(pool, unlink_behind(pool, r, prev));
+    }
+    if (r->n > 0)
+        r->tail[r->n - 1] = prev;
+}
+
+static bool last_is_behind(const struct reass *r, uint32_t seq)
+{
+    return r->n > 0 && seq_gt(r->range[r->n - 1].lo, seq);
+}
+
+void reass_prune(struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint32_t budget)
+{
+    struct reass *r = reass_of(tcp, tcb);
+
+    while (r && r->charged > budget && last_is_behind(r, seq))
+        prune_last(tcp, r);
+    if (r && r->n == 0)
+        reass_give_back(tcp, tcb);
+}
+
+/* Is there room for a buffer of size bytes whose text begins at seq? */
+static bool make_room(struct tcp *tcp, const struct tcb *tcb, struct reass *r, uint32_t seq,
+                      uint32_t size)
+{
+    uint64_t limit = 2 * (uint64_t)tcb->rcvbuf.limit + MBUF_LARGE_SIZE;
+    uint64_t used = (uint64_t)tcb->rcvbuf.charged + size;
+
+    while (used + r->charged > limit && last_is_behind(r, seq))
+        prune_last(tcp, r);
+    return used + r->charged <= limit;
+}
+
+/* The same, with a place for one more range. */
+static bool store_nearer(struct tcp *tcp, struct reass *r, struct mbuf *m, uint32_t lo, uint32_t hi)
+{
+    unsigned n = r->n;
+
+    while (r->n == n && last_is_behind(r, lo))
+        prune_last(tcp, r);
+    return r->n < n && store(tcp, r, m, lo, hi);
 }
 
 void reass_add(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
@@ -184,22 +233,25 @@ void reass_add(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
 
     if (!r)
         return seg_drop(tcp, seg, C_TCP_DROP_OOO);
-    cut_overlap(pool, r, &lo, &hi);
-    if (!seq_lt(lo, hi)) {
-        remember(r, &r->range[lower_bound(r, seg->seq + 1)]);
+    if (ranges_cover(r->range, r->n, lo, hi)) {
+        remember(r, lo);
         return seg_drop(tcp, seg, C_TCP_DROP_DUP);
     }
+    cut_overlap(pool, r, &lo, &hi);
     mbuf_trim_front(pool, m, seg->text_off + (lo - seg->seq));
     mbuf_trim_to(pool, m, hi - lo);
-    if (r->charged + mbuf_truesize(pool, m) > 2 * (uint64_t)tcb->rcvbuf.limit + MBUF_LARGE_SIZE ||
-        !store(tcp, r, m, lo, hi)) {
+    if (!make_room(tcp, tcb, r, lo, mbuf_truesize(pool, m)) ||
+        (!store(tcp, r, m, lo, hi) && !store_nearer(tcp, r, m, lo, hi))) {
         if (r->n == 0)
             reass_give_back(tcp, tcb);
         return seg_drop(tcp, seg, C_TCP_DROP_OOO);
     }
+    remember(r, lo);
     seg->m = NULL;
     count(tcp_core(tcp), C_TCP_OOO_IN);
 }
+
+/* ------------------------------------------------------- taking out */
 
 /* Appends the part of m behind rcv_nxt to the receive buffer. */
 static void deliver(struct tcp *tcp, struct tcb *tcb, struct mbuf *m)
@@ -222,18 +274,31 @@ void reass_drain(struct tcp *tcp, struct tcb *tcb)
 {
     struct mbuf_pool *pool = &tcp->net.core.pool;
     struct reass *r = reass_of(tcp, tcb);
-    struct mbuf *m;
+    unsigned gone;
 
-    while (r && r->n > 0 && seq_leq(r->range[0].lo, tcb->rcv_nxt)) {
-        while ((m = mbuf_dequeue(pool, &r->frames[0]))) {
-            r->bytes -= m->frame_len;
-            r->charged -= mbuf_truesize(pool, m);
-            deliver(tcp, tcb, m);
-        }
-        move_down(r, 0, 1);
-    }
-    if (r && r->n == 0)
+    if (!r)
+        return;
+    while (r->head != MBUF_NONE && seq_leq(pool->meta[r->head].seq, tcb->rcv_nxt))
+        deliver(tcp, tcb, unlink_behind(pool, r, MBUF_NONE));
+    gone = ranges_drop_below(r->range, &r->n, tcb->rcv_nxt);
+    move_tails(r, 0, gone, r->n);
+    if (r->n == 0)
         reass_give_back(tcp, tcb);
+}
+
+/* The block of a recent range, unless it is among the n that are out already. */
+static bool sack_block(const struct reass *r, uint32_t recent, const struct range *out, unsigned n,
+                       struct range *block)
+{
+    unsigned i = ranges_find(r->range, r->n, recent);
+
+    if (i == r->n || seq_lt(recent, r->range[i].lo))
+        return false;
+    *block = r->range[i];
+    for (unsigned j = 0; j < n; j++)
+        if (out[j].lo == block->lo)
+            return false;
+    return true;
 }
 
 unsigned reass_sacks(const struct tcp *tcp, const struct tcb *tcb, struct range *out, unsigned max)
@@ -241,18 +306,7 @@ unsigned reass_sacks(const struct tcp *tcp, const struct tcb *tcb, struct range 
     const struct reass *r = reass_of(tcp, tcb);
     unsigned n = 0;
 
-    if (!r)
-        return 0;
-    for (unsigned k = 0; k < 4 && n < max; k++) {
-        uint32_t i = lower_bound(r, r->recent[k] + 1);
-        bool again = false;
-
-        if (i == r->n || seq_lt(r->recent[k], r->range[i].lo))
-            continue;
-        for (unsigned j = 0; j < n; j++)
-            again |= out[j].lo == r->range[i].lo;
-        if (!again)
-            out[n++] = r->range[i];
-    }
+    for (unsigned k = 0; r && k < 4 && n < max; k++)
+        n += sack_block(r, r->recent[k], out, n, &out[n]);
     return n;
 }

@@ -32,7 +32,7 @@
 #include "sent.h"
 #include "seq.h"
 
-enum { TCP_NONE = 0xffffffff, TCP_MAX_RANGES = 64, TCB_GEN_MAX = 0x3fffffff };
+enum { TCP_NONE = 0xffffffff, TCP_MAX_RANGES = 256, TCB_GEN_MAX = 0x3fffffff };
 
 enum tcp_timer {
     TIMER_REXMT,   /* data, SYN or FIN unacknowledged */
@@ -47,11 +47,16 @@ enum tcp_timer {
     TCP_TIMERS
 };
 
-/* Ranges of out-of-order data, each with the frames that make it up. */
+/* Out-of-order data: ranges, and the frames that make them up as one list in
+ * the order of seq.
+ *
+ *    head -> f -> f -> f -> f -> f        tail[i] is the last frame of range[i]
+ *           |- range 0 -|  |- 1 -|                                              */
 struct reass {
     struct range range[TCP_MAX_RANGES];
-    struct mbuf_queue frames[TCP_MAX_RANGES]; /* sorted by seq */
-    uint32_t n;
+    uint32_t tail[TCP_MAX_RANGES];
+    uint32_t head;
+    unsigned n;
     uint32_t bytes;     /* payload held */
     uint32_t charged;   /* buffer memory held */
     uint32_t recent[4]; /* first bytes of the ranges that last grew, newest first */

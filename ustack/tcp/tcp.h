@@ -385,6 +385,8 @@ void reass_add(struct tcp *tcp, struct tcb *tcb, struct segment *seg);
 /* Moves what has become in-order to the receive buffer. */
 void reass_drain(struct tcp *tcp, struct tcb *tcb);
 void reass_free(struct tcp *tcp, struct tcb *tcb);
+/* Throws text behind seq away until what is held takes at most budget bytes. */
+void reass_prune(struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint32_t budget);
 /* SACK blocks, most recent first (RFC 2018 4). How many. */
 unsigned reass_sacks(const struct tcp *tcp, const struct tcb *tcb, struct range *out, unsigned max);
 
