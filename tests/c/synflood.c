@@ -12,9 +12,7 @@
 #include <string.h>
 
 #include "base/rng.h"
-#include "net/wire.h"
-#include "tcp/segment.h"
-#include "ustack.h"
+#include "raw.h"
 
 enum { PORT = 80, PEER_MSS = 1460, PEER_WSCALE = 9, TS_VAL = 777 };
 
@@ -33,17 +31,9 @@ static struct ust_usage most;
 static uint8_t last[2048]; /* the frame that left last */
 static uint64_t frames_out;
 
-static struct ust_addr addr(unsigned host)
-{
-    struct ust_addr v4 = {{[10] = 0xff, 0xff, 10, 0, 0, (uint8_t)host}};
-    struct ust_addr v6 = {{0xfd, [15] = (uint8_t)host}};
-
-    return version == 4 ? v4 : v6;
-}
-
 static struct ust_addr anybody(void)
 {
-    struct ust_addr a = addr(0);
+    struct ust_addr a = raw_addr(version, 0);
 
     for (unsigned i = version == 4 ? 13 : 2; i < 16; i++)
         a.b[i] = (uint8_t)rng_below(&rng, 256);
@@ -51,74 +41,12 @@ static struct ust_addr anybody(void)
     return a;
 }
 
-static struct ust_engine *make(void)
-{
-    struct ust_config *cfg = ust_config_new("linux");
-    const uint8_t mac[6] = {2, 0, 0, 0, 0, 2}, router[6] = {2, 0, 0, 0, 0, 1}, secret[32] = {1};
-    struct ust_addr us = addr(2), gateway = addr(1), all = addr(0);
-    struct ust_engine *e;
-
-    memset(all.b + (version == 4 ? 12 : 0), 0, version == 4 ? 4 : 16);
-    ust_config_set(cfg, "mbuf.small", 1024);
-    ust_config_set(cfg, "mbuf.large", 8);
-    ust_config_set(cfg, "tcp.max_tcbs", 64);
-    ust_config_set(cfg, "tcp.max_syn_backlog", 512);
-    ust_config_set(cfg, "tcp.max_tw_buckets", 8);
-    ust_config_set(cfg, "ip6.dad_transmits", 0);
-    ust_config_entropy(cfg, 1, secret);
-    e = ust_engine_new(cfg, NULL);
-    ust_config_free(cfg);
-    ust_engine_add_iface(e, mac, 1500, 0);
-    ust_engine_add_addr(e, 0, &us, version == 4 ? 24 : 64);
-    ust_engine_add_route(e, 0, &all, 0, &gateway);
-    ust_engine_add_neigh(e, 0, &gateway, router);
-    return e;
-}
-
-static uint16_t header_sum(const uint8_t *p)
-{
-    uint32_t sum = 0;
-
-    for (unsigned i = 0; i < IPV4_LEN; i += 2)
-        sum += get16(p + i);
-    while (sum >> 16)
-        sum = (sum & 0xffff) + (sum >> 16);
-    return (uint16_t)~sum;
-}
-
-static uint8_t *put_ip(uint8_t *ip, const struct ust_addr *src, unsigned l4_len)
-{
-    struct ust_addr dst = addr(2);
-
-    if (version == 4) {
-        ip[0] = 0x45;
-        put16(ip + 2, IPV4_LEN + l4_len);
-        ip[8] = 64;
-        ip[9] = IPPROTO_TCP_;
-        memcpy(ip + 12, v4_bytes(src), 4);
-        memcpy(ip + 16, v4_bytes(&dst), 4);
-        put16(ip + 10, header_sum(ip));
-        return ip + IPV4_LEN;
-    }
-    ip[0] = 0x60;
-    put16(ip + 4, l4_len);
-    ip[6] = IPPROTO_TCP_;
-    ip[7] = 64;
-    memcpy(ip + 8, src, 16);
-    memcpy(ip + 24, &dst, 16);
-    return ip + IPV6_LEN;
-}
-
 static size_t build(uint8_t *f, const struct seg *s)
 {
-    static const uint8_t macs[12] = {2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1};
     unsigned len = s->flags & TH_SYN ? TCP_LEN + 20 : TCP_LEN + 12;
-    uint8_t *th, *opt;
+    uint8_t *th = raw_headers(f, version, &s->src, len), *opt;
 
-    memset(f, 0, 128);
-    memcpy(f, macs, 12);
-    put16(f + ETH_TYPE, version == 4 ? ETHERTYPE_IPV4 : ETHERTYPE_IPV6);
-    th = put_ip(f + ETH_LEN, &s->src, len);
+    memset(th, 0, len);
     put16(th, s->port);
     put16(th + 2, PORT);
     put32(th + 4, s->seq);
@@ -181,7 +109,7 @@ static void flood(unsigned n)
 /* The ACK that answers the SYN-ACK in last. */
 static struct seg answer_to_synack(const struct seg *syn)
 {
-    const uint8_t *th = last + ETH_LEN + (version == 4 ? IPV4_LEN : IPV6_LEN);
+    const uint8_t *th = raw_segment(last, version);
 
     return (struct seg){.src = syn->src,
                         .port = syn->port,
@@ -203,17 +131,6 @@ static void handshake(const struct ust_addr *us)
     ust_flow_info(eng, us, PORT, &syn.src, syn.port, &info);
     printf("state %u mss %u wscale %u sack %u ts %u\n", info.state, info.snd_mss, info.snd_wscale,
            info.sack_ok, info.ts_ok);
-}
-
-static uint64_t counter(const char *name)
-{
-    static uint64_t values[1024];
-
-    ust_engine_counters(eng, values);
-    for (unsigned i = 0; i < ust_counter_count(); i++)
-        if (strcmp(ust_counter_name(i), name) == 0)
-            return values[i];
-    return 0;
 }
 
 static void forge_at_random(unsigned n)
@@ -247,35 +164,35 @@ static void forge_one_by_one(const struct seg *genuine, unsigned n)
 static void forge(unsigned n)
 {
     struct seg syn = {.src = anybody(), .port = 6666, .seq = 99, .flags = TH_SYN}, genuine;
-    uint64_t bad = counter("tcp.syncookies.bad"), in = counter("tcp.syncookies.in");
+    unsigned long long bad = raw_counter(eng, "tcp.syncookies.bad"),
+                       in = raw_counter(eng, "tcp.syncookies.in");
 
     input(&syn);
     genuine = answer_to_synack(&syn);
     forge_at_random(n);
     forge_one_by_one(&genuine, n);
-    printf("forged %llu refused %llu\n", (unsigned long long)(counter("tcp.syncookies.in") - in),
-           (unsigned long long)(counter("tcp.syncookies.bad") - bad));
+    printf("forged %llu refused %llu\n", raw_counter(eng, "tcp.syncookies.in") - in,
+           raw_counter(eng, "tcp.syncookies.bad") - bad);
     input(&genuine);
-    printf("genuine %llu\n", (unsigned long long)(counter("tcp.syncookies.in") - in));
+    printf("genuine %llu\n", raw_counter(eng, "tcp.syncookies.in") - in);
 }
 
 int main(int argc, char **argv)
 {
+    static const char *const names[] = {"mbuf.small",          "mbuf.large",         "tcp.max_tcbs",
+                                        "tcp.max_syn_backlog", "tcp.max_tw_buckets", NULL};
+    static const int64_t values[] = {1024, 8, 64, 512, 8};
     struct ust_addr us;
     const char *why = "";
-    ust_handle h;
 
     if (argc != 4)
         return 2;
     version = atoi(argv[1]);
-    us = addr(2);
-    eng = make();
-    h = ust_socket(eng);
-    ust_bind(eng, h, &us, PORT);
-    ust_listen(eng, h, 4096);
+    us = raw_addr(version, 2);
+    eng = raw_engine(version, PORT, 4096, names, values);
     flood((unsigned)atoi(argv[2]));
     printf("out %llu cookies %llu\n", (unsigned long long)frames_out,
-           (unsigned long long)counter("tcp.syncookies.out"));
+           raw_counter(eng, "tcp.syncookies.out"));
     handshake(&us);
     forge((unsigned)atoi(argv[3]));
     printf("mbufs %u tcbs %u requests %u timers %u flows %u neighs %u\n", most.mbufs_small,

@@ -3,10 +3,6 @@
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,8 +11,7 @@ import pytest
 import frames
 from lan import NS, link_address, solicited_node
 from link import ADDRESSES, MACS, Link
-from test_c import ENV, ROOT
-from test_determinism import engine_sources
+from programs import compile_with_engine, figures, instructions, needs_callgrind
 
 RATE, SECONDS = 2000, 120
 SENDERS = 65_000
@@ -25,63 +20,20 @@ TEXT = 40_000_000
 
 @pytest.fixture(scope="module")
 def smack(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """tests/c/smack.c with the engine, as it is released."""
-    program = tmp_path_factory.mktemp("smack") / "smack"
-    subprocess.run(
-        [
-            *("gcc", "-O2", "-g", "-std=gnu11", "-I", ROOT / "ustack"),
-            *(ROOT / "tests/c/smack.c", *engine_sources(), "-o", program),
-        ],
-        check=True,
-        env=ENV,
-    )
-    return program
-
-
-def run_smack(program: Path, version: int, warm_up: int, seconds: int, ids: int) -> dict[str, int]:
-    """What it printed."""
-    done = subprocess.run(
-        [program, *map(str, (version, warm_up, seconds, ids))],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=ENV,
-    )
-    return {name: int(n) for name, n in re.findall(r"(\w+) (\d+)", done.stdout)}
+    """tests/c/smack.c with the engine."""
+    return compile_with_engine("smack", tmp_path_factory.mktemp("smack"))
 
 
 @pytest.mark.parametrize("ids", [4, 100_000], ids=["few", "many"])
 @pytest.mark.parametrize("version", [4, 6])
 def test_fragmentsmack_stays_within_the_memory_cap(smack: Path, version: int, ids: int) -> None:
     """CVE-2018-5391: the defaults are 64 datagrams, one large mbuf and one timer each."""
-    seen = run_smack(smack, version, 0, SECONDS, ids)
+    seen = figures(smack, version, 0, SECONDS, ids)
     assert seen["in"] == RATE * SECONDS
     assert seen["large"] <= 64 and seen["frags"] <= 64 and seen["timers"] <= 64 + 8
 
 
-def instructions(program: Path, place: Path, *arguments: int) -> int:
-    """Instructions inside measured(), as callgrind counts them."""
-    done = subprocess.run(
-        [
-            "valgrind",
-            "--tool=callgrind",
-            f"--callgrind-out-file={place / 'callgrind.out'}",
-            "--toggle-collect=measured",
-            program,
-            *map(str, arguments),
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=ENV,
-    )
-    collected = re.search(r"Collected : (\d+)", done.stderr)
-    assert collected, done.stderr
-    return int(collected[1])
-
-
-@pytest.mark.skipif("USTACK_SANITIZER" in os.environ, reason="valgrind and sanitizers exclude")
-@pytest.mark.skipif(not shutil.which("valgrind"), reason="no valgrind")
+@needs_callgrind
 @pytest.mark.parametrize("ids", [4, 100_000], ids=["few", "many"])
 @pytest.mark.parametrize("version", [4, 6])
 def test_fragmentsmack_costs_no_more_when_the_tables_are_full(

@@ -4,16 +4,13 @@ back with the ACK."""
 
 from __future__ import annotations
 
-import re
-import subprocess
 from pathlib import Path
 
 import pytest
 
 import notation
 import rig
-from test_c import ENV, ROOT
-from test_determinism import engine_sources
+from programs import compile_with_engine, figures
 from wire import Peer, Wire
 
 MILLION = 10**6
@@ -384,24 +381,13 @@ def test_nothing_of_slot_and_mss_shows_in_a_cookie(wire: Wire) -> None:
 @pytest.fixture(scope="module")
 def synflood(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """tests/c/synflood.c with the engine."""
-    program = tmp_path_factory.mktemp("synflood") / "synflood"
-    flags = ("-O2", "-std=gnu11", "-I", ROOT / "ustack")
-    source = ROOT / "tests/c/synflood.c"
-    subprocess.run(["gcc", *flags, source, *engine_sources(), "-o", program], check=True, env=ENV)
-    return program
+    return compile_with_engine("synflood", tmp_path_factory.mktemp("synflood"))
 
 
 @pytest.fixture(scope="module", params=[4, 6], ids=["ipv4", "ipv6"])
 def flood(request: pytest.FixtureRequest, synflood: Path) -> dict[str, int]:
     """What it printed: 10^6 SYNs, a handshake, 2 * 10^6 forged ACKs."""
-    done = subprocess.run(
-        [synflood, str(request.param), str(MILLION), str(MILLION)],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=ENV,
-    )
-    return {name: int(n) for name, n in re.findall(r"(\w+) (\d+)", done.stdout)}
+    return figures(synflood, request.param, MILLION, MILLION)
 
 
 def test_a_million_syns_take_no_memory(flood: dict[str, int]) -> None:
