@@ -24,8 +24,8 @@ SECOND = 10**9
 class Host:
     """What surrounds the script: addresses, ports, and the stack's configuration.
 
-    settings: of the engine, by its names. segmentation: may the stack's segments be larger than
-    the MSS (TSO)?
+    sysctls: as Linux names them. segmentation: may the stack's segments be larger than the MSS
+    (TSO)?
     """
 
     version: int = 4
@@ -37,7 +37,7 @@ class Host:
     prefix: int = 16
     bind_port: int = 8080
     connect_port: int = 8080
-    settings: dict[str, int] = field(default_factory=dict)
+    sysctls: dict[str, str] = field(default_factory=dict)
     segmentation: bool = True
 
     @classmethod
@@ -72,6 +72,8 @@ class Backend(Protocol):
 
     host: Host
     sent: deque[Sent]  # what the runner has not taken yet
+    patience: int  # how long to wait for what may not come, in ns
+    unknown: list[str]  # sysctls of the host that the stack has nothing like
 
     @property
     def now(self) -> int:
@@ -83,8 +85,8 @@ class Backend(Protocol):
     def advance(self, until: int, stop: Callable[[], bool]) -> bool:
         """Let time pass; True as soon as stop() says so, asked whenever something happened."""
 
-    def set(self, name: str, value: int) -> bool:
-        """Change one of the engine's settings; False when there is none of that name."""
+    def sysctl(self, key: str, value: str) -> bool:
+        """Change a setting; False when the stack has none like it."""
 
     def socket(self, family: int, kind: int) -> int:
         """A new socket: AF_INET or AF_INET6, SOCK_STREAM or SOCK_DGRAM."""

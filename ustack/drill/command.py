@@ -23,17 +23,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ip", choices=["4", "6", "both"], default="4", help="where the script leaves it open"
     )
+    parser.add_argument(
+        "--backend",
+        choices=["engine", "linux"],
+        default="engine",
+        help="linux: this machine's, through a tun device in a namespace of its own",
+    )
+    parser.add_argument(
+        "--best-of", type=int, default=1, metavar="N", help="linux: play again until it passes"
+    )
     parser.add_argument("--repeat", type=int, default=1, metavar="N", help="play each N times")
     parser.add_argument("-v", "--verbose", action="store_true", help="tell of passes, too")
 
 
 def main(args: argparse.Namespace) -> int:
     """Play all; 0 when every script passes, else 1."""
+    linux = args.best_of if args.backend == "linux" else 0
     counts = {"pass": 0, "fail": 0, "error": 0}
     for path in scripts(args.paths):
         for version in versions_of(path, args.ip):
             for _ in range(args.repeat):
-                verdict = play(path, Mode(args.mode), version)
+                verdict = play(path, Mode(args.mode), version, linux=linux)
                 counts[verdict.verdict] += 1
                 tell(verdict, args)
     if not args.json:
@@ -75,9 +85,17 @@ def versions_of(path: str, choice: str) -> list[int]:
     return [4, 6] if choice == "both" else [int(choice)]
 
 
-def play(path: str, mode: Mode, version: int) -> Verdict:
-    """One script on a fresh engine; one that cannot be read is an error."""
+def play(path: str, mode: Mode, version: int, linux: int = 0) -> Verdict:
+    """One script on a fresh engine; one that cannot be read is an error.
+
+    linux: play it against this machine's Linux instead, at most so many times.
+    """
     try:
-        return run(parse_file(path), mode, version)
+        script = parse_file(path)
+        if linux:
+            from ustack.drill.linux import play as play_on_linux
+
+            return play_on_linux(script, mode, version, linux)
+        return run(script, mode, version)
     except (ScriptError, OSError) as error:
         return Verdict(path, mode.value, version, "error", got=str(error))

@@ -8,7 +8,6 @@ disturbs. Time only moves by advance(), from one of the engine's deadlines to th
 from __future__ import annotations
 
 import errno
-import os
 import select
 import socket as linux
 from collections import deque
@@ -17,7 +16,9 @@ from typing import Any
 
 from ustack import _options
 from ustack._native import check, ffi, lib, pack_address, unpack_address
+from ustack._settings import settings
 from ustack.drill.backend import SECOND, Host, Sent
+from ustack.drill.sysctl import DEFAULTS, engine_settings
 from ustack.tcp_info import STATES, TcpInfo
 
 __all__ = ["EngineBackend"]
@@ -37,6 +38,7 @@ SMALL = {
     "udp.max_socks": 8,
     "ip6.dad_transmits": 0,
     "arp.announce": 0,
+    "tcp.pacing": 0,  # scripts count on a device with a FIFO
     "tcp.max_tcbs": 64,
     "tcp.max_listeners": 8,
     "tcp.max_syn_backlog": 64,
@@ -54,7 +56,10 @@ class EngineBackend:
     def __init__(self, host: Host, seed: int = 1) -> None:
         self.host = host
         self.sent: deque[Sent] = deque()
+        self.patience = 60 * SECOND
+        self.unknown: list[str] = []
         self._now = SECOND
+        self._rows = settings()
         self._raw = self._make(seed)
         self._buf = ffi.new("uint8_t[]", 1 << 17)
         self._families: dict[int, int] = {}
@@ -62,8 +67,11 @@ class EngineBackend:
 
     def _make(self, seed: int) -> Any:
         config = ffi.gc(lib.ust_config_new(b"linux"), lib.ust_config_free)
-        for name, value in (SMALL | self.host.settings).items():
+        for name, value in SMALL.items():
             check(lib.ust_config_set(config, name.encode(), value), f"setting {name}={value}")
+        for key, text in self.host.sysctls.items():
+            if not self._configure(config, key, text) and DEFAULTS.get(key) != text:
+                self.unknown.append(f"sysctl {key}={text}")
         lib.ust_config_entropy(config, seed, bytes(range(32)))
         err = ffi.new("int *")
         raw = lib.ust_engine_new(config, err)
@@ -79,6 +87,21 @@ class EngineBackend:
         anywhere = pack_address("::" if host.version == 6 else "0.0.0.0")
         check(lib.ust_engine_add_route(raw, iface, anywhere, 0, gateway), "the route")
         return raw
+
+    def _configure(self, config: Any, key: str, text: str) -> bool:
+        """Set what a sysctl stands for; False if the engine has no such setting."""
+        return self._apply(key, text, lambda n, v: lib.ust_config_set(config, n.encode(), v))
+
+    def _apply(self, key: str, text: str, set_one: Callable[[str, int], int]) -> bool:
+        try:
+            pairs = list(engine_settings(key, text))
+        except ValueError:
+            return False
+        done = bool(pairs)
+        for name, value in pairs:
+            row = self._rows.get(name)
+            done &= row is not None and set_one(name, min(max(value, row.min), row.max)) == 0
+        return done
 
     # ------------------------------------------------------------ time and packets
 
@@ -122,13 +145,9 @@ class EngineBackend:
             self._now = max(self._now, deadline)
             lib.ust_engine_tick(self._raw, self._now)
 
-    def set(self, name: str, value: int) -> bool:
-        """Change a setting."""
-        result = lib.ust_engine_set(self._raw, name.encode(), value)
-        if result == -errno.ENOENT:
-            return False
-        check(result, f"setting {name}={value}")
-        return True
+    def sysctl(self, key: str, value: str) -> bool:
+        """Change a setting that is live."""
+        return self._apply(key, value, lambda n, v: lib.ust_engine_set(self._raw, n.encode(), v))
 
     # -------------------------------------------------------------------- sockets
 
@@ -301,9 +320,3 @@ class EngineBackend:
     def free(self) -> None:
         """Give the engine's memory back."""
         ffi.release(self._raw)
-
-
-def error_text(error: OSError) -> str:
-    """`ECONNRESET (Connection reset by peer)`."""
-    code = error.errno or 0
-    return f"{errno.errorcode.get(code, str(code))} ({os.strerror(code)})"

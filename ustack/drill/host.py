@@ -13,48 +13,12 @@ import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from ustack._settings import settings
 from ustack.drill.backend import Host
 from ustack.drill.script import Script, ScriptError
+from ustack.drill.sysctl import DEFAULTS
 
-__all__ = ["DEFAULTS", "Environment", "StateQuestion", "apply_options"]
+__all__ = ["Environment", "StateQuestion", "apply_options"]
 
-#: What `defaults.sh` of the Linux scripts sets, by sysctl.
-DEFAULTS = {
-    "net.ipv4.tcp_rmem": "4096 540000 15728640",
-    "net.ipv4.tcp_wmem": "4096 262144 4194304",
-    "net.ipv4.tcp_timestamps": "1",
-    "net.ipv4.tcp_syn_retries": "5",
-    "net.ipv4.tcp_synack_retries": "5",
-    "net.ipv4.tcp_frto": "2",
-    "net.ipv4.tcp_sack": "1",
-    "net.ipv4.tcp_dsack": "1",
-    "net.ipv4.tcp_reordering": "3",
-    "net.ipv4.tcp_congestion_control": "cubic",
-    "net.ipv4.tcp_slow_start_after_idle": "0",
-    "net.ipv4.tcp_early_retrans": "3",
-    "net.ipv4.tcp_recovery": "1",
-    "net.ipv4.tcp_ecn": "0",
-    "net.ipv4.tcp_pacing_ss_ratio": "200",
-    "net.ipv4.tcp_pacing_ca_ratio": "120",
-    "net.ipv4.tcp_fastopen": "0x403",
-    "net.ipv4.tcp_syncookies": "1",
-    "net.ipv4.tcp_pacing": "0",  # its qdisc is a FIFO
-}
-
-# sysctl → the engine's setting, and what to multiply by.
-_RENAMED = {
-    "net.ipv4.tcp_fin_timeout": ("tcp.fin_timeout_ms", 1000.0),
-    "net.ipv4.tcp_rto_min_us": ("tcp.rto_min_ms", 0.001),
-    "net.ipv4.tcp_rto_max_ms": ("tcp.rto_max_ms", 1.0),
-    "net.ipv4.tcp_invalid_ratelimit": ("tcp.invalid_ratelimit_ms", 1.0),
-    "net.ipv4.tcp_keepalive_time": ("tcp.keepalive_time", 1.0),
-    "net.ipv4.ip_default_ttl": ("ip.default_ttl", 1.0),
-    "net.ipv6.conf.all.hop_limit": ("ip6.hop_limit", 1.0),
-    "net.core.rmem_max": ("", 1.0),  # bounds SO_RCVBUF, not what TCP takes by itself
-    "net.core.wmem_max": ("", 1.0),
-}
-_CONTROLS = ("reno", "cubic", "dctcp", "bbr")
 _QUIET = ("true", ":", "exit", "sleep 0")
 # Options that the language has; those without a use here mean nothing to a stack on virtual time.
 _KNOWN_OPTIONS = re.compile(
@@ -108,11 +72,10 @@ _BSD_STATES = {"SYN_RCVD": "SYN_RECEIVED"}
 
 @dataclass
 class Environment:
-    """What commands do. set: changes a setting of the running engine; None before it runs."""
+    """What commands do. sysctl: sets one of the running stack; None before it runs."""
 
     host: Host
-    execute_bsd: bool = False
-    set: Callable[[str, int], bool] | None = None
+    sysctl: Callable[[str, str], bool] | None = None
     skipped: list[str] = field(default_factory=list)
 
     def run(self, command: str) -> StateQuestion | None:
@@ -127,8 +90,7 @@ class Environment:
         words = _words(line)
         name = words[0].rsplit("/", 1)[-1] if words else ""
         if name == "defaults.sh":
-            for key, value in DEFAULTS.items():
-                self._sysctl(key, value, quiet=True)
+            self.host.sysctls.update(DEFAULTS)
         elif name == "sysctl" or name == "set_sysctls.py":
             for key, value in _assignments(words[1:]):
                 self._sysctl(key, value)
@@ -137,9 +99,10 @@ class Environment:
         elif name == "ethtool":
             self._ethtool(words)
         elif not line.startswith(_QUIET) and "sysctl_restore" not in name:
-            self._skip(line)
+            self.skip(line)
 
-    def _skip(self, what: str) -> None:
+    def skip(self, what: str) -> None:
+        """Report something that means nothing to the stack."""
         if what not in self.skipped:
             self.skipped.append(what)
 
@@ -148,42 +111,11 @@ class Environment:
             if feature in ("tso", "gso"):
                 self.host.segmentation = value == "on"
 
-    def _sysctl(self, key: str, value: str, quiet: bool = False) -> None:
-        try:
-            pairs = list(_settings_of(key, value))
-        except ValueError:
-            pairs = []
-        known = settings()
-        done = bool(pairs)
-        for name, number in pairs:
-            done &= name in known and self._set(name, number, known[name].live)
-        if not done and not quiet:
-            self._skip(f"sysctl {key}={value}")
-
-    def _set(self, name: str, value: int, live: bool) -> bool:
-        row = settings()[name]
-        value = min(max(value, row.min), row.max)
-        if self.set is None:
-            self.host.settings[name] = value
-            return True
-        return live and self.set(name, value)
-
-
-def _settings_of(key: str, value: str) -> Iterator[tuple[str, int]]:
-    """The engine's settings that a sysctl stands for."""
-    if key in _RENAMED:
-        name, factor = _RENAMED[key]
-        if name:
-            yield name, round(int(value, 0) * factor)
-    elif key in ("net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem"):
-        _, usual, most = value.split()
-        name = "tcp." + key.rsplit("_", 1)[1]
-        yield name + "_max", int(most)
-        yield name, int(usual)
-    elif key == "net.ipv4.tcp_congestion_control":
-        yield "tcp.congestion_control", _CONTROLS.index(value)
-    elif key.startswith("net.ipv4.tcp_"):
-        yield "tcp." + key.removeprefix("net.ipv4.tcp_"), int(value, 0)
+    def _sysctl(self, key: str, value: str) -> None:
+        if self.sysctl is None:
+            self.host.sysctls[key] = value
+        elif not self.sysctl(key, value):
+            self.skip(f"sysctl {key}={value}")
 
 
 def _lines(command: str) -> Iterator[str]:
