@@ -2,8 +2,9 @@
 """When is a packet of the stack the one that a line demands?
 
 strict: as written: flags, sequence, length, ack, options in order; the window only where a line
-writes one. semantic: options are a set, but SACK blocks count exactly; no windows, and so no scale.
-api: packets are not compared at all, only what recv() and its like return.
+writes one. semantic: options are a set, in which a SYN may offer timestamps and a window scale
+besides what is written, as Linux does in a simultaneous open; SACK blocks count exactly, windows
+and their scale not at all. api: packets are not compared at all, only what recv() and its like return.
 
 Not here: times (runner.py), the values of timestamps (they are mapped, see flow.py).
 """
@@ -17,6 +18,9 @@ from ustack.drill.packet import Live
 from ustack.drill.script import IpFields, Option, Segment
 
 __all__ = ["Mode", "differs", "ip_differs", "is_pure_ack"]
+
+_PADDING = ("nop", "eol")
+_OFFERS: set[Option] = {("TS",), ("wscale",)}
 
 
 class Mode(enum.Enum):
@@ -41,21 +45,24 @@ def differs(want: Segment, got: Segment, mode: Mode) -> str:
         return "win"
     if (want.urg or 0) != (got.urg or 0):
         return "urg"
-    if want.options is not None and not _same_options(want.options, got.options or (), mode):
-        return "options"
+    if want.options is not None:
+        if not _same_options(want.options, got.options or (), mode, "S" in got.flags):
+            return "options"
     return ""
 
 
-def _same_options(want: tuple[Option, ...], got: tuple[Option, ...], mode: Mode) -> bool:
+def _same_options(
+    want: tuple[Option, ...], got: tuple[Option, ...], mode: Mode, is_syn: bool
+) -> bool:
     if mode is Mode.STRICT:
         return [_without_ts_val(o) for o in want] == [_without_ts_val(o) for o in got]
-    return _as_set(want) == _as_set(got)
+    wanted, found = _as_set(want), _as_set(got)
+    return wanted <= found and found - wanted <= (_OFFERS if is_syn else set())
 
 
-def _as_set(options: tuple[Option, ...]) -> list[Option]:
-    """What is left when padding, order and windows do not count."""
-    left = [_without_ts_val(o) for o in options if o[0] not in ("nop", "eol")]
-    return sorted((o[:1] if o[0] == "wscale" else o for o in left), key=repr)
+def _as_set(options: tuple[Option, ...]) -> set[Option]:
+    """What is left when padding, order, windows and clocks do not count."""
+    return {o[:1] if o[0] in ("wscale", "TS") else o for o in options if o[0] not in _PADDING}
 
 
 def _without_ts_val(option: Option) -> Option:

@@ -111,6 +111,8 @@ class LinuxBackend:
         for key in ("net.ipv6.conf.all.accept_dad", "net.ipv6.conf.default.accept_dad"):
             self.sysctl(key, "0")
         self.tun = _open_tun(host)
+        for key in ("net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem"):
+            self.sysctl(key, DEFAULTS[key])  # windows that scripts of every origin fit into
         for key, value in host.sysctls.items():
             if not self.sysctl(key, value) and DEFAULTS.get(key) != value:
                 self.unknown.append(f"sysctl {key}={value}")
