@@ -4,7 +4,7 @@
 strict: as written: flags, sequence, length, ack, options in order; the window only where a line
 writes one. semantic: options are a set, in which a SYN may offer timestamps and a window scale
 besides what is written, as Linux does in a simultaneous open; SACK blocks count exactly, windows
-and their scale not at all. api: packets are not compared at all, only what recv() and its like return.
+and their scale not at all. api: no packet is compared, only what recv() and its like return.
 
 Not here: times (runner.py), the values of timestamps (they are mapped, see flow.py).
 """
@@ -20,7 +20,7 @@ from ustack.drill.script import IpFields, Option, Segment
 __all__ = ["Mode", "differs", "ip_differs", "is_pure_ack"]
 
 _PADDING = ("nop", "eol")
-_OFFERS: set[Option] = {("TS",), ("wscale",)}
+_OFFERS = ("TS", "wscale")
 
 
 class Mode(enum.Enum):
@@ -57,12 +57,13 @@ def _same_options(
     if mode is Mode.STRICT:
         return [_without_ts_val(o) for o in want] == [_without_ts_val(o) for o in got]
     wanted, found = _as_set(want), _as_set(got)
-    return wanted <= found and found - wanted <= (_OFFERS if is_syn else set())
+    return wanted <= found and all(is_syn and o[0] in _OFFERS for o in found - wanted)
 
 
 def _as_set(options: tuple[Option, ...]) -> set[Option]:
     """What is left when padding, order, windows and clocks do not count."""
-    return {o[:1] if o[0] in ("wscale", "TS") else o for o in options if o[0] not in _PADDING}
+    left = (_without_ts_val(o) for o in options if o[0] not in _PADDING)
+    return {o[:1] if o[0] == "wscale" else o for o in left}
 
 
 def _without_ts_val(option: Option) -> Option:
