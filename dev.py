@@ -67,7 +67,7 @@ def demo(args: list[str]) -> int:
 @target
 def test(args: list[str]) -> int:
     """run the tests, or those that the arguments select (pytest's syntax)"""
-    prepare("test")
+    prepare("test", "frameworks")
     return call([sys.executable, "-m", "pytest", *args])
 
 
@@ -88,7 +88,7 @@ def fmt(args: list[str]) -> int:
 @target
 def san(args: list[str]) -> int:
     """the tests under ASan and UBSan, then the threaded C tests under TSan"""
-    prepare("test")
+    prepare("test", "frameworks")
     failed = [address_sanitizer(args), thread_sanitizer()]
     say("san: " + ("failed" if any(failed) else "clean"))
     return int(any(failed))

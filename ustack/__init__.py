@@ -6,6 +6,7 @@ from ustack._settings import Setting, settings
 from ustack.datagram import PingSocket, UdpSocket
 from ustack.errors import ConfigError, PortError, UstackError
 from ustack.poll import Poll
+from ustack.running import new_event_loop, run
 from ustack.socket import Address, Socket
 from ustack.stack import Stack
 from ustack.tcp_info import TcpInfo
@@ -27,5 +28,7 @@ __all__ = [
     "TcpInfo",
     "UdpSocket",
     "UstackError",
+    "new_event_loop",
+    "run",
     "settings",
 ]

@@ -23,6 +23,7 @@ class EventLoop(StackLoop, asyncio.SelectorEventLoop):  # type: ignore[misc]
     def __init__(self, *, spin: float = 50e-6) -> None:
         """spin: seconds to poll without work before sleeping."""
         self._stacks: dict[Stack, Dispatcher] = {}
+        self._owned: list[Stack] = []
         self._polls = StackSelector(spin)
         super().__init__(self._polls)
 

@@ -39,6 +39,7 @@ class StackLoop(asyncio.AbstractEventLoop):
     """
 
     _stacks: "dict[Stack, Dispatcher]"
+    _owned: "list[Stack]"
     _ssl_protocol: Any  # the class that speaks TLS between a transport and a protocol
 
     def _drive(self, dispatcher: Dispatcher) -> None:
@@ -51,8 +52,11 @@ class StackLoop(asyncio.AbstractEventLoop):
 
     # ---------------------------------------------------------------------- stacks
 
-    def attach(self, stack: "Stack") -> None:
-        """Drive a stack from now on. It stays the caller's to close, after the loop."""
+    def attach(self, stack: "Stack", *, own: bool = False) -> None:
+        """Drive a stack from now on.
+
+        own: close it with the loop; otherwise it stays the caller's to close, after the loop.
+        """
         if stack in self._stacks:
             raise ValueError(f"{stack!r} is attached already")
         worker, engine = (int(ffi.cast("uintptr_t", p)) for p in (stack._worker, stack._engine))
@@ -60,6 +64,8 @@ class StackLoop(asyncio.AbstractEventLoop):
         dispatcher = Dispatcher(worker, engine, self, owner)
         self._drive(dispatcher)
         self._stacks[stack] = dispatcher
+        if own:
+            self._owned.append(stack)
 
     def detach(self, stack: "Stack") -> None:
         """Drive it no longer; its listeners are closed and its connections reset."""
@@ -74,6 +80,8 @@ class StackLoop(asyncio.AbstractEventLoop):
         for stack in list(self._stacks):
             self.detach(stack)
         super().close()
+        while self._owned:
+            self._owned.pop().close()
 
     # ------------------------------------------------------------------ connections
 

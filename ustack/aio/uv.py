@@ -32,6 +32,7 @@ class UvEventLoop(StackLoop, uvloop.Loop):  # type: ignore[misc]
         """spin: seconds to poll without work before sleeping."""
         super().__init__()
         self._stacks: dict[Stack, Dispatcher] = {}
+        self._owned: list[Stack] = []
         self._turns: dict[Dispatcher, _Turn] = {}
         self._spin_ns = int(spin * 1e9)
         self.call_soon = Dispatcher.noting(super().call_soon)  # type: ignore[method-assign]
