@@ -1,0 +1,326 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Mutation testing of the engine's C: do the tests notice a small mistake?
+
+A mutant is the engine with one operator, number, condition or statement changed. It is built in a
+copy of the project, and the tests of TCP run on it until one fails: then it is killed. One that no
+test notices has survived, and shows what is not tested, or that the change means nothing.
+
+Mutants are a seeded sample: as many of each file as it has places to change, but at least
+LEAST_PER_FILE. One whose object code is that of the original is no mutant and is replaced.
+
+Not here: what is done with the result (nightly/mutate.py).
+"""
+
+from __future__ import annotations
+
+import ast
+import collections
+import dataclasses
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LEAST_PER_FILE = 10
+SECONDS = 60.0
+
+#: What a token may become. Sequence numbers are compared by functions.
+SWAPS = {
+    "relational": {
+        " < ": [" <= ", " >= "],
+        " <= ": [" < ", " > "],
+        " > ": [" >= ", " <= "],
+        " >= ": [" > ", " < "],
+        " == ": [" != "],
+        " != ": [" == "],
+        "seq_lt(": ["seq_leq(", "seq_geq("],
+        "seq_leq(": ["seq_lt(", "seq_gt("],
+        "seq_gt(": ["seq_geq(", "seq_leq("],
+        "seq_geq(": ["seq_gt(", "seq_lt("],
+    },
+    "arithmetic": {
+        " + ": [" - "],
+        " - ": [" + "],
+        "++": ["--"],
+        "--": ["++"],
+        " += ": [" -= ", " = "],
+        " -= ": [" += "],
+        " << ": [" >> "],
+        " >> ": [" << "],
+    },
+    "logical": {" && ": [" || "], " || ": [" && "]},
+    "constant": {"true": ["false"], "false": ["true"]},
+}
+NUMBER = re.compile(r"(?<![\w.])(\d+)(?=[uUlL]*\b)(?![\w.]*[xX])")
+CONDITION = re.compile(r"\b(?:if|while) \((?=.*\)\s*\{?$)")
+STATEMENT = re.compile(
+    r"^\s+(?!return\b|break\b|case\b|default\b|goto\b|else\b|static\b|const\b)[\w*(][^;{}]*;$"
+)
+DECLARATION = re.compile(
+    r"^\s+(?:const |static |struct |enum |unsigned |u?int\w* |bool |ust_time |size_t |char |void )"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Mutant:
+    """One change: the file's line as it was and as it is."""
+
+    file: str
+    line: int
+    operator: str
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        return f"`{self.file}:{self.line}` {self.operator}: `{self.before}` → `{self.after}`"
+
+
+def bodies(source: str) -> Iterator[tuple[int, str]]:
+    """Line numbers and lines inside functions, without comments and assertions."""
+    inside, comment = False, False
+    for number, line in enumerate(source.splitlines(), 1):
+        if line == "{":
+            inside = True
+        elif line == "}":
+            inside = False
+        elif inside:
+            skip = comment or line.lstrip().startswith(("/*", "assert(", "#"))
+            if "/*" in line or comment:
+                comment = "*/" not in line
+            if not skip:
+                yield number, line
+
+
+def split_comment(line: str) -> tuple[str, str]:
+    """The code of a line, and the comment behind it."""
+    code, mark, rest = line.partition("/*")
+    return code, mark + rest
+
+
+def changes(line: str) -> Iterator[tuple[str, str]]:
+    """Operator and new line for all that can be changed in a line."""
+    code, comment = split_comment(line)
+    for operator, swaps in SWAPS.items():
+        for old, news in swaps.items():
+            for match in re.finditer(re.escape(old), code):
+                for new in news:
+                    yield operator, code[: match.start()] + new + code[match.end() :] + comment
+    for match in NUMBER.finditer(code):
+        for new in (int(match[1]) + 1, int(match[1]) - 1):
+            if new >= 0:
+                yield "constant", code[: match.start()] + str(new) + code[match.end(1) :] + comment
+    for match in CONDITION.finditer(code):
+        opened = match.end()
+        closed = matching(code, opened)
+        if closed is not None:
+            inner = code[opened:closed]
+            yield "negate", f"{code[:opened]}!({inner}){code[closed:]}{comment}"
+    if STATEMENT.match(code.rstrip()) and not DECLARATION.match(code):
+        indent = code[: len(code) - len(code.lstrip())]
+        yield "drop", f"{indent};"
+
+
+def matching(code: str, opened: int) -> int | None:
+    """Where the bracket that was opened before this place is closed, on the same line."""
+    depth = 1
+    for at in range(opened, len(code)):
+        depth += (code[at] == "(") - (code[at] == ")")
+        if depth == 0:
+            return at
+    return None
+
+
+def mutants(tree: Path, file: str) -> list[Mutant]:
+    """All mutants of one file."""
+    found = []
+    lines = list(bodies((tree / file).read_text()))
+    whole = {number for number, line in lines}
+    for number, line in lines:
+        for operator, after in changes(line):
+            continued = number + 1 in whole and operator == "drop" and not complete(lines, number)
+            if not continued:
+                found.append(Mutant(file, number, operator, line.strip(), after.strip()))
+    return found
+
+
+def complete(lines: list[tuple[int, str]], number: int) -> bool:
+    """Does the statement of this line begin on it?"""
+    before = dict(lines).get(number - 1, "{").split("/*")[0].rstrip()
+    return before.endswith((";", "{", "}", ":", ")", "else")) or not before
+
+
+def sample(tree: Path, files: list[str], number: int, seed: int) -> Iterator[list[Mutant]]:
+    """For each mutant wanted, candidates in the order in which they are to be tried."""
+    rng = random.Random(seed)
+    places = {file: mutants(tree, file) for file in files}
+    for pool in places.values():
+        rng.shuffle(pool)
+    least = min(LEAST_PER_FILE, max(1, number // len(files)))
+    share = {file: min(least, len(pool)) for file, pool in places.items()}
+    left = {file: len(pool) - share[file] for file, pool in places.items()}
+    for _ in range(max(0, number - sum(share.values()))):
+        file = rng.choices(list(left), weights=list(left.values()))[0]
+        share[file] += 1
+        left[file] -= 1
+    for file, count in share.items():
+        for i in range(count):
+            yield places[file][i::count]
+
+
+# ---------------------------------------------------------------------- building
+
+
+class Copy:
+    """A copy of the project whose extension is built with assertions, quickly."""
+
+    def __init__(self, tree: Path) -> None:
+        self.tree = tree
+        shutil.rmtree(tree, ignore_errors=True)
+        leave = shutil.ignore_patterns("*.so", "__pycache__", "build", ".*", "dist", "*.egg-info")
+        shutil.copytree(ROOT, tree, ignore=leave)
+        env = {**os.environ, "USTACK_DEBUG": "1", "USTACK_LTO": "0", "USTACK_CFLAGS": "-g0"}
+        command = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"]
+        subprocess.run(command, cwd=tree, env=env, check=True, stderr=subprocess.DEVNULL)
+        self.extension = next((tree / "ustack").glob("_ustack*.so"))
+        self.objects = {path: path.read_bytes() for path in sorted(tree.glob("build/**/*.o"))}
+        self.whole = self.extension.read_bytes()
+
+    def build(self, mutant: Mutant) -> bool:
+        """Build a mutant; False when it does not compile or is the same code."""
+        path = self.tree / mutant.file
+        source = path.read_text()
+        lines = source.splitlines(keepends=True)
+        old = lines[mutant.line - 1]
+        lines[mutant.line - 1] = old.replace(old.strip(), mutant.after)
+        obj = next(obj for obj in self.objects if str(obj).endswith(mutant.file[:-2] + ".o"))
+        cc, arguments, extra = ast.literal_eval(Path(f"{obj}.flags").read_text())
+        try:
+            path.write_text("".join(lines))
+            command = [*cc, *arguments, "-c", mutant.file, "-o", str(obj), *extra]
+            made = subprocess.run(command, cwd=self.tree, capture_output=True).returncode == 0
+            if not made or obj.read_bytes() == self.objects[obj]:
+                return False
+            fresh = self.extension.with_suffix(".new")
+            link = [cc[0], "-shared", *map(str, self.objects), "-o", str(fresh)]
+            subprocess.run(link, cwd=self.tree, check=True, capture_output=True)
+            fresh.rename(self.extension)
+            return True
+        finally:
+            path.write_text(source)
+            obj.write_bytes(self.objects[obj])
+
+    def restore(self) -> None:
+        """Put the original extension back."""
+        fresh = self.extension.with_suffix(".new")
+        fresh.write_bytes(self.whole)
+        fresh.rename(self.extension)
+
+
+# ----------------------------------------------------------------------- testing
+
+
+def preload() -> None:
+    """Import what every test run imports, once for all."""
+    import hypothesis
+    import pytest  # noqa: F401
+    import scapy.all  # noqa: F401
+
+    quick = [hypothesis.Phase.explicit, hypothesis.Phase.generate]
+    hypothesis.settings.register_profile("mutate", phases=quick, database=None)
+    hypothesis.settings.load_profile("mutate")
+
+
+def run_tests(tree: Path, tests: list[str], log: Path) -> int:
+    """In a child: run the tests in order until one fails; the status."""
+    import pytest
+
+    os.setsid()
+    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    os.chdir(tree)
+    sys.path[:] = [str(tree), *(path for path in sys.path if not path.startswith(str(ROOT)))]
+    for name in [name for name in sys.modules if name.split(".")[0] in ("ustack", "tests")]:
+        del sys.modules[name]
+    options = ["-x", "-q", "--tb=no", "-p", "no:cacheprovider", "--rootdir", str(tree)]
+    return int(pytest.main([*options, *tests]))
+
+
+def verdict(tree: Path, tests: list[str]) -> tuple[str, float]:
+    """Who killed the mutant that is built ("" nobody), and after how many seconds."""
+    log, started = tree / "build" / "mutant.log", time.monotonic()
+    child = os.fork()
+    if child == 0:
+        status = 70
+        try:
+            status = run_tests(tree, tests, log)
+        finally:
+            os._exit(status)
+    while (done := os.waitpid(child, os.WNOHANG)) == (0, 0):
+        if time.monotonic() - started > SECONDS:
+            os.killpg(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return "(no end)", time.monotonic() - started
+        time.sleep(0.02)
+    took = time.monotonic() - started
+    if done[1] == 0:
+        return "", took
+    failed = re.search(r"^FAILED (\S+)", log.read_text(errors="replace"), re.MULTILINE)
+    return failed[1] if failed else f"(status {done[1]})", took
+
+
+#: Which tests to try first for a file, before any has shown what it kills.
+LIKELY = {
+    "rtt": "rto",
+    "recovery": "recovery",
+    "open": "handshake",
+    "build": "handshake",
+    "options": "handshake",
+    "respond": "reset",
+    "output": "nagle",
+    "reass": "sack",
+    "timer": "timers",
+    "timewait": "close",
+    "input": "reset",
+    "tcp": "listen",
+}
+
+
+@dataclasses.dataclass
+class Order:
+    """Tests in the order that kills soonest: first those that have killed of the same file."""
+
+    tests: list[str]
+    kills: dict[str, collections.Counter[str]] = dataclasses.field(default_factory=dict)
+
+    def for_file(self, file: str) -> list[list[str]]:
+        """What to run for a mutant of this file, one after the other."""
+        kills = self.kills.get(file, collections.Counter())
+        known = [test for test, _ in kills.most_common(30)]
+        by_file = collections.Counter(test.split("::")[0] for test in kills.elements())
+        stem = LIKELY.get(Path(file).stem, Path(file).stem)
+        files = sorted(self.tests, key=lambda test: (f"test_{stem}" not in test, -by_file[test]))
+        return [part for part in (known, files[:3], files[3:]) if part]
+
+    def learn(self, file: str, killer: str) -> None:
+        """Note which test has killed one of this file."""
+        if "::" in killer:
+            self.kills.setdefault(file, collections.Counter())[killer] += 1
+
+
+def judge(tree: Path, parts: list[list[str]]) -> tuple[str, float]:
+    """The verdict of the parts together."""
+    killer, total = "", 0.0
+    for part in parts:
+        killer, took = verdict(tree, part)
+        total += took
+        if killer:
+            break
+    return killer, total
