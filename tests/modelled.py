@@ -97,7 +97,10 @@ class Pair:
         while self.engine.get("tcp.rmem_max") >> shift > 65535:
             shift += 1
         limits = LIMITS[profile]
-        self.model = Connection(Limits(two_msl=limits.two_msl, wscale=shift), listening=passive)
+        default_mss = {4: 536, 6: 1220}[version]
+        self.model = Connection(
+            Limits(two_msl=limits.two_msl, wscale=shift, default_mss=default_mss), listening=passive
+        )
         self.passive = passive
         self.listener = self.engine.listen(OUR_PORT) if passive else None
         self.handle: int | None = None

@@ -19,6 +19,7 @@ from link import Link
 from wire import THEIR_MAC, Peer, Wire, pattern
 
 
+@pytest.mark.rfc("MUST-7")
 @pytest.mark.parametrize(
     "options", ["hex fe00", "hex fe000000", "hex 0101fe00", "hex fe01", "hex 0200"]
 )

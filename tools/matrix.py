@@ -92,7 +92,9 @@ def marks(test: ast.FunctionDef) -> Iterator[str]:
 def problems() -> list[str]:
     """What is wrong with the tables, a line each."""
     known, reasons, tests = requirements(), deviations(), proofs()
-    wrong = [f"{id}: a test is marked with it, but there is no such id" for id in tests.keys() - known]
+    wrong = [
+        f"{id}: a test is marked with it, but there is no such id" for id in tests.keys() - known
+    ]
     wrong += [f"{id}: a deviation, but there is no such id" for id in reasons.keys() - known]
     wrong += [
         f"{row.id}: neither a test nor a deviation ({row.text})"

@@ -154,6 +154,7 @@ def tcp_error(wire: Wire, kind: int, code: int, seq: int, mtu: int = 0) -> None:
     wire.inject(frames.ethernet(wire.engine.mac, HOST_MAC, frames.ETH_IPV4, packet))
 
 
+@pytest.mark.rfc("MUST-56", "MUST-54")
 @pytest.mark.parametrize(
     ("kind", "code"), [(3, code) for code in range(16) if code != 4] + [(11, 0)]
 )
@@ -167,6 +168,21 @@ def test_no_icmp_error_aborts_an_established_connection(wire: Wire, kind: int, c
     wire("+.01 < . 1:1(0) ack 101 win 257")
 
 
+@pytest.mark.rfc("MUST-47", "SHLD-20", "SHLD-25")
+@pytest.mark.parametrize("code", [0, 1, 5])
+def test_a_soft_error_is_told_to_who_asks(wire: Wire, code: int) -> None:
+    """RFC 9293 3.9.1.8, 3.9.2.2: SO_ERROR has it; no call fails because of it."""
+    sock = wire.established()
+    sock.send(100)
+    wire("+0 > P. 1:101(100) ack 1")
+    tcp_error(wire, UNREACHABLE, code, 1)
+    assert sock.send(10) == 10
+    assert sock.error in (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EOPNOTSUPP)
+    assert sock.error == 0
+    wire("+.01 < . 1:1(0) ack 101 win 257\n+0 > P. 101:111(10) ack 1")
+
+
+@pytest.mark.rfc("SHLD-26", "MUST-54")
 @pytest.mark.parametrize("code", [2, 3])
 def test_a_hard_error_refuses_a_connection_in_syn_sent(wire: Wire, code: int) -> None:
     """RFC 9293 3.9.2.2 (SHLD-26); RFC 5927 4.1: the quoted sequence number is SND.UNA."""
@@ -187,6 +203,7 @@ def test_an_error_that_quotes_a_number_not_in_flight_is_dropped(wire: Wire) -> N
     assert wire.stats["icmp.drop.quote"] == 3
 
 
+@pytest.mark.rfc("MUST-55")
 def test_source_quench_changes_nothing(wire: Wire) -> None:
     """RFC 9293 MUST-55."""
     sock = wire.established()

@@ -55,6 +55,7 @@ def test_a_truncated_packet_is_dropped(lan: Lan, length: int) -> None:
     assert lan.moved() == {"ip.drop.short": 1}
 
 
+@pytest.mark.rfc("MUST-50")
 @pytest.mark.parametrize("options", ["01010101", "0704040001010100"[:8], "94040000", "00ffffff"])
 def test_well_formed_options_are_skipped(lan: Lan, options: str) -> None:
     """RFC 1122 3.2.1.8: unknown options are passed over."""
@@ -94,6 +95,7 @@ MARTIANS = [
 ]
 
 
+@pytest.mark.rfc("MUST-63")
 @pytest.mark.parametrize("src", MARTIANS)
 @pytest.mark.parametrize("proto", [PROTO_ICMP, PROTO_TCP])
 def test_a_martian_source_is_dropped_in_silence(lan: Lan, src: str, proto: int) -> None:
@@ -119,6 +121,7 @@ def test_a_packet_for_somebody_else_is_not_forwarded(lan: Lan) -> None:
     assert lan.moved() == {"ip.drop.dst": 2}
 
 
+@pytest.mark.rfc("MUST-57")
 @pytest.mark.parametrize("dst", ["255.255.255.255", "10.0.0.255", "224.0.0.1"])
 def test_a_syn_to_a_group_is_not_answered(lan: Lan, dst: str) -> None:
     """RFC 9293 MUST-57."""
@@ -129,6 +132,7 @@ def test_a_syn_to_a_group_is_not_answered(lan: Lan, dst: str) -> None:
     assert lan.moved() == {"tcp.drop.group": 1}
 
 
+@pytest.mark.rfc("MUST-57")
 def test_a_syn_in_a_broadcast_frame_is_not_answered(lan: Lan) -> None:
     """RFC 9293 MUST-57; RFC 1122 3.3.6."""
     lan.engine.listen(80)
@@ -161,6 +165,7 @@ def test_a_frame_with_the_wrong_macs_is_dropped(lan: Lan, dst: bytes, src: bytes
     assert lan.moved() == {"eth.drop.mac": 1}
 
 
+@pytest.mark.rfc("MUST-49")
 def test_every_packet_we_send_has_the_configured_ttl(lan: Lan) -> None:
     """RFC 9293 MUST-49."""
     lan.learn()

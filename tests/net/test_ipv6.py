@@ -235,6 +235,7 @@ def test_a_traffic_class_comes_back_in_the_echo(host: Lan) -> None:
 MARTIANS = ["ff02::1", "ff0e::1", "::1", "::ffff:10.0.0.1", OUR_IP6]
 
 
+@pytest.mark.rfc("MUST-63")
 @pytest.mark.parametrize("src", [*MARTIANS, "::"])
 @pytest.mark.parametrize("proto", [PROTO_ICMP6, PROTO_TCP, PROTO_UDP])
 def test_a_martian_source_is_dropped_in_silence(host: Lan, src: str, proto: int) -> None:
@@ -271,6 +272,7 @@ def test_our_groups_are_heard_and_echo_from_a_unicast_address(host: Lan, dst: st
     assert frames.check_ipv6(reply).src == OUR_IP6
 
 
+@pytest.mark.rfc("MUST-57")
 def test_a_syn_to_a_group_is_not_answered(host: Lan) -> None:
     """RFC 9293 MUST-57."""
     host.engine.listen(80)

@@ -7,6 +7,7 @@ nightly job `model`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import HealthCheck, note, settings
@@ -80,9 +81,7 @@ class Machine(RuleBasedStateMachine):
             },
         )
         if not values["wscale"]:
-            self.pair.model.limits = self.pair.model.limits.__class__(
-                two_msl=self.pair.model.limits.two_msl, wscale=0
-            )
+            self.pair.model.limits = replace(self.pair.model.limits, wscale=0)
         if not passive:
             self.pair.open()
         for letter in values["way"]:

@@ -17,6 +17,7 @@ def slow(wire: Wire) -> Wire:
     return wire
 
 
+@pytest.mark.rfc("SHLD-18", "MUST-40")
 def test_an_ack_is_delayed_for_a_lone_segment(slow: Wire) -> None:
     """RFC 9293 MUST-40: less than 0.5 s; Linux's 40 ms."""
     slow.established()
@@ -27,6 +28,7 @@ def test_an_ack_is_delayed_for_a_lone_segment(slow: Wire) -> None:
     assert slow.stats["tcp.delacks"] == 1
 
 
+@pytest.mark.rfc("MUST-58", "SHLD-19", "2525-13")
 def test_every_second_full_segment_is_acknowledged_at_once(slow: Wire) -> None:
     """RFC 9293 MUST-58, RFC 5681 4.2; as Linux, with the window that reading opens."""
     sock = slow.established()
@@ -50,6 +52,7 @@ def test_an_answer_carries_the_delayed_ack(slow: Wire) -> None:
     slow.quiet(1)
 
 
+@pytest.mark.rfc("MUST-40")
 def test_the_delayed_ack_timer_is_not_restarted_by_more_data(slow: Wire) -> None:
     """RFC 9293 MUST-40: the first byte's 0.5 s counts."""
     slow.established()
@@ -93,6 +96,7 @@ def test_setting_quickack_sends_a_waiting_ack(slow: Wire) -> None:
     slow("+0 > . 1:1(0) ack 101")
 
 
+@pytest.mark.rfc("MAY-13")
 def test_every_out_of_order_segment_earns_its_own_duplicate_ack(slow: Wire) -> None:
     """RFC 5681 4.2."""
     slow.established(sack=False)
@@ -131,6 +135,7 @@ def test_a_burst_of_out_of_order_segments_in_one_input_earns_all_its_acks(wire: 
     wire("\n".join(["+0 > . 1:1(0) ack 1"] * 3))
 
 
+@pytest.mark.rfc("2525-15")
 def test_a_fin_is_acknowledged_at_once(slow: Wire) -> None:
     sock = slow.established()
     slow("""
@@ -199,6 +204,7 @@ def test_an_old_ack_does_not_use_up_the_answer_to_old_data(wire: Wire) -> None:
     """)
 
 
+@pytest.mark.rfc("MAY-12")
 def test_an_ack_of_the_future_is_challenged_and_its_text_dropped(wire: Wire) -> None:
     """RFC 9293 3.10.7.4 fifth, RFC 5961 5.2."""
     sock = wire.established()
@@ -211,6 +217,7 @@ def test_an_ack_of_the_future_is_challenged_and_its_text_dropped(wire: Wire) -> 
     assert wire.stats["tcp.challenge"] == 1
 
 
+@pytest.mark.rfc("MAY-12")
 def test_an_ack_older_than_the_greatest_window_is_challenged(wire: Wire) -> None:
     """RFC 5961 5.2: SND.UNA - MAX.SND.WND <= SEG.ACK."""
     sock = wire.established(wscale=None, win=1000)

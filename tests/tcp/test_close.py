@@ -12,6 +12,7 @@ from wire import Sock, Wire, pattern
 pytestmark = pytest.mark.both_versions
 
 
+@pytest.mark.rfc("MUST-13")
 def test_the_side_that_closes_first_passes_through_time_wait(wire: Wire) -> None:
     """RFC 9293 3.6 figure 12; MUST-13."""
     sock = wire.established(rtt=0.1)
@@ -140,6 +141,7 @@ def test_a_fin_with_data_delivers_the_data_first(wire: Wire) -> None:
     assert sock.recv() == b""
 
 
+@pytest.mark.rfc("SHLD-31")
 def test_a_fin_out_of_order_waits_for_the_data_before_it(wire: Wire) -> None:
     """RFC 9293 3.10.7.4: segments with higher beginning numbers are held (SHLD-31)."""
     sock = wire.established(sack=False)
@@ -235,6 +237,7 @@ def test_a_half_close_stays_in_fin_wait_2_while_the_application_holds_it(wire: W
     assert sock.state == "FIN_WAIT_2"
 
 
+@pytest.mark.rfc("SHLD-3", "MAY-1", "2525-17")
 def test_close_with_unread_data_resets(wire: Wire) -> None:
     """RFC 9293 3.6.1 (SHLD-3), RFC 2525 2.17: the peer learns that data was lost."""
     sock = wire.established()
@@ -247,6 +250,7 @@ def test_close_with_unread_data_resets(wire: Wire) -> None:
     assert sock.state == "CLOSED"
 
 
+@pytest.mark.rfc("SHLD-3", "MAY-1", "2525-16")
 def test_data_after_close_resets(wire: Wire) -> None:
     """RFC 9293 3.6.1 (SHLD-3); RFC 1122 4.2.2.13."""
     sock = wire.established(rtt=0.1)
@@ -308,6 +312,7 @@ def test_a_rst_does_not_end_time_wait(wire: Wire) -> None:
     assert sock.state == "TIME_WAIT"
 
 
+@pytest.mark.rfc("MAY-2")
 def test_a_newer_syn_reopens_time_wait_with_a_greater_isn(wire: Wire) -> None:
     """RFC 1122 4.2.2.13, RFC 6191: ISN beyond what the old connection used (MUST-8)."""
     time_wait(wire)
@@ -364,6 +369,7 @@ def test_an_older_syn_does_not_reopen_time_wait(wire: Wire) -> None:
     assert sock.state == "TIME_WAIT"
 
 
+@pytest.mark.rfc("SHLD-4")
 def test_a_newer_timestamp_reopens_time_wait_whatever_the_number(wire: Wire) -> None:
     """RFC 6191 2."""
     time_wait(wire, ts=True)
@@ -374,6 +380,7 @@ def test_a_newer_timestamp_reopens_time_wait_whatever_the_number(wire: Wire) -> 
     assert wire.default.state == "SYN_RECEIVED"
 
 
+@pytest.mark.rfc("SHLD-4")
 def test_an_older_timestamp_does_not_reopen_time_wait(wire: Wire) -> None:
     """RFC 6191 2."""
     sock = time_wait(wire, ts=True)
@@ -403,6 +410,7 @@ def test_time_wait_records_are_bounded(wire: Wire) -> None:
     assert wire.engine.usage().timers == 0
 
 
+@pytest.mark.rfc("MUST-13")
 def test_time_wait_of_the_rfc_profile_lasts_two_msl(wire: Wire) -> None:
     """RFC 9293 MUST-13: MSL is 2 minutes."""
     wire.options["profile"] = "rfc"

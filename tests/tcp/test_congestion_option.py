@@ -31,6 +31,7 @@ def chosen(sock: Sock) -> str:
 # ------------------------------------------------------------------------------------ the setting
 
 
+@pytest.mark.rfc("MAY-18")
 def test_cubic_is_the_default_and_reno_that_of_the_rfc_profile() -> None:
     assert ustack.settings()["tcp.congestion_control"].value == "cubic"
     assert ustack.settings("rfc")["tcp.congestion_control"].value == "reno"

@@ -13,6 +13,7 @@ from wire import Wire
 pytestmark = pytest.mark.both_versions
 
 
+@pytest.mark.rfc("MUST-14", "SHLD-5")
 def test_a_passive_open_answers_with_all_options_in_linux_order(wire: Wire) -> None:
     """RFC 9293 3.5 figure 6; RFC 7323 2.2, 3.2; RFC 2018 2; wscale covers tcp.rmem_max."""
     wire.listen()
@@ -29,6 +30,7 @@ def test_a_passive_open_answers_with_all_options_in_linux_order(wire: Wire) -> N
     assert wire.stats["tcp.opens.passive"] == 1
 
 
+@pytest.mark.rfc("MUST-14", "SHLD-5", "MAY-3")
 def test_an_active_open_offers_all_options_in_linux_order(wire: Wire) -> None:
     sock = wire.connect()
     wire("""
@@ -41,8 +43,10 @@ def test_an_active_open_offers_all_options_in_linux_order(wire: Wire) -> None:
     assert wire.stats["tcp.opens.active"] == 1
 
 
+@pytest.mark.rfc("MUST-15", "MAY-3")
 def test_a_peer_without_options_gets_none_but_mss(wire: Wire) -> None:
-    """D9; RFC 9293 MUST-15: its MSS is 536."""
+    """D9; RFC 9293 MUST-15: its MSS is 536, over IPv6 1220."""
+    mss = {4: 536, 6: 1220}[wire.version]
     wire.listen()
     wire("""
         +0 < S  0:0(0)       win 8000
@@ -52,11 +56,11 @@ def test_a_peer_without_options_gets_none_but_mss(wire: Wire) -> None:
     sock = wire.accept()
     info = sock.info
     assert (info.ts_ok, info.sack_ok, info.wscale_ok) == (0, 0, 0)
-    sock.send(1000)
-    wire("""
-        +0 > .  1:537(536)    ack 1
-        +0 > P. 537:1001(464) ack 1
-        +0 < .  1:1(0) ack 1001 win 8000
+    sock.send(mss + 464)
+    wire(f"""
+        +0 > .  1:{mss + 1}({mss})    ack 1
+        +0 > P. {mss + 1}:{mss + 465}(464) ack 1
+        +0 < .  1:1(0) ack {mss + 465} win 8000
     """)
 
 
@@ -116,6 +120,7 @@ def test_a_window_scale_on_a_later_segment_is_ignored(wire: Wire) -> None:
     assert sock.info.snd_wnd == 1000
 
 
+@pytest.mark.rfc("MUST-67", "SHLD-6")
 @pytest.mark.parametrize(("mtu", "mss"), [(576, 536), (1280, 1240), (9000, 8960)])
 def test_the_mss_we_offer_is_the_mtu_less_headers(mtu: int, mss: int) -> None:
     """RFC 9293 3.7.1 (MUST-67)."""
@@ -125,6 +130,7 @@ def test_the_mss_we_offer_is_the_mtu_less_headers(mtu: int, mss: int) -> None:
     wire(f"+0 > S 0:0(0) <mss {mss},nop,nop,sackOK,nop,wscale 7>")
 
 
+@pytest.mark.rfc("MUST-16")
 def test_we_never_send_more_than_our_own_mtu(wire: Wire) -> None:
     """RFC 9293 3.7.1: Eff.snd.MSS is bounded by MMS_S."""
     sock = wire.established(mss=8960)
@@ -150,6 +156,7 @@ def test_a_segment_longer_than_any_super_segment_goes_alone() -> None:
     wire.finish()
 
 
+@pytest.mark.rfc("MUST-16", "2525-18")
 def test_timestamps_take_their_room_from_each_segment(wire: Wire) -> None:
     """RFC 6691 3; RFC 9293 MUST-16."""
     sock = wire.established(mss=1012, ts=True)
@@ -211,6 +218,7 @@ def test_a_syn_with_ecn_bits_is_answered_without_ecn(wire: Wire, flags: str) -> 
     assert wire.accept().state == "ESTABLISHED"
 
 
+@pytest.mark.rfc("MUST-10")
 def test_a_simultaneous_open_establishes_both(wire: Wire) -> None:
     """RFC 9293 3.5 figure 7 (MUST-10)."""
     sock = wire.connect()
@@ -240,6 +248,7 @@ def test_a_simultaneous_open_may_end_with_a_bare_ack(wire: Wire) -> None:
     assert sock.state == "ESTABLISHED"
 
 
+@pytest.mark.rfc("MUST-11")
 def test_a_rst_in_a_simultaneous_open_refuses_the_connection(wire: Wire) -> None:
     """RFC 9293 3.10.7.4 second: SYN-RECEIVED of an active open."""
     sock = wire.connect()
@@ -329,6 +338,7 @@ def test_an_old_duplicate_syn_is_recovered_from(wire: Wire) -> None:
     assert wire.accept().state == "ESTABLISHED"
 
 
+@pytest.mark.rfc("MUST-22", "2525-7")
 def test_a_lost_syn_is_sent_again_at_doubling_intervals(wire: Wire) -> None:
     """RFC 6298 2.1, 5.5; R1/R2 for SYNs (MUST-23: R2 of 3 minutes is for the rfc profile)."""
     wire.settings(tcp_timestamps=0)
@@ -356,6 +366,7 @@ def test_syncnt_limits_the_syns_of_one_socket(wire: Wire) -> None:
     assert sock.error == errno.ETIMEDOUT
 
 
+@pytest.mark.rfc("MUST-23")
 def test_the_rfc_profile_tries_a_syn_for_three_minutes(wire: Wire) -> None:
     """RFC 9293 MUST-23."""
     wire.options["profile"] = "rfc"

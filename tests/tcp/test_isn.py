@@ -30,6 +30,7 @@ def syn(eng: rig.Engine, port: int = 80, local_port: int = 0, peer: str = PEER) 
     return frames.read_tcp(frame)
 
 
+@pytest.mark.rfc("MUST-8")
 def test_the_isn_of_one_flow_grows_with_a_clock_of_4_microseconds() -> None:
     """RFC 9293 MUST-8, RFC 6528 3: ISN = M + F(...)."""
     eng = engine()
@@ -40,6 +41,7 @@ def test_the_isn_of_one_flow_grows_with_a_clock_of_4_microseconds() -> None:
     assert (second - first) % 2**32 == pytest.approx(250_000, rel=0.05)
 
 
+@pytest.mark.rfc("SHLD-1")
 def test_isns_of_different_flows_are_unrelated() -> None:
     """D8; RFC 6528 3 (SHLD-1): a keyed hash of the flow."""
     eng = engine()
@@ -50,6 +52,7 @@ def test_isns_of_different_flows_are_unrelated() -> None:
     assert len({isn >> 28 for isn in isns}) == 16
 
 
+@pytest.mark.rfc("MUST-9")
 def test_isns_depend_on_the_secret() -> None:
     a, b = (syn(engine(secret=bytes([i]) * 32), local_port=5000).seq for i in (1, 2))
     assert a != b

@@ -17,6 +17,7 @@ def test_a_small_segment_goes_when_nothing_is_in_flight(wire: Wire) -> None:
     wire("+0 > P. 1:101(100) ack 1")
 
 
+@pytest.mark.rfc("SHLD-7")
 def test_a_second_small_segment_waits_for_the_ack_of_the_first(wire: Wire) -> None:
     """RFC 9293 3.7.4."""
     sock = wire.established(rtt=0.1)
@@ -31,6 +32,7 @@ def test_a_second_small_segment_waits_for_the_ack_of_the_first(wire: Wire) -> No
     """)
 
 
+@pytest.mark.rfc("SHLD-28")
 def test_a_full_segment_does_not_wait(wire: Wire) -> None:
     sock = wire.established(rtt=0.1)
     sock.send(100)
@@ -52,6 +54,7 @@ def test_a_small_tail_behind_full_segments_does_not_wait(wire: Wire) -> None:
     """)
 
 
+@pytest.mark.rfc("MUST-17")
 def test_nodelay_sends_each_small_segment_at_once(wire: Wire) -> None:
     """RFC 9293 MUST-17."""
     sock = wire.established()
@@ -107,6 +110,7 @@ def test_a_fin_releases_what_cork_holds(wire: Wire) -> None:
     wire("+0 > FP. 1:501(500) ack 1")
 
 
+@pytest.mark.rfc("MUST-60", "MUST-61")
 def test_psh_marks_the_end_of_what_the_application_has_sent(wire: Wire) -> None:
     """RFC 9293 3.9.1.2 (MUST-60, MUST-61): the last buffered segment has PSH."""
     sock = wire.established()

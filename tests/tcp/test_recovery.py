@@ -56,6 +56,7 @@ def test_two_duplicate_acks_resend_nothing(wire: Wire) -> None:
     assert wire.stats["tcp.rexmt.fast"] == 0
 
 
+@pytest.mark.rfc("2525-8")
 def test_fast_retransmit_halves_the_window(wire: Wire) -> None:
     """RFC 5681 3.2 (2), (4): ssthresh = max(FlightSize / 2, 2 * SMSS)."""
     wire.settings(tcp_congestion_control="reno")

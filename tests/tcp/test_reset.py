@@ -59,6 +59,7 @@ def test_a_rst_is_a_rst_whatever_else_is_set(wire: Wire, flags: str) -> None:
     assert sock.state == "CLOSED"
 
 
+@pytest.mark.rfc("SHLD-2")
 def test_a_rst_with_text_resets(wire: Wire) -> None:
     """RFC 9293 3.5.3 (SHLD-2): a RST may carry data."""
     sock = wire.established()
@@ -66,6 +67,7 @@ def test_a_rst_with_text_resets(wire: Wire) -> None:
     assert sock.state == "CLOSED"
 
 
+@pytest.mark.rfc("MUST-12")
 def test_data_that_was_received_before_a_rst_can_be_read(wire: Wire) -> None:
     sock = wire.established()
     wire("""
@@ -245,6 +247,7 @@ def test_reserved_bits_are_ignored(wire: Wire) -> None:
 # ------------------------------------------------------------ malformed headers
 
 
+@pytest.mark.rfc("MUST-3")
 @pytest.mark.parametrize(
     ("overrides", "counter"),
     [

@@ -21,6 +21,7 @@ def without_probes(wire: Wire) -> None:
 RTO = 0.3  # after a first sample of 100 ms: 0.1 + 4 * 0.05
 
 
+@pytest.mark.rfc("MUST-19", "2525-10")
 def test_the_rto_doubles_each_time(wire: Wire) -> None:
     """RFC 6298 5.5."""
     sock = wire.established(rtt=0.1)
@@ -38,6 +39,7 @@ def test_the_rto_doubles_each_time(wire: Wire) -> None:
     wire.quiet(30)
 
 
+@pytest.mark.rfc("2525-7", "MUST-18")
 def test_the_rto_without_a_measurement_starts_at_one_second(wire: Wire) -> None:
     """RFC 6298 2.1, 2.4; M14: 1, 2, 4 …"""
     wire.options["profile"] = "rfc"
@@ -55,6 +57,7 @@ def test_the_rto_is_never_more_than_its_maximum(wire: Wire) -> None:
     wire("\n".join(f"{t} {lines}" for t in ("+0", "+.3", "+.6", "+1.2", "+2", "+2", "+2")))
 
 
+@pytest.mark.rfc("MUST-19", "2525-2", "2525-14")
 def test_a_timeout_resends_one_segment_and_then_slow_starts(wire: Wire) -> None:
     """RFC 6298 5.4; RFC 5681 3.1: the loss window is one segment; go back from there."""
     wire.settings(tcp_congestion_control="reno")
@@ -123,6 +126,7 @@ def test_the_timer_stops_when_all_is_acknowledged(wire: Wire) -> None:
     wire.quiet(300)
 
 
+@pytest.mark.rfc("MUST-18")
 def test_a_retransmitted_segment_is_not_timed_without_timestamps(wire: Wire) -> None:
     """Karn: RFC 6298 3, MUST-18."""
     sock = wire.established(rtt=0.1)
@@ -136,6 +140,7 @@ def test_a_retransmitted_segment_is_not_timed_without_timestamps(wire: Wire) -> 
     assert sock.info.srtt_us == before
 
 
+@pytest.mark.rfc("MUST-18")
 def test_a_fast_retransmitted_segment_is_not_timed_without_timestamps(wire: Wire) -> None:
     """Karn: RFC 6298 3, MUST-18."""
     sock = wire.established(rtt=0.05, sack=False)
@@ -196,6 +201,7 @@ def test_the_first_sample_sets_srtt_and_rttvar(wire: Wire) -> None:
     assert (info.srtt_us, info.rttvar_us, info.rto_us) == (200_000, 100_000, 600_000)
 
 
+@pytest.mark.rfc("MUST-20", "SHLD-11")
 def test_the_sender_gives_up_after_r2_and_says_so(wire: Wire) -> None:
     """RFC 9293 3.8.3 (MUST-20, SHLD-11: at least 100 s)."""
     sock = wire.established(rtt=0.1)
@@ -243,6 +249,7 @@ def test_a_lost_syn_makes_the_initial_window_one_segment(wire: Wire) -> None:
     wire("+0 > . 1:1001(1000) ack 1")
 
 
+@pytest.mark.rfc("MUST-19", "2525-1")
 def test_the_initial_window_is_ten_segments(wire: Wire) -> None:
     """RFC 6928 2."""
     sock = wire.established(rtt=0.1)

@@ -94,6 +94,7 @@ def test_no_blocks_are_sent_to_a_peer_that_did_not_permit_them(wire: Wire) -> No
     """)
 
 
+@pytest.mark.rfc("SHLD-31", "2525-5")
 @pytest.mark.parametrize(
     ("second", "third"),
     [

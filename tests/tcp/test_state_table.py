@@ -170,6 +170,7 @@ def expected_line(row: Row, at: dict[str, int]) -> str:
     return f"+0{wait} > {flags} {substitute(rest, at)}{any_options}"
 
 
+@pytest.mark.rfc("MUST-11")
 @pytest.mark.parametrize("row", rows(), ids=str)
 def test_segment_arrival(wire: Wire, row: Row) -> None:
     """RFC 9293 3.10.7; each row cites its step."""

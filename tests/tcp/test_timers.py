@@ -28,6 +28,7 @@ def keeping_alive(wire: Wire) -> Sock:
     return sock
 
 
+@pytest.mark.rfc("MUST-25")
 def test_an_idle_connection_is_not_probed_unless_asked(wire: Wire) -> None:
     """RFC 9293 MUST-25: off by default."""
     sock = wire.established()
@@ -35,6 +36,7 @@ def test_an_idle_connection_is_not_probed_unless_asked(wire: Wire) -> None:
     assert sock.state == "ESTABLISHED"
 
 
+@pytest.mark.rfc("MUST-28", "2525-11")
 def test_keepalive_by_default_waits_two_hours(wire: Wire) -> None:
     """RFC 9293 MUST-28."""
     sock = wire.established()
@@ -46,6 +48,7 @@ def test_keepalive_by_default_waits_two_hours(wire: Wire) -> None:
     wire.sent.clear()
 
 
+@pytest.mark.rfc("MAY-5", "2525-11")
 def test_an_answered_keepalive_waits_for_the_next_idle_period(wire: Wire) -> None:
     """RFC 9293 3.8.4."""
     sock = keeping_alive(wire)
@@ -58,6 +61,7 @@ def test_an_answered_keepalive_waits_for_the_next_idle_period(wire: Wire) -> Non
     assert wire.stats["tcp.keepalives"] == 5
 
 
+@pytest.mark.rfc("MUST-29", "2525-9")
 def test_unanswered_keepalives_end_the_connection(wire: Wire) -> None:
     """RFC 9293 3.8.4 (MUST-29: not for one lost probe): 3 probes, 5 s apart, then ETIMEDOUT."""
     sock = keeping_alive(wire)
@@ -94,6 +98,7 @@ def test_a_segment_outside_the_window_is_no_sign_of_life(wire: Wire) -> None:
     assert all(segment.length == 0 for _, segment in iter(wire.take, None))
 
 
+@pytest.mark.rfc("MUST-26")
 def test_traffic_puts_the_keepalive_off(wire: Wire) -> None:
     keeping_alive(wire)
     wire.quiet(8)
@@ -103,6 +108,7 @@ def test_traffic_puts_the_keepalive_off(wire: Wire) -> None:
     assert taken is not None and is_keepalive(taken[1])
 
 
+@pytest.mark.rfc("MUST-26")
 def test_no_keepalive_is_sent_while_data_is_in_flight(wire: Wire) -> None:
     """RFC 9293 MUST-26: only when nothing is outstanding."""
     sock = keeping_alive(wire)
@@ -123,6 +129,7 @@ def test_a_peers_keepalive_is_answered(wire: Wire) -> None:
     """)
 
 
+@pytest.mark.rfc("MUST-21")
 @pytest.mark.parametrize("milliseconds", [1000, 5000, 60_000])
 def test_the_user_timeout_ends_a_connection_without_acks(wire: Wire, milliseconds: int) -> None:
     """RFC 9293 3.8.3 (MUST-21, SHLD-11 set by the application), RFC 5482; within 10 %."""

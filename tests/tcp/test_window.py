@@ -28,6 +28,7 @@ def stalled(wire: Wire) -> Sock:
     return sock
 
 
+@pytest.mark.rfc("MUST-36", "SHLD-29", "SHLD-30")
 def test_a_closed_window_is_probed_at_growing_intervals(wire: Wire) -> None:
     """RFC 9293 3.8.6.1 (MUST-36, SHLD-29, SHLD-30): first after an RTO, then doubling."""
     sock = stalled(wire)
@@ -45,6 +46,7 @@ def test_a_closed_window_is_probed_at_growing_intervals(wire: Wire) -> None:
     wire.sent.clear()
 
 
+@pytest.mark.rfc("MUST-37")
 def test_a_window_may_stay_closed_as_long_as_probes_are_acknowledged(wire: Wire) -> None:
     """RFC 9293 MUST-37: an hour, then it goes on."""
     sock = stalled(wire)
@@ -69,6 +71,7 @@ def test_unanswered_probes_end_the_connection(wire: Wire) -> None:
     wire.sent.clear()
 
 
+@pytest.mark.rfc("2525-12")
 def test_a_window_update_resumes_at_once(wire: Wire) -> None:
     stalled(wire)
     wire("""
@@ -143,6 +146,7 @@ def test_an_orphan_whose_window_opens_may_be_probed_anew(wire: Wire) -> None:
     assert sock.state == "CLOSED"
 
 
+@pytest.mark.rfc("MUST-34", "SHLD-15", "SHLD-16", "MAY-7")
 def test_a_peer_that_shrinks_its_window_is_borne(wire: Wire) -> None:
     """RFC 9293 3.8.6 (MUST-34, SHLD-15, SHLD-16, SHLD-17)."""
     sock = wire.established(wscale=None, win=4000, rtt=0.1)
@@ -165,6 +169,7 @@ def test_a_peer_that_shrinks_its_window_is_borne(wire: Wire) -> None:
     assert sock.info.outq == 0
 
 
+@pytest.mark.rfc("MUST-35", "SHLD-17")
 def test_a_window_shrunk_to_nothing_does_not_end_the_connection(wire: Wire) -> None:
     """RFC 9293 3.8.6 (MUST-35, SHLD-17): probe it like any closed window."""
     sock = wire.established(wscale=None, win=4000, rtt=0.1)
@@ -190,6 +195,7 @@ def test_a_window_shrunk_to_nothing_does_not_end_the_connection(wire: Wire) -> N
     assert sock.info.outq == 0
 
 
+@pytest.mark.rfc("MUST-38")
 def test_a_small_part_of_a_window_is_not_used(wire: Wire) -> None:
     """RFC 9293 3.8.6.2.1 (MUST-38): silly window avoidance, with an override timeout."""
     sock = wire.established(wscale=None, win=4000, rtt=0.1)
@@ -209,6 +215,7 @@ def test_a_small_part_of_a_window_is_not_used(wire: Wire) -> None:
     wire.sent.clear()
 
 
+@pytest.mark.rfc("MUST-38")
 def test_half_of_the_greatest_window_is_worth_using(wire: Wire) -> None:
     """RFC 9293 3.8.6.2.1 (3): Fs is one half, for peers with tiny windows."""
     sock = wire.established(mss=1000, wscale=None, win=500, rtt=0.1)
@@ -250,6 +257,7 @@ def full(wire: Wire, size: int = 4000) -> Sock:
     return sock
 
 
+@pytest.mark.rfc("SHLD-14")
 def test_the_window_shrinks_only_by_what_arrives(wire: Wire) -> None:
     """RFC 9293 SHLD-14: the right edge never moves left."""
     sock = full(wire)
@@ -257,6 +265,7 @@ def test_the_window_shrinks_only_by_what_arrives(wire: Wire) -> None:
     assert sock.info.inq == 4000
 
 
+@pytest.mark.rfc("MAY-8")
 def test_a_probe_of_our_closed_window_is_answered(wire: Wire) -> None:
     """D14; RFC 9293 3.8.6.1: a receiver must answer, with its window."""
     full(wire)
@@ -276,6 +285,7 @@ def test_a_probe_with_an_old_number_is_answered(wire: Wire) -> None:
     """)
 
 
+@pytest.mark.rfc("MUST-66")
 def test_the_ack_of_a_segment_counts_even_if_its_text_does_not_fit(wire: Wire) -> None:
     """D6; RFC 9293 3.10.7.4 (MUST-66): window 0, but ACKs are processed."""
     sock = full(wire)
@@ -288,6 +298,7 @@ def test_the_ack_of_a_segment_counts_even_if_its_text_does_not_fit(wire: Wire) -
     assert sock.info.outq == 0
 
 
+@pytest.mark.rfc("MUST-66")
 def test_a_rst_counts_even_if_our_window_is_closed(wire: Wire) -> None:
     """RFC 9293 3.10.7.4 (MUST-66)."""
     sock = full(wire)
@@ -301,6 +312,7 @@ def test_reading_all_opens_the_window_at_once(wire: Wire) -> None:
     wire("+0 > . 1:1(0) ack 4001 win 2000")  # of which one segment stays in reserve
 
 
+@pytest.mark.rfc("MUST-39")
 def test_reading_a_little_opens_no_silly_window(wire: Wire) -> None:
     """RFC 9293 3.8.6.2.2 (MUST-39): at least min(half the buffer, one MSS)."""
     sock = full(wire)

@@ -61,6 +61,7 @@ enum { SETUP = 0, LIVE = UST_CONFIG_LIVE };
     X(tcp_notsent_lowat,  "tcp.notsent_lowat",       UINT32_MAX, UINT32_MAX, 0, UINT32_MAX, LIVE, "bytes not yet sent at which a send buffer counts as full") \
     X(tcp_syn_retries,    "tcp.syn_retries",         6, 7, 0, 127, LIVE, "SYNs sent again before connect fails") \
     X(tcp_synack_retries, "tcp.synack_retries",      5, 7, 0, 127, LIVE, "SYN-ACKs sent again before a half-open connection is dropped") \
+    X(tcp_retries1,       "tcp.retries1",            3, 3, 1, 127, LIVE, "RTOs in a row before the way to the peer is doubted (R1, SHLD-10)") \
     X(tcp_retries2,       "tcp.retries2",            15, 15, 1, 127, LIVE, "RTOs in a row before a connection is given up (R2)") \
     X(tcp_orphan_retries, "tcp.orphan_retries",      8, 8, 1, 127, LIVE, "the same for a connection that its application has closed") \
     X(tcp_rto_init_ms,    "tcp.rto_init_ms",         1000, 1000, 10, 60000, LIVE, "RTO before the first measurement (RFC 6298 2.1)") \
@@ -76,7 +77,7 @@ enum { SETUP = 0, LIVE = UST_CONFIG_LIVE };
     X(tcp_pacing_ca,      "tcp.pacing_ca_ratio",     120, 120, 10, 1000, LIVE, "the same in congestion avoidance") \
     X(tcp_initial_window, "tcp.initial_window",      10, 10, 1, 100, LIVE, "initial congestion window, segments (RFC 6928)") \
     X(tcp_min_snd_mss,    "tcp.min_snd_mss",         48, 48, 48, 1460, LIVE, "the peer's MSS is taken to be at least this") \
-    X(tcp_default_mss,    "tcp.default_mss",         536, 536, 48, 65535, LIVE, "peer's MSS when it sends no option (MUST-15)") \
+    X(tcp_default_mss,    "tcp.default_mss",         536, 536, 48, 65535, LIVE, "an IPv4 peer's MSS when it sends no option (MUST-15)") \
     X(tcp_idle_restart,   "tcp.slow_start_after_idle", 1, 1, 0, 1, LIVE, "1: fall back to the initial window after an idle RTO (RFC 5681 4.1)") \
     X(tcp_dupacks,        "tcp.reordering",          3, 3, 1, 300, LIVE, "duplicate ACKs that mean a loss (RFC 5681 3.2)") \
     X(tcp_max_orphans,    "tcp.max_orphans",         4096, 4096, 0, 1 << 24, LIVE, "closed connections that may still wait for their peers") \

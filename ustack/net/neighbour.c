@@ -237,6 +237,14 @@ void neigh_progress(struct net *net, const struct ip_dst *dst)
     n->probes = 0;
 }
 
+void neigh_doubt(struct net *net, const struct ip_dst *dst)
+{
+    struct neigh *n = &net->neighs[dst->neigh];
+
+    if (dst->epoch == net->epoch && n->state == NEIGH_REACHABLE)
+        n->state = NEIGH_STALE;
+}
+
 int neigh_add_permanent(struct net *net, int iface, const struct ust_addr *addr,
                         const uint8_t mac[6])
 {

@@ -263,6 +263,8 @@ void neigh_learn(struct net *net, struct neigh *n, const uint8_t mac[6]);
 void neigh_keep(struct net *net, struct neigh *n);
 /* An upper layer made progress with it (RFC 4861 7.3.1). */
 void neigh_progress(struct net *net, const struct ip_dst *dst);
+/* The opposite: nothing comes back from there; it is to be asked again. */
+void neigh_doubt(struct net *net, const struct ip_dst *dst);
 int neigh_add_permanent(struct net *net, int iface, const struct ust_addr *addr,
                         const uint8_t mac[6]);
 int neigh_del(struct net *net, int iface, const struct ust_addr *addr);

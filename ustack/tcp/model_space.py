@@ -101,7 +101,7 @@ class Limits:
     delayed_ack: float = 0.5  # MUST-40
     patience: float = 10.0  # nothing is given up earlier than this (R2, MUST-20)
     wscale: int = 7  # what we offer
-    default_mss: int = 536  # MUST-15
+    default_mss: int = 536  # MUST-15; 1220 over IPv6
 
 
 def lt(a: int, b: int) -> bool:

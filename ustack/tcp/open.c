@@ -5,7 +5,7 @@
 
 #include "tcp.h"
 
-enum { V4_HEADERS = 40, V6_HEADERS = 60 };
+enum { V4_HEADERS = 40, V6_HEADERS = 60, V6_DEFAULT_MSS = 1220 };
 
 uint16_t tcp_advmss(const struct tcp *tcp, const struct ust_addr *remote)
 {
@@ -14,6 +14,11 @@ uint16_t tcp_advmss(const struct tcp *tcp, const struct ust_addr *remote)
 
     /* MUST-67: what we can take is what the interface can */
     return (uint16_t)(mtu > headers + 88 ? mtu - headers : 88);
+}
+
+uint16_t tcp_default_mss(const struct tcp *tcp, const struct ust_addr *remote)
+{
+    return addr_is_v4(remote) ? (uint16_t)tcp->net.core.set.tcp_default_mss : V6_DEFAULT_MSS;
 }
 
 /* MUST-16: Eff.snd.MSS = min(SendMSS + 20, MMS_S) - headers - options. */
@@ -38,7 +43,7 @@ void tcp_negotiate(struct tcp *tcp, struct tcb *tcb, const struct tcp_options *o
 {
     const struct settings *set = &tcp->net.core.set;
 
-    tcb->peer_mss = opt->mss ? opt->mss : (uint16_t)set->tcp_default_mss;
+    tcb->peer_mss = opt->mss ? opt->mss : tcp_default_mss(tcp, &tcb->key.remote);
     tcb->ts_ok = opt->ts_ok && set->tcp_timestamps;
     tcb->sack_ok = opt->sack_ok && set->tcp_sack;
     tcb->wscale_ok = opt->wscale_ok && set->tcp_window_scaling;

@@ -80,7 +80,7 @@ static uint32_t cookie(const struct tcp *tcp, const struct request *req)
 void tcp_cookie_fill(const struct tcp *tcp, struct request *req)
 {
     if (!req->peer_mss)
-        req->peer_mss = (uint16_t)tcp->net.core.set.tcp_default_mss;
+        req->peer_mss = tcp_default_mss(tcp, &req->key.remote);
     req->cookie = true;
     req->sack_ok &= req->ts_ok;
     req->wscale_ok &= req->ts_ok;

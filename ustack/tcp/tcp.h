@@ -98,6 +98,8 @@ void tcp_syn_sent(struct tcp *tcp, struct tcb *tcb, struct segment *seg, const s
 /* Takes the peer's SYN options and sets MSS, scales, windows. */
 void tcp_negotiate(struct tcp *tcp, struct tcb *tcb, const struct tcp_options *opt);
 void tcp_set_mss(struct tcp *tcp, struct tcb *tcb);
+/* A peer's MSS when it does not say (MUST-15). */
+uint16_t tcp_default_mss(const struct tcp *tcp, const struct ust_addr *remote);
 uint16_t tcp_advmss(const struct tcp *tcp, const struct ust_addr *remote);
 
 /* listen.c: passive opens */

@@ -139,6 +139,8 @@ static void on_rexmt(struct tcp *tcp, struct tcb *tcb)
     }
     if (tcb->retransmits < 255)
         tcb->retransmits++;
+    if (tcb->retransmits == tcp->net.core.set.tcp_retries1)
+        neigh_doubt(&tcp->net, &tcb->dst); /* MUST-20 (b): negative advice at R1 */
     rtt_backoff(tcp, tcb);
     tcp_arm_rexmt(tcp, tcb);
     tcp_ready(tcp, tcb);
