@@ -64,19 +64,20 @@ class Sock:
         self.wire, self.handle, self.peer = wire, handle, peer
         peer.sock = self
 
-    def send(self, data: bytes | int, more: bool = False) -> int:
-        """Send bytes, or so many of a pattern; how many were taken."""
+    def send(self, data: bytes | int, more: bool = False, urgent: bool = False) -> int:
+        """Send bytes, or so many of a pattern; how many were taken. urgent: the last byte is."""
         if isinstance(data, int):
             first = len(self.peer.stream)
             data = bytes((i * 5 + i // 256 + 1) % 253 for i in range(first, first + data))
-        taken = self.wire.engine.send(self.handle, data, lib.UST_MSG_MORE if more else 0)
+        flags = (lib.UST_MSG_MORE if more else 0) | (lib.UST_MSG_OOB if urgent else 0)
+        taken = self.wire.engine.send(self.handle, data, flags)
         self.peer.stream += data[:taken]
         self.wire.pump()
         return taken
 
-    def recv(self, size: int = 1 << 20) -> bytes:
+    def recv(self, size: int = 1 << 20, flags: int = 0) -> bytes:
         """Bytes; b"" at the end; BlockingIOError when there are none yet."""
-        data = self.wire.engine.recv(self.handle, size)
+        data = self.wire.engine.recv(self.handle, size, flags)
         self.wire.pump()
         return data
 

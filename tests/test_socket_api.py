@@ -14,6 +14,10 @@ import pytest
 from pair import CLIENT, SERVER, Pair
 from ustack import Socket, TcpInfo
 
+# Of options that ustack does not have.
+_SO_ZEROCOPY, _TCP_MD5SIG, _TCP_REPAIR, _TCP_ZEROCOPY_RECEIVE = 60, 14, 19, 35
+_TCP_INQ = 36
+
 
 @pytest.fixture
 def pair() -> Iterator[Pair]:
@@ -150,7 +154,10 @@ ERRNO = {
     "recv after RST": (recv_after_reset, errno.ECONNRESET, ConnectionResetError),
     "send after RST": (send_after_reset, errno.EPIPE, BrokenPipeError),
     "unknown flag": (
-        connected(lambda sock: sock.recv(1, socket.MSG_OOB)), errno.EOPNOTSUPP, OSError
+        connected(lambda sock: sock.recv(1, socket.MSG_ERRQUEUE)), errno.EOPNOTSUPP, OSError
+    ),
+    "no urgent byte": (
+        connected(lambda sock: sock.recv(1, socket.MSG_OOB)), errno.EINVAL, OSError
     ),
     "recv, closed": (after_close(lambda sock: sock.recv(1)), errno.EBADF, OSError),
     "send, closed": (after_close(lambda sock: sock.send(b"x")), errno.EBADF, OSError),
@@ -279,6 +286,35 @@ def test_waitall_and_dontwait_are_heard(pair: Pair) -> None:
         near.recv(1, socket.MSG_DONTWAIT)
 
 
+def test_urgent_data_goes_through_the_socket_api(pair: Pair) -> None:
+    near, far = pair.connect()
+    poll = pair.server.poll()
+    poll.register(far, select.POLLIN | select.POLLPRI)
+    near.send(b"ab!", socket.MSG_OOB)
+    pair.pump()
+    assert poll.poll(0) == [(far, select.POLLIN | select.POLLPRI)]
+    assert far.recvmsg(1, 0, socket.MSG_OOB) == (b"!", [], socket.MSG_OOB, None)
+    assert far.recv(10) == b"ab"
+    assert far.ioctl(0x8905) == 1  # SIOCATMARK
+    with pytest.raises(OSError) as caught:
+        far.ioctl(0x1234)
+    assert caught.value.errno == errno.ENOTTY
+
+
+def test_tcp_inq_tells_what_is_left(pair: Pair) -> None:
+    """tcp(7) TCP_INQ."""
+    near, far = pair.connect()
+    far.setsockopt(socket.IPPROTO_TCP, _TCP_INQ, 1)
+    assert far.getsockopt(socket.IPPROTO_TCP, _TCP_INQ) == 1
+    near.send(b"abcdef")
+    near.shutdown(socket.SHUT_WR)
+    pair.pump()
+    room = socket.CMSG_SPACE(4)
+    assert far.recvmsg(4, room)[:2] == (b"abcd", [(6, _TCP_INQ, (2).to_bytes(4, "little"))])
+    assert far.recvmsg(4, room)[:2] == (b"ef", [(6, _TCP_INQ, (1).to_bytes(4, "little"))])
+    assert far.recvmsg(4, 0) == (b"", [], socket.MSG_CTRUNC, None)
+
+
 # ---------------------------------------------------------------------------------------- options
 
 
@@ -298,6 +334,12 @@ def test_waitall_and_dontwait_are_heard(pair: Pair) -> None:
         (socket.IPPROTO_TCP, "TCP_MAXSEG", 1000),
         (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", 5000),
         (socket.IPPROTO_TCP, "TCP_SYNCNT", 2),
+        (socket.IPPROTO_TCP, "TCP_LINGER2", 30),
+        (socket.IPPROTO_TCP, "TCP_DEFER_ACCEPT", 3),
+        (socket.IPPROTO_TCP, "TCP_WINDOW_CLAMP", 20_000),
+        (socket.IPPROTO_TCP, "TCP_NOTSENT_LOWAT", 16_384),
+        (socket.SOL_SOCKET, "SO_OOBINLINE", 1),
+        (socket.SOL_SOCKET, "SO_RCVLOWAT", 100),
         (socket.IPPROTO_IP, "IP_TOS", 0x10),
         (socket.IPPROTO_IP, "IP_TTL", 33),
     ],
@@ -339,7 +381,11 @@ def test_linger_is_a_struct(pair: Pair, linger: tuple[int, int], reads: tuple[in
     ("level", "name"),
     [
         (socket.SOL_SOCKET, 9999),
-        (socket.SOL_SOCKET, socket.SO_RCVLOWAT),
+        (socket.SOL_SOCKET, socket.SO_SNDLOWAT),
+        (socket.SOL_SOCKET, _SO_ZEROCOPY),
+        (socket.IPPROTO_TCP, _TCP_MD5SIG),
+        (socket.IPPROTO_TCP, _TCP_REPAIR),
+        (socket.IPPROTO_TCP, _TCP_ZEROCOPY_RECEIVE),
         (socket.IPPROTO_TCP, 9999),
         (socket.IPPROTO_IP, 9999),
         (9999, 1),

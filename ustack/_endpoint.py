@@ -31,6 +31,8 @@ _MSG_FLAGS = {
     socket.MSG_DONTWAIT: 0,
     socket.MSG_NOSIGNAL: 0,
     socket.MSG_WAITALL: 0,
+    socket.MSG_OOB: lib.UST_MSG_OOB,
+    socket.MSG_TRUNC: lib.UST_MSG_TRUNC,
 }
 
 _SCRATCH_LEN = 256 * 1024
@@ -223,6 +225,16 @@ class Endpoint:
         value = ffi.new("int64_t *")
         check(lib.ust_worker_getopt(self._worker, self._handle, number, value), what)
         return int(value[0])
+
+    def ioctl(self, request: int) -> int:
+        """Return what SIOCINQ, SIOCOUTQ, SIOCOUTQNSD or SIOCATMARK tells, by Linux's numbers.
+
+        Bytes to read; bytes that are not acknowledged; those of them that are not sent; whether
+        the next byte to read is the urgent one. OSError(ENOTTY) for any other.
+        """
+        if request not in _options.IOCTLS:
+            raise OSError(errno.ENOTTY, f"{os.strerror(errno.ENOTTY)}: request {request:#x}")
+        return self._get(_options.IOCTLS[request], f"ioctl {request:#x}")
 
     # ------------------------------------------------------------------------ names
 

@@ -14,7 +14,18 @@ from dataclasses import dataclass
 
 from ustack._native import ffi, lib
 
-__all__ = ["LINGER", "LINUX", "OPTIONS", "TCP_INFO", "Option", "look_up", "pack", "unpack"]
+__all__ = [
+    "IOCTLS",
+    "LINGER",
+    "LINUX",
+    "OPTIONS",
+    "TCP_INFO",
+    "TCP_INQ",
+    "Option",
+    "look_up",
+    "pack",
+    "unpack",
+]
 
 _INT = struct.Struct("=i")
 _LINGER = struct.Struct("=ii")  # struct linger: l_onoff, l_linger
@@ -22,6 +33,7 @@ _OFF = -1  # UST_OPT_LINGER's value for "off"
 
 LINGER = (socket.SOL_SOCKET, socket.SO_LINGER)
 TCP_INFO = (socket.IPPROTO_TCP, socket.TCP_INFO)
+TCP_INQ = (socket.IPPROTO_TCP, 36)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +65,8 @@ _SOCKET = {
     "SO_SNDBUF": Option(lib.UST_OPT_SNDBUF),
     "SO_RCVBUF": Option(lib.UST_OPT_RCVBUF),
     "SO_LINGER": Option(lib.UST_OPT_LINGER),
+    "SO_OOBINLINE": Option(lib.UST_OPT_OOBINLINE, is_bool=True),
+    "SO_RCVLOWAT": Option(lib.UST_OPT_RCVLOWAT),
     "SO_MAX_PACING_RATE": Option(lib.UST_OPT_MAX_PACING_RATE, is_rate=True),
     "SO_ERROR": Option(lib.UST_OPT_ERROR, read_only=True),
     "SO_ACCEPTCONN": Option(lib.UST_OPT_ACCEPTCONN, read_only=True),
@@ -67,6 +81,10 @@ _TCP = {
     "TCP_MAXSEG": Option(lib.UST_OPT_MAXSEG),
     "TCP_USER_TIMEOUT": Option(lib.UST_OPT_USER_TIMEOUT),
     "TCP_SYNCNT": Option(lib.UST_OPT_SYNCNT),
+    "TCP_LINGER2": Option(lib.UST_OPT_LINGER2),
+    "TCP_DEFER_ACCEPT": Option(lib.UST_OPT_DEFER_ACCEPT),
+    "TCP_WINDOW_CLAMP": Option(lib.UST_OPT_WINDOW_CLAMP),
+    "TCP_NOTSENT_LOWAT": Option(lib.UST_OPT_NOTSENT_LOWAT),
     "TCP_CONGESTION": Option(lib.UST_OPT_CONGESTION, names=CONGESTION_CONTROLS),
 }
 _UDP = {
@@ -84,6 +102,14 @@ _IPV6 = {
     "IPV6_MTU_DISCOVER": Option(lib.UST_OPT_MTU_DISCOVER),
     "IPV6_MTU": Option(lib.UST_OPT_MTU, read_only=True),
     "IPV6_V6ONLY": Option(lib.UST_OPT_V6ONLY, is_bool=True),
+}
+
+#: ioctl()'s requests, each the option that answers it.
+IOCTLS: dict[int, int] = {
+    0x541B: lib.UST_OPT_INQ,  # SIOCINQ
+    0x5411: lib.UST_OPT_OUTQ,  # SIOCOUTQ
+    0x894B: lib.UST_OPT_OUTQNSD,  # SIOCOUTQNSD
+    0x8905: lib.UST_OPT_ATMARK,  # SIOCATMARK
 }
 
 #: Linux's numbers that the socket module of some Pythons lacks.
@@ -142,6 +168,8 @@ def unpack(level: int, name: int, value: int | bytes | bytearray | memoryview) -
         return _rate(value)
     if not isinstance(value, int):
         raw = bytes(value)
+        if level == socket.IPPROTO_IP and 0 < len(raw) < _INT.size:
+            raw = bytes([raw[0], 0, 0, 0])  # as Linux: options of IP may be a byte
         if len(raw) < (_LINGER if is_linger else _INT).size:
             raise _invalid(f"option {name} of level {level} takes more than {len(raw)} bytes")
         if is_linger:

@@ -160,6 +160,31 @@ static int64_t try_until(struct ust_worker *w, const struct attempt *call, uint6
     return waited < 0 ? waited : r;
 }
 
+static bool all_delivered(struct ust_engine *eng, ust_handle h)
+{
+    int64_t left = 0;
+
+    return ust_getopt(eng, h, UST_OPT_OUTQ, &left) < 0 || left == 0;
+}
+
+int ust_worker_linger(struct ust_worker *w, ust_handle h, uint64_t timeout_ns)
+{
+    ust_time deadline = worker_deadline_in(timeout_ns);
+    int waited = 1;
+    bool done;
+
+    if (!worker_enter(w))
+        return -EBADF;
+    ust_shutdown(w->eng, h, UST_SHUT_WR);
+    while (!(done = all_delivered(w->eng, h)) && waited > 0) {
+        struct waiter self = {.work_seen = w->work};
+
+        waited = worker_wait(w, &self, deadline);
+    }
+    worker_leave(w);
+    return done ? 0 : waited < 0 ? waited : -EAGAIN;
+}
+
 /* Drives the engine for a moment. 1 when there is time left to try again. */
 static int pause_for_mbufs(struct ust_worker *w, ust_time deadline)
 {

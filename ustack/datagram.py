@@ -115,7 +115,9 @@ class UdpSocket(Endpoint):
 
     def _sendto(self, buf: Any, size: int, flags: int, addr: Any, port: int) -> int:
         wait = 0 if flags & socket.MSG_DONTWAIT else self._slice
-        message_flags(flags, but=socket.MSG_MORE | socket.MSG_PEEK)
+        message_flags(
+            flags, but=socket.MSG_MORE | socket.MSG_PEEK | socket.MSG_OOB | socket.MSG_TRUNC
+        )
 
         def send(ns: int) -> int:
             sent = lib.ust_worker_sendto(self._worker, self._handle, buf, size, addr, port, ns)
@@ -185,7 +187,7 @@ class UdpSocket(Endpoint):
 
     def _recvfrom(self, buf: Any, size: int, flags: int, info: Any) -> int:
         wait = 0 if flags & socket.MSG_DONTWAIT else self._slice
-        ours = message_flags(flags & ~socket.MSG_TRUNC, but=socket.MSG_MORE)
+        ours = message_flags(flags & ~socket.MSG_TRUNC, but=socket.MSG_MORE | socket.MSG_OOB)
 
         def recv(ns: int) -> int:
             got = lib.ust_worker_recvfrom(self._worker, self._handle, buf, size, ours, info, ns)

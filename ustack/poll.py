@@ -32,7 +32,7 @@ class Poll:
         self._arrays: tuple[list[tuple[Endpoint, int]], Any] | None = None
 
     def register(self, sock: "Endpoint", eventmask: int = _DEFAULT) -> None:
-        """Wait for sock, too: any of POLLIN and POLLOUT. Registering again changes the mask.
+        """Wait for sock, too: any of POLLIN, POLLPRI, POLLOUT. Again: change what to wait for.
 
         POLLHUP, POLLERR and POLLNVAL (closed) are always reported.
         """
@@ -88,6 +88,7 @@ class Poll:
 def _readiness(mask: int) -> int:
     """Return POLLIN and POLLOUT as enum ust_ready."""
     wanted = lib.UST_READABLE if mask & _WANTED[0] else 0
+    wanted |= lib.UST_URGENT if mask & select.POLLPRI else 0
     return int(wanted | (lib.UST_WRITABLE if mask & _WANTED[1] else 0))
 
 
@@ -100,6 +101,8 @@ def _mask(ready: int, mask: int) -> int:
         result |= mask & _WANTED[0]
     if ready & lib.UST_WRITABLE:
         result |= mask & _WANTED[1]
+    if ready & lib.UST_URGENT:
+        result |= mask & select.POLLPRI
     if ready & lib.UST_HUP:
         result |= select.POLLHUP
     if ready & lib.UST_ERROR:

@@ -13,18 +13,21 @@ has none).
 """
 
 import errno
+import os
 import socket
 import time
 from typing import TYPE_CHECKING, Any
 
-from ustack import _options
+from ustack import _ancillary, _options
 from ustack._endpoint import Endpoint, message_flags
-from ustack._native import NOT_YET, check, ffi, insist, lib
+from ustack._native import NOT_YET, SLICE_NS, check, ffi, insist, lib
 from ustack._sockaddr import Address, read_address, show_address
 from ustack.tcp_info import TcpInfo
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+    from ustack.stack import Stack
 
 __all__ = ["Address", "Socket"]
 
@@ -37,13 +40,20 @@ class Socket(Endpoint):
     Threads may share it. Closing it while another thread waits on it ends that wait with EBADF.
     """
 
-    __slots__ = ()
+    __slots__ = ("_inq",)
 
     _kind = socket.SOCK_STREAM
     _protocol = socket.IPPROTO_TCP
 
     def _open(self) -> int:
         return int(lib.ust_worker_socket(self._worker))
+
+    def __init__(
+        self, stack: "Stack", family: int = socket.AF_INET, *, handle: int | None = None
+    ) -> None:
+        """Make a new socket, or take over one that `detach` gave away."""
+        self._inq = False
+        super().__init__(stack, family, handle=handle)
 
     # ------------------------------------------------------------------ connections
 
@@ -107,12 +117,12 @@ class Socket(Endpoint):
     # ------------------------------------------------------------------------- data
 
     def _recv(self, buf: Any, size: int, flags: int) -> int:
+        if flags & socket.MSG_WAITALL:
+            return self._recv_all(buf, size, flags & ~socket.MSG_WAITALL)
         wait = self._slice
         if flags:
-            if flags & socket.MSG_WAITALL and not flags & socket.MSG_PEEK:
-                return self._recv_all(buf, size, flags & ~socket.MSG_WAITALL)
-            wait = 0 if flags & socket.MSG_DONTWAIT else wait
-            flags = message_flags(flags)
+            wait = 0 if flags & (socket.MSG_DONTWAIT | socket.MSG_OOB) else wait
+            flags = message_flags(flags, but=socket.MSG_MORE)
         n: int = lib.ust_worker_recv(self._worker, self._handle, buf, size, flags, wait)
         if n >= 0:
             return n
@@ -123,13 +133,50 @@ class Socket(Endpoint):
         return self._insist(n, "recv", recv, self._timeout if wait else 0)
 
     def _recv_all(self, buf: Any, size: int, flags: int) -> int:
+        """Wait for all, and do with less only at the end, an error, or after the timeout."""
+        end = time.monotonic() + self._timeout if self._timeout else None
         done = 0
         while done < size:
-            n = self._recv(buf + done, size - done, flags)
-            if n == 0:
-                break
+            before, done = done, 0 if flags & socket.MSG_PEEK else done
+            try:
+                n = self._recv(buf + done, size - done, flags)
+            except OSError:
+                if before == 0:
+                    raise
+                return before
             done += n
+            stuck = n == 0 or (flags & socket.MSG_PEEK and not self._more_than(done, end))
+            if stuck or self._timeout == 0 or flags & socket.MSG_DONTWAIT:
+                break
         return done
+
+    def _more_than(self, have: int, end: float | None) -> bool:
+        """Wait until more bytes than so many can be read; False at the end of the stream."""
+        while self._get(lib.UST_OPT_INQ, "SIOCINQ") <= have:
+            if self.tcp_info().fin_received or (end is not None and time.monotonic() >= end):
+                return False
+            lib.ust_worker_idle(self._worker, self._slice)  # law 3: once a slice of waiting
+        return True
+
+    def recvmsg(
+        self, bufsize: int, ancbufsize: int = 0, flags: int = 0
+    ) -> tuple[bytes, list[tuple[int, int, bytes]], int, None]:
+        """Return (data, ancillary data, msg_flags, None).
+
+        With TCP_INQ set, the ancillary data says how many bytes are left to read; 1 when there
+        is only the end of the stream.
+        """
+        data = self.recv(bufsize, flags)
+        ancdata: list[tuple[int, int, bytes]] = []
+        if self._inq:
+            info = self.tcp_info()
+            left = self._get(lib.UST_OPT_INQ, "SIOCINQ") or info.fin_received
+            ancdata.append(
+                (socket.IPPROTO_TCP, _options.TCP_INQ[1], int(left).to_bytes(4, "little"))
+            )
+        fitting, cut = _ancillary.fit(ancdata, ancbufsize)
+        shown = flags & (socket.MSG_OOB | socket.MSG_TRUNC)
+        return data, fitting, shown | (socket.MSG_CTRUNC if cut else 0), None
 
     def sendall(self, data: "Buffer", flags: int = 0) -> None:
         """Queue all of any buffer, without a copy of it in between.
@@ -162,10 +209,49 @@ class Socket(Endpoint):
 
         return self._insist(n, "send", send, timeout if wait else 0)
 
+    def close(self) -> None:
+        """Close in order: what was sent is still delivered. Closing twice is harmless.
+
+        With SO_LINGER it returns when the peer has everything, or after that many seconds; a
+        linger of 0 resets the connection.
+        """
+        if not self.closed and not self._stack.closed:
+            self._linger()
+        super().close()
+
+    def _linger(self) -> None:
+        value = ffi.new("int64_t *")
+        handle = self._handle
+        lib.ust_worker_getopt(self._worker, handle, lib.UST_OPT_LINGER, value)
+        if value[0] <= 0 or self._get(lib.UST_OPT_INQ, "SIOCINQ") > 0:
+            return
+
+        def linger(ns: int) -> int:
+            return int(lib.ust_worker_linger(self._worker, handle, ns))
+
+        insist(linger(SLICE_NS), float(value[0]), linger)
+
     # ------------------------------------------------------------------- looking in
+
+    def setsockopt(
+        self, level: int, optname: int, value: "int | Buffer | None", optlen: int | None = None
+    ) -> None:
+        """Set an option, by the numbers of the standard library's socket module.
+
+        Raises OSError(ENOPROTOOPT) for one that ustack does not have: none is ignored.
+        """
+        if (level, optname) != _options.TCP_INQ:
+            super().setsockopt(level, optname, value, optlen)
+            return
+        on = value if isinstance(value, int) else int.from_bytes(bytes(value or b"")[:4], "little")
+        if on not in (0, 1):
+            raise OSError(errno.EINVAL, f"{os.strerror(errno.EINVAL)}: TCP_INQ is 0 or 1, not {on}")
+        self._inq = bool(on)
 
     def getsockopt(self, level: int, optname: int, buflen: int = 0) -> int | bytes:
         """Return an option as an int, or as at most buflen bytes when buflen is not 0."""
+        if (level, optname) == _options.TCP_INQ:
+            return int(self._inq).to_bytes(4, "little")[:buflen] if buflen else int(self._inq)
         if (level, optname) == _options.TCP_INFO and 0 < buflen <= 1024:
             return self.tcp_info().to_linux()[:buflen]
         return super().getsockopt(level, optname, buflen)

@@ -227,6 +227,7 @@ enum ust_ready {
     UST_CONNECTED = 4, /* an active open has completed */
     UST_HUP = 8,       /* both directions are finished */
     UST_ERROR = 16,    /* error holds a positive errno */
+    UST_URGENT = 32,   /* an urgent byte can be read by UST_MSG_OOB */
 };
 
 struct ust_event {
@@ -271,7 +272,9 @@ ust_handle ust_accept(struct ust_engine *eng, ust_handle h);
 int ust_connect(struct ust_engine *eng, ust_handle h, const struct ust_addr *addr, uint16_t port);
 enum ust_msg {
     UST_MSG_PEEK = 1,
-    UST_MSG_MORE = 2,
+    UST_MSG_MORE = 2,  /* hold a partial segment back: more comes soon */
+    UST_MSG_OOB = 4,   /* send: the last byte is urgent; recv: the urgent byte */
+    UST_MSG_TRUNC = 8, /* recv: count, but do not copy */
 };
 /* Bytes taken (possibly fewer than len) or -EAGAIN, -ENOBUFS, -EPIPE, … */
 int64_t ust_send(struct ust_engine *eng, ust_handle h, const void *data, size_t len, int flags);
@@ -308,7 +311,7 @@ enum ust_opt {
     UST_OPT_INQ,             /* read only: bytes that recv would give */
     UST_OPT_OUTQ,            /* read only: bytes not yet acknowledged */
     UST_OPT_BROADCAST,       /* UDP, 0/1 */
-    UST_OPT_MTU_DISCOVER,    /* UDP: IP_MTU_DISCOVER's numbers, 0..3 */
+    UST_OPT_MTU_DISCOVER,    /* IP_MTU_DISCOVER's numbers, 0..3 */
     UST_OPT_MTU,             /* read only: of the path to the connected peer */
     UST_OPT_GSO_SIZE,        /* UDP_SEGMENT: bytes of a datagram, 0: whole */
     UST_OPT_SNDROOM,         /* read only: bytes that send would take now */
@@ -317,6 +320,14 @@ enum ust_opt {
     UST_OPT_PING,            /* UDP, 1: sends and receives ICMP echo; see ust_udp_socket() */
     UST_OPT_CONGESTION,      /* enum ust_cc; -ENOENT when there is none of that number */
     UST_OPT_MAX_PACING_RATE, /* bytes/s; -1: no limit */
+    UST_OPT_RCVLOWAT,        /* bytes that make it readable */
+    UST_OPT_NOTSENT_LOWAT,   /* bytes not yet sent at which it is full; 0: the default */
+    UST_OPT_WINDOW_CLAMP,    /* bytes of window, at most; 0: no limit */
+    UST_OPT_LINGER2,         /* seconds of an orphan in FIN-WAIT-2; -1: none, 0: the default */
+    UST_OPT_DEFER_ACCEPT,    /* seconds that a listener waits for text; 0: not */
+    UST_OPT_OOBINLINE,       /* 0/1: urgent bytes stay in line */
+    UST_OPT_ATMARK,          /* read only: is the next byte the urgent one? */
+    UST_OPT_OUTQNSD,         /* read only: bytes not yet sent */
 };
 int ust_setopt(struct ust_engine *eng, ust_handle h, int opt, int64_t value);
 int ust_getopt(const struct ust_engine *eng, ust_handle h, int opt, int64_t *value);
@@ -535,6 +546,9 @@ int64_t ust_worker_sendto(struct ust_worker *w, ust_handle h, const uint8_t *dat
 int64_t ust_worker_recvfrom(struct ust_worker *w, ust_handle h, uint8_t *buf, size_t size,
                             int flags, struct ust_datagram *info, uint64_t timeout_ns);
 int ust_worker_shutdown(struct ust_worker *w, ust_handle h, int how);
+/* Ends sending, and waits until the peer has all of it: 0, or -EAGAIN after that
+ * time; what SO_LINGER asks of close. */
+int ust_worker_linger(struct ust_worker *w, ust_handle h, uint64_t timeout_ns);
 int ust_worker_close(struct ust_worker *w, ust_handle h);
 int ust_worker_abort(struct ust_worker *w, ust_handle h);
 int ust_worker_setopt(struct ust_worker *w, ust_handle h, int opt, int64_t value);

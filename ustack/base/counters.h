@@ -106,6 +106,7 @@
     X(TCP_DROP_NOTCB,         "tcp.drop.notcb",           "segment for no connection (answered by RST where allowed)") \
     X(TCP_DROP_LISTEN,        "tcp.drop.listen",          "segment that a listener does not take") \
     X(TCP_DROP_SYN_SENT,      "tcp.drop.syn_sent",        "segment that a connecting socket does not take") \
+    X(TCP_DROP_DEFERRED,      "tcp.drop.deferred",        "handshake ACK that a listener with TCP_DEFER_ACCEPT does not count: it wants text") \
     X(TCP_DROP_REQUEST,       "tcp.drop.request",         "segment that a half-open connection does not take") \
     X(TCP_DROP_SEQ,           "tcp.drop.seq",             "segment outside the receive window") \
     X(TCP_DROP_PAWS,          "tcp.drop.paws",            "segment with an old timestamp (RFC 7323 5.3)") \

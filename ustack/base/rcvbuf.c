@@ -59,28 +59,35 @@ void rcvbuf_append(struct mbuf_pool *pool, struct rcvbuf *rb, struct mbuf *m)
     mbuf_enqueue(pool, &rb->q, m);
 }
 
-static uint32_t peek_bytes(const struct mbuf_pool *pool, const struct rcvbuf *rb, uint8_t *dst,
-                           uint32_t size)
+uint32_t rcvbuf_peek(const struct mbuf_pool *pool, const struct rcvbuf *rb, uint32_t skip,
+                     void *dst, uint32_t size)
 {
-    uint32_t done = 0;
+    uint32_t done = 0, left = rb->len > skip ? rb->len - skip : 0;
     const struct mbuf *m;
 
-    for (m = mbuf_at(pool, rb->q.head); m && done < size; m = mbuf_at(pool, m->link))
-        done += (uint32_t)mbuf_copy_out(pool, m, 0, dst + done, size - done);
+    if (!dst)
+        return left < size ? left : size;
+    for (m = mbuf_at(pool, rb->q.head); m && done < size; m = mbuf_at(pool, m->link)) {
+        if (skip >= m->frame_len) {
+            skip -= m->frame_len;
+            continue;
+        }
+        done += (uint32_t)mbuf_copy_out(pool, m, skip, (uint8_t *)dst + done, size - done);
+        skip = 0;
+    }
     return done;
 }
 
-uint32_t rcvbuf_read(struct mbuf_pool *pool, struct rcvbuf *rb, void *dst, uint32_t size, bool peek)
+uint32_t rcvbuf_read(struct mbuf_pool *pool, struct rcvbuf *rb, void *dst, uint32_t size)
 {
-    uint8_t *out = dst;
     uint32_t done = 0;
 
-    if (peek)
-        return peek_bytes(pool, rb, out, size);
     while (done < size && rb->q.count > 0) {
         struct mbuf *m = &pool->meta[rb->q.head];
-        uint32_t n = (uint32_t)mbuf_copy_out(pool, m, 0, out + done, size - done);
+        uint32_t n = m->frame_len < size - done ? m->frame_len : size - done;
 
+        if (dst)
+            mbuf_copy_out(pool, m, 0, (uint8_t *)dst + done, n);
         done += n;
         if (n < m->frame_len) {
             mbuf_trim_front(pool, m, n);

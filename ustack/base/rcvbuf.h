@@ -20,9 +20,11 @@ void rcvbuf_init(struct rcvbuf *rb, uint32_t limit);
 void rcvbuf_clear(struct mbuf_pool *pool, struct rcvbuf *rb);
 /* Appends m, trimmed to its payload. Owns m. */
 void rcvbuf_append(struct mbuf_pool *pool, struct rcvbuf *rb, struct mbuf *m);
-/* Copies up to size bytes out and removes them, unless peek. */
-uint32_t rcvbuf_read(struct mbuf_pool *pool, struct rcvbuf *rb, void *dst, uint32_t size,
-                     bool peek);
+/* Copies up to size bytes out, unless dst is NULL, and removes them. */
+uint32_t rcvbuf_read(struct mbuf_pool *pool, struct rcvbuf *rb, void *dst, uint32_t size);
+/* The same behind the first skip bytes, and leaves them all there. */
+uint32_t rcvbuf_peek(const struct mbuf_pool *pool, const struct rcvbuf *rb, uint32_t skip,
+                     void *dst, uint32_t size);
 /* Copies m's few bytes behind tail's, where there is room, and frees m; false: it
  * does not fit, and nothing has happened. */
 bool mbuf_absorb(struct mbuf_pool *pool, struct mbuf *tail, struct mbuf *m);

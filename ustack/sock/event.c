@@ -7,8 +7,9 @@
 /* SO_RCVLOWAT, but for a window that would not let more come. */
 static bool enough_to_read(const struct tcb *tcb)
 {
-    return tcb->rcvbuf.len > 0 &&
-           (tcb->rcvbuf.len >= tcb->rcvlowat || tcb->rcv_adv - tcb->rcv_nxt <= tcb->rcv_mss);
+    uint32_t inq = tcb->rcvbuf.len - urgent_skips(tcb);
+
+    return inq > 0 && (inq >= tcb->rcvlowat || tcb->rcv_adv - tcb->rcv_nxt <= tcb->rcv_mss);
 }
 
 static bool send_open(const struct tcb *tcb)
@@ -24,6 +25,8 @@ unsigned sock_ready(const struct tcp *tcp, const struct tcb *tcb)
         return tcp->listeners[tcb->listener].n_accept ? UST_READABLE : 0;
     if (tcb->error)
         r |= UST_ERROR | UST_READABLE | UST_WRITABLE;
+    if (tcb->urgent == URGENT_HERE && !tcb->oob_inline)
+        r |= UST_URGENT;
     if (enough_to_read(tcb) || tcb->fin_received || tcb->rcv_shut)
         r |= UST_READABLE;
     if (send_open(tcb)) {

@@ -165,7 +165,7 @@ int64_t ust_send(struct ust_engine *eng, ust_handle h, const void *data, size_t 
     struct tcp *tcp = sock_tcp(eng);
     struct core *core = tcp_core(tcp);
     struct tcb *tcb = sock_find(tcp, h);
-    bool no_mbuf, corked;
+    bool no_mbuf;
     uint32_t n;
 
     if (handle_is_udp(h))
@@ -185,39 +185,13 @@ int64_t ust_send(struct ust_engine *eng, ust_handle h, const void *data, size_t 
         tcb->want_write = true;
     if (no_mbuf)
         count(core, C_SOCK_NOMBUF);
-    corked = (flags & UST_MSG_MORE) && tcb->sndbuf.len < tcb->snd_mss;
-    if (n > 0 && !corked)
+    if (n > 0) {
+        tcb->more = flags & UST_MSG_MORE;
+        if ((flags & UST_MSG_OOB) && n == len)
+            urgent_queue(tcb);
         tcp_ready(tcp, tcb);
-    return n > 0 || len == 0 ? (int64_t)n : no_mbuf ? -ENOBUFS : -EAGAIN;
-}
-
-int64_t ust_recv(struct ust_engine *eng, ust_handle h, void *buf, size_t size, int flags)
-{
-    struct tcp *tcp = sock_tcp(eng);
-    struct tcb *tcb = sock_find(tcp, h);
-    bool peek = flags & UST_MSG_PEEK;
-    uint32_t n;
-
-    if (handle_is_udp(h))
-        return dgram_recv(tcp, h, buf, size, flags);
-    if (!tcb)
-        return -EBADF;
-    if (tcb->state == UST_LISTEN || (tcb->state == UST_CLOSED && !tcb->iss && !tcb->error))
-        return -ENOTCONN;
-    if (tcb->rcvbuf.len > 0) {
-        n = size > UINT32_MAX ? UINT32_MAX : (uint32_t)size;
-        n = rcvbuf_read(&tcp->net.core.pool, &tcb->rcvbuf, buf, n, peek);
-        if (!peek && n > 0) {
-            rcvwnd_text_read(tcp, tcb);
-            delack_read(tcp, tcb);
-        }
-        return n;
     }
-    if (tcb->error && !tcb->fin_received) /* the end of the stream came first */
-        return take_error(tcb);
-    if (tcb->fin_received || tcb->rcv_shut || tcb->state == UST_CLOSED || size == 0)
-        return 0;
-    return -EAGAIN;
+    return n > 0 || len == 0 ? (int64_t)n : no_mbuf ? -ENOBUFS : -EAGAIN;
 }
 
 /* ------------------------------------------------------- close */

@@ -58,6 +58,63 @@ static int set_maxseg(struct tcb *tcb, int64_t value)
     return 0;
 }
 
+static int set_window_clamp(struct tcp *tcp, struct tcb *tcb, int64_t value)
+{
+    int64_t least = tcp->net.core.set.tcp_rmem_min / 2;
+
+    if (value <= 0 && tcb->state != UST_CLOSED && tcb->state != UST_LISTEN)
+        return -EINVAL;
+    if (value < 0)
+        return -EINVAL;
+    rcvwnd_set_clamp(tcb, value == 0 ? 0 : (uint32_t)(value < least ? least : value));
+    return 0;
+}
+
+/* A buffer that could not hold so much grows, unless the application chose it. */
+static int set_rcvlowat(struct tcp *tcp, struct tcb *tcb, int64_t value)
+{
+    int64_t most = tcb->rcvbuf_locked ? tcb->rcvbuf.limit : tcp->net.core.set.tcp_rmem_max / 2;
+
+    if (value < 0 || value > most)
+        value = most;
+    tcb->rcvlowat = value ? (uint32_t)value : 1;
+    if (!tcb->rcvbuf_locked && tcb->rcvlowat > tcb->rcvbuf.limit)
+        rcvwnd_grow_to(tcb, tcb->rcvlowat);
+    tcp_changed(tcp, tcb);
+    return 0;
+}
+
+/* Seconds of waiting are SYN-ACKs, sent after 1, 2, 4 … s, as in Linux. */
+static int64_t defer_seconds(const struct tcp *tcp, unsigned retries)
+{
+    int64_t wait = tcp->net.core.set.tcp_rto_init_ms, most = tcp->net.core.set.tcp_rto_max_ms;
+    int64_t total = 0;
+
+    for (; retries > 0; retries--) {
+        total += wait;
+        wait = 2 * wait < most ? 2 * wait : most;
+    }
+    return total / 1000;
+}
+
+static int set_defer_accept(struct tcp *tcp, struct tcb *tcb, int64_t value)
+{
+    unsigned retries = value > 0;
+
+    while (value > 0 && retries < UINT8_MAX && defer_seconds(tcp, retries) < value)
+        retries++;
+    tcb->defer_retries = (uint8_t)retries;
+    return 0;
+}
+
+static int set_linger2(struct tcb *tcb, int64_t value)
+{
+    enum { MOST = 120 };
+
+    tcb->linger2 = value < 0 || value > MOST ? -1 : (int32_t)value;
+    return 0;
+}
+
 static int set_keepalive(struct tcp *tcp, struct tcb *tcb, int64_t value)
 {
     tcb->keepalive = value != 0;
@@ -94,6 +151,7 @@ int ust_setopt(struct ust_engine *eng, ust_handle h, int opt, int64_t value)
     switch (opt) {
     case UST_OPT_NODELAY:
         tcb->nodelay = value != 0;
+        tcb->push = tcb->nodelay && tcb_synchronized(tcb); /* what is queued goes now */
         send_held(tcp, tcb);
         return 0;
     case UST_OPT_CORK:
@@ -114,7 +172,18 @@ int ust_setopt(struct ust_engine *eng, ust_handle h, int opt, int64_t value)
     case UST_OPT_USER_TIMEOUT: return set_bounded(&tcb->user_timeout_ms, value, 0, INT32_MAX);
     case UST_OPT_SYNCNT: return set_u8(&tcb->syncnt, value, 1, 127);
     case UST_OPT_REUSEADDR: tcb->reuseaddr = value != 0; return 0;
-    case UST_OPT_TOS: tcb->tos = (uint8_t)value; return 0;
+    case UST_OPT_TOS: tcb->tos = (uint8_t)(value & ~3); return 0; /* ECN is not theirs */
+    case UST_OPT_RCVLOWAT: return set_rcvlowat(tcp, tcb, value);
+    case UST_OPT_NOTSENT_LOWAT:
+        tcb->notsent_lowat = (uint32_t)value;
+        sndspace_check(tcp, tcb);
+        return 0;
+    case UST_OPT_WINDOW_CLAMP: return set_window_clamp(tcp, tcb, value);
+    case UST_OPT_LINGER2: return set_linger2(tcb, value);
+    case UST_OPT_DEFER_ACCEPT: return set_defer_accept(tcp, tcb, value);
+    case UST_OPT_OOBINLINE: tcb->oob_inline = value != 0; return 0;
+    case UST_OPT_MTU_DISCOVER:
+        return set_u8(&tcb->mtu_discover, value, MTU_DISCOVER_DONT, MTU_DISCOVER_PROBE);
     case UST_OPT_CONGESTION: return congestion_choose(tcp, tcb, value);
     case UST_OPT_MAX_PACING_RATE:
         tcb->max_pacing_rate = value < 0 || value > PACE_MAX ? 0 : (uint64_t)value;
@@ -125,9 +194,38 @@ int ust_setopt(struct ust_engine *eng, ust_handle h, int opt, int64_t value)
     }
 }
 
+/* What recv would give before the mark of urgent data; the byte there only
+ * where it is in line. */
+static int64_t inq(const struct tcb *tcb)
+{
+    uint32_t n = urgent_until_mark(tcb);
+
+    return urgent_skips(tcb) ? n - 1 : n;
+}
+
+static int path_mtu(const struct tcp *tcp, const struct tcb *tcb, int64_t *value)
+{
+    if (tcb->state == UST_CLOSED || tcb->state == UST_LISTEN)
+        return -ENOTCONN;
+    *value = net_path_mtu(&tcp->net, &tcb->key.remote);
+    return 0;
+}
+
+static int64_t linger2(const struct tcp *tcp, const struct tcb *tcb)
+{
+    return tcb->linger2 ? tcb->linger2 : tcp->net.core.set.tcp_fin_timeout_ms / 1000;
+}
+
 static int64_t outq(const struct tcb *tcb)
 {
+    if (tcb->state == UST_CLOSED)
+        return 0;
     return tcb->sndbuf.len + (tcb->fin_queued && tcb->snd_una != snd_end(tcb) + 1);
+}
+
+static int64_t unsent(const struct tcb *tcb)
+{
+    return seq_lt(tcb->snd_nxt, snd_end(tcb)) ? snd_end(tcb) - tcb->snd_nxt : 0;
 }
 
 int ust_getopt(const struct ust_engine *eng, ust_handle h, int opt, int64_t *value)
@@ -167,7 +265,17 @@ int ust_getopt(const struct ust_engine *eng, ust_handle h, int opt, int64_t *val
         tcb->error = tcb->soft_error = 0;
         return 0;
     case UST_OPT_ACCEPTCONN: *value = tcb->state == UST_LISTEN; return 0;
-    case UST_OPT_INQ: *value = tcb->rcvbuf.len; return 0;
+    case UST_OPT_INQ: *value = inq(tcb); return tcb->state == UST_LISTEN ? -EINVAL : 0;
+    case UST_OPT_OUTQNSD: *value = unsent(tcb); return 0;
+    case UST_OPT_RCVLOWAT: *value = tcb->rcvlowat; return 0;
+    case UST_OPT_NOTSENT_LOWAT: *value = (int32_t)tcb->notsent_lowat; return 0;
+    case UST_OPT_WINDOW_CLAMP: *value = tcb->rcvwnd.clamp; return 0;
+    case UST_OPT_LINGER2: *value = linger2(tcp, tcb); return 0;
+    case UST_OPT_DEFER_ACCEPT: *value = defer_seconds(tcp, tcb->defer_retries); return 0;
+    case UST_OPT_OOBINLINE: *value = tcb->oob_inline; return 0;
+    case UST_OPT_ATMARK: *value = urgent_at_mark(tcb); return 0;
+    case UST_OPT_MTU_DISCOVER: *value = tcb->mtu_discover; return 0;
+    case UST_OPT_MTU: return path_mtu(tcp, tcb, value);
     case UST_OPT_OUTQ: *value = outq(tcb); return 0;
     case UST_OPT_SNDROOM: *value = sndspace_room(tcp, tcb); return 0;
     default: return -ENOPROTOOPT;

@@ -100,6 +100,7 @@ void tcp_send_header(struct tcp *tcp, struct mbuf *m, const struct tcp_header *h
                          .proto = IPPROTO_TCP_,
                          .tos = h->tos,
                          .ttl = h->ttl,
+                         .may_fragment = h->may_fragment,
                          .cache = h->dst};
 
     put16(p + SPORT, h->key->lport);
@@ -109,7 +110,8 @@ void tcp_send_header(struct tcp *tcp, struct mbuf *m, const struct tcp_header *h
     p[OFFSET] = (uint8_t)(len / 4 << 4);
     p[FLAGS] = h->flags;
     put16(p + WINDOW, h->wnd);
-    put32(p + CHECKSUM, 0);
+    put16(p + CHECKSUM, 0);
+    put16(p + URGENT, h->urg);
     put_options(p + TCP_LEN, h);
     m->flags = 0;
     m->l4_off = 0;

@@ -145,6 +145,15 @@ void delack_decide(struct tcp *tcp, struct tcb *tcb)
         delay(tcp, tcb);
 }
 
+/* The handshake's ACK may go with the first text: a client that has cleared
+ * TCP_QUICKACK, or set TCP_DEFER_ACCEPT, says that it will soon send some. */
+void delack_wait_for_text(struct tcp *tcp, struct tcb *tcb)
+{
+    tcb->rcv_acked = tcb->irs;
+    delack_quick(tcp, tcb);
+    tcp_arm(tcp, tcb, TIMER_DELACK, tcp_now(tcp) + most_ato(tcp) * 1000ull);
+}
+
 void delack_expired(struct tcp *tcp, struct tcb *tcb)
 {
     if (tcb->rcv_nxt == tcb->rcv_acked)

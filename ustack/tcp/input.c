@@ -55,6 +55,7 @@ static void parse(struct segment *seg, struct mbuf *m, const uint8_t *th, const 
     seg->ack = get32(th + 8);
     seg->flags = th[13];
     seg->wnd = get16(th + 14);
+    seg->urg = get16(th + 18);
     seg->text_off = (uint16_t)(p->l4_off + offset);
     seg->text_len = p->l4_len - offset;
     seg->len = seg->text_len + !!(seg->flags & TH_SYN) + !!(seg->flags & TH_FIN);
@@ -428,6 +429,8 @@ static enum verdict check_synchronized(struct tcp *tcp, struct tcb *tcb, struct 
         return v;
     heard_from(tcp, tcb);
     update_ts_recent(tcp, tcb, seg);
+    if ((seg->flags & TH_URG) || tcb->urgent == URGENT_COMING)
+        urgent_input(tcp, tcb, seg); /* sixth */
     v = process_text(tcp, tcb, seg); /* seventh */
     if (v == PASS)
         process_fin(tcp, tcb, seg); /* eighth */

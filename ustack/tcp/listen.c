@@ -74,15 +74,26 @@ static void request_arm(struct tcp *tcp, struct request *req)
               tcp_now(tcp) + (wait < most ? wait : most));
 }
 
+/* A request that waits for text is not asked again until its time is over, and
+ * then once, for the last chance (as Linux). */
+static bool waits_for_text(const struct tcp *tcp, const struct request *req, int before)
+{
+    const struct tcb *listening = &tcp->tcbs[tcp->listeners[req->listener].tcb];
+
+    return req->acked && req->retries + before < listening->defer_retries;
+}
+
 void tcp_request_timer(struct tcp *tcp, struct request *req)
 {
-    if (req->retries >= tcp->net.core.set.tcp_synack_retries) {
+    if (req->retries >= tcp->net.core.set.tcp_synack_retries && !waits_for_text(tcp, req, 0)) {
         count(tcp_core(tcp), C_TCP_TIMEOUTS);
         return request_free(tcp, req);
     }
+    if (!waits_for_text(tcp, req, 1)) {
+        count(tcp_core(tcp), C_TCP_SYN_REXMT);
+        tcp_respond_synack(tcp, req);
+    }
     req->retries++;
-    count(tcp_core(tcp), C_TCP_SYN_REXMT);
-    tcp_respond_synack(tcp, req);
     request_arm(tcp, req);
 }
 
@@ -240,7 +251,13 @@ static void inherit(struct tcb *tcb, const struct tcb *l)
     tcb->sndbuf_locked = l->sndbuf_locked;
     tcb->rcvbuf_locked = l->rcvbuf_locked;
     tcb->rcvwnd.clamp = l->rcvwnd.clamp;
+    tcb->wnd_clamped = l->wnd_clamped;
     tcb->rcvlowat = l->rcvlowat;
+    tcb->notsent_lowat = l->notsent_lowat;
+    tcb->oob_inline = l->oob_inline;
+    tcb->mtu_discover = l->mtu_discover;
+    tcb->linger2 = l->linger2;
+    tcb->pingpong = l->pingpong;
 }
 
 static void from_request(struct tcp *tcp, struct tcb *tcb, const struct request *req)
@@ -388,6 +405,10 @@ void tcp_request_input(struct tcp *tcp, struct request *req, struct segment *seg
             return;
         tcp_respond_rst(tcp, seg, p);
         return seg_drop(tcp, seg, C_TCP_DROP_REQUEST);
+    }
+    if (req->retries < listening->defer_retries && seg->len == 0) {
+        req->acked = true;
+        return seg_drop(tcp, seg, C_TCP_DROP_DEFERRED);
     }
     promote(tcp, listening, req, req, seg);
 }

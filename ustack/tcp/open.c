@@ -180,7 +180,10 @@ static void complete(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
     rtt_reset_backoff(tcp, tcb);
     tcb->syn_due = false;
     tcp_established(tcp, tcb);
-    tcb->ack_now = true;
+    if (tcb->defer_retries || tcb->pingpong)
+        delack_wait_for_text(tcp, tcb);
+    else
+        tcb->ack_now = true;
     tcp_ready(tcp, tcb);
     if (seg->text_len > 0 || (seg->flags & TH_FIN)) {
         seg->flags &= (uint8_t)~TH_SYN;

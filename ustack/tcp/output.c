@@ -28,18 +28,21 @@ static void ack_sent(const struct tcp *tcp, struct tcb *tcb, uint32_t wnd)
 static struct tcp_header header(const struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint8_t flags)
 {
     uint32_t wnd = tcp_window_to_offer(tcb);
+    struct tcp_header h = {.key = &tcb->key,
+                           .seq = seq,
+                           .ack = tcb->rcv_nxt,
+                           .flags = flags,
+                           .wnd = (uint16_t)(wnd >> tcb->rcv_wscale),
+                           .tos = tcb->tos,
+                           .ttl = tcb->ttl,
+                           .dst = &tcb->dst,
+                           .ts = tcb->ts_ok,
+                           .ts_val = tcp_ts_now(tcp, tcb->ts_offset),
+                           .ts_ecr = tcb->ts_recent,
+                           .may_fragment = tcb->mtu_discover == MTU_DISCOVER_DONT};
 
-    return (struct tcp_header){.key = &tcb->key,
-                               .seq = seq,
-                               .ack = tcb->rcv_nxt,
-                               .flags = flags,
-                               .wnd = (uint16_t)(wnd >> tcb->rcv_wscale),
-                               .tos = tcb->tos,
-                               .ttl = tcb->ttl,
-                               .dst = &tcb->dst,
-                               .ts = tcb->ts_ok,
-                               .ts_val = tcp_ts_now(tcp, tcb->ts_offset),
-                               .ts_ecr = tcb->ts_recent};
+    urgent_mark(tcb, &h);
+    return h;
 }
 
 static unsigned sack_blocks(const struct tcp *tcp, const struct tcb *tcb, struct range out[4])
@@ -195,12 +198,15 @@ uint32_t tcp_usable_window(const struct tcb *tcb)
     return wnd < cwnd ? wnd : cwnd;
 }
 
-/* RFC 9293 3.7.4 with Minshall's refinement, as in Linux: a small segment waits
- * only for another small one. */
+/* The application says that more comes; or RFC 9293 3.7.4 with Minshall's
+ * refinement, as in Linux: a small segment waits only for another small one. */
 static bool nagle_holds(const struct tcb *tcb)
 {
-    return !tcb->nodelay && !tcb->fin_queued && seq_gt(tcb->snd_sml, tcb->snd_una) &&
-           seq_leq(tcb->snd_sml, tcb->snd_nxt);
+    if (tcb->push || tcb->snd_urgent || tcb->fin_queued)
+        return false;
+    return tcb->cork || tcb->more ||
+           (!tcb->nodelay && seq_gt(tcb->snd_sml, tcb->snd_una) &&
+            seq_leq(tcb->snd_sml, tcb->snd_nxt));
 }
 
 /* RFC 9293 3.8.6.2.1: may len bytes, less than a full segment, go now? */
@@ -208,7 +214,7 @@ static bool small_may_go(const struct tcb *tcb, uint32_t len, uint32_t avail)
 {
     if (tcb->forced || tcb->rec.new_first) /* F-RTO must not wait for Nagle */
         return true;
-    if (len == avail && !nagle_holds(tcb) && (!tcb->cork || tcb->fin_queued))
+    if (len == avail && !nagle_holds(tcb))
         return true;
     return len < avail && len >= tcb->max_wnd / 2 && len > 0;
 }
@@ -222,7 +228,9 @@ static uint32_t next_len(const struct tcp *tcp, const struct tcb *tcb, uint32_t 
     assert(mss > 0);
     if (len < mss)
         return small_may_go(tcb, len, avail) ? len : 0;
-    full = tcp->net.caps & UST_CAP_TSO && mss < MAX_GSO_TEXT ? MAX_GSO_TEXT / mss * mss : mss;
+    full = tcp->net.caps & UST_CAP_TSO && mss < MAX_GSO_TEXT && !tcb->snd_urgent
+             ? MAX_GSO_TEXT / mss * mss
+             : mss;
     if (len > full)
         return full;
     if (len % mss == 0 || (len == avail && small_may_go(tcb, len % mss, len % mss)))
@@ -265,7 +273,7 @@ static enum progress send_new(struct tcp *tcp, struct tcb *tcb, unsigned max)
         tlp_schedule(tcp, tcb, false);
     if (done == NO_ROOM)
         return done;
-    tcb->forced = false;
+    tcb->forced = tcb->push = tcb->more = false;
     sndspace_check(tcp, tcb);
     congestion_used(tcp, tcb, tcb_pipe(tcb) + tcb->snd_mss > tcb->cc.cwnd);
     return done;

@@ -200,8 +200,7 @@ static void grow(const struct tcp *tcp, struct tcb *tcb, uint32_t copied)
         wnd = most;
     if (wnd <= tcb->rcvbuf.limit)
         return;
-    tcb->rcvbuf.limit = (uint32_t)wnd;
-    rw->clamp = tcb->rcvbuf.limit;
+    rcvwnd_grow_to(tcb, (uint32_t)wnd);
 }
 
 /* A reader that leaves bytes behind may be in the middle of a burst: it gets a
@@ -227,9 +226,16 @@ void rcvwnd_text_read(const struct tcp *tcp, struct tcb *tcb)
 
 /* ------------------------------------------------------- by the application */
 
-void rcvwnd_set_limit(struct tcb *tcb, uint32_t bytes)
+void rcvwnd_grow_to(struct tcb *tcb, uint32_t bytes)
 {
     tcb->rcvbuf.limit = bytes;
+    if (tcb_synchronized(tcb) && !tcb->wnd_clamped && tcb->rcvwnd.clamp < bytes)
+        tcb->rcvwnd.clamp = bytes;
+}
+
+void rcvwnd_set_limit(struct tcb *tcb, uint32_t bytes)
+{
+    rcvwnd_grow_to(tcb, bytes);
     tcb->rcvbuf_locked = true;
 }
 
@@ -239,6 +245,7 @@ void rcvwnd_set_clamp(struct tcb *tcb, uint32_t clamp)
     uint32_t old = rw->clamp;
 
     rw->clamp = clamp;
+    tcb->wnd_clamped = clamp != 0;
     if (!tcb_synchronized(tcb))
         return;
     if (clamp < old)

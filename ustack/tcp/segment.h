@@ -33,7 +33,7 @@ struct segment {
     struct mbuf *m; /* the frame; NULL once its text has been taken */
     uint32_t seq, ack;
     uint32_t len, text_len;
-    uint16_t wnd;      /* as in the header */
+    uint16_t wnd, urg; /* as in the header */
     uint8_t flags;     /* enum tcp_flag */
     uint16_t text_off; /* of the text, from the frame's start */
     struct tcp_options opt;

@@ -34,6 +34,18 @@
 
 enum { TCP_NONE = 0xffffffff, TCP_MAX_RANGES = 256, TCB_GEN_MAX = 0x3fffffff };
 
+/* IP_MTU_DISCOVER. TCP heeds path MTUs whatever it says, and sets DF unless told
+ * not to. */
+enum { MTU_DISCOVER_DONT, MTU_DISCOVER_WANT, MTU_DISCOVER_DO, MTU_DISCOVER_PROBE };
+
+/* The one byte of urgent data that is remembered: see urgent.c. */
+enum urgent {
+    URGENT_NONE,   /* there is no mark */
+    URGENT_COMING, /* announced */
+    URGENT_HERE,   /* and has arrived: urgent_byte */
+    URGENT_READ,   /* and was read out of its turn */
+};
+
 enum tcp_timer {
     TIMER_REXMT,   /* data, SYN or FIN unacknowledged */
     TIMER_TLP,     /* the tail of a flight may be lost */
@@ -108,7 +120,13 @@ struct tcb {
     bool rcv_shut : 1;    /* the application reads no more */
     bool want_write : 1;  /* send was refused: tell when there is room */
     bool nodelay : 1, cork : 1, keepalive : 1, reuseaddr : 1;
-    bool pingpong : 1;                    /* answers come quickly: delay ACKs */
+    bool more : 1;        /* MSG_MORE: the next output holds a partial segment back */
+    bool push : 1;        /* nor does it heed cork, once: TCP_NODELAY was set */
+    bool wnd_clamped : 1; /* TCP_WINDOW_CLAMP: rcvwnd.clamp follows no buffer */
+    bool oob_inline : 1;  /* SO_OOBINLINE */
+    bool snd_urgent : 1;  /* snd_up is not acknowledged yet */
+    uint8_t urgent : 2;   /* enum urgent, of rcv_up */
+    bool pingpong : 1;    /* answers come quickly: delay ACKs */
     bool ack_pushed : 1, ack_pushed2 : 1; /* since the last ACK one, two small segments or PSHs */
     bool rcvbuf_locked : 1, sndbuf_locked : 1; /* SO_RCVBUF, SO_SNDBUF: no autotuning */
     bool rtt_timing : 1;                       /* the SYN is being timed */
@@ -130,12 +148,15 @@ struct tcb {
     uint8_t backoff;
     uint8_t probes, keepalives;
     struct sndbuf sndbuf;
+    uint32_t snd_up;        /* behind the last urgent byte, when snd_urgent */
     uint32_t notsent_lowat; /* TCP_NOTSENT_LOWAT; 0: the default */
 
     /* receiving */
     uint32_t rcv_nxt, rcv_adv, irs;
-    uint32_t rcv_acked;    /* rcv_nxt of the last ACK sent */
-    uint32_t rcv_mss;      /* about the peer's MSS */
+    uint32_t rcv_acked; /* rcv_nxt of the last ACK sent */
+    uint32_t rcv_mss;   /* about the peer's MSS */
+    uint32_t rcv_up;    /* the urgent byte, when there is a mark */
+    uint8_t urgent_byte;
     uint16_t last_seg_len; /* of a segment smaller than that; 0: none */
     uint32_t fin_seq;      /* of the FIN that is pending */
     uint32_t quickack;     /* ACKs still to send at once */
@@ -169,7 +190,10 @@ struct tcb {
     /* settings of this socket */
     uint32_t keepidle, keepintvl, user_timeout_ms;
     uint8_t keepcnt, syncnt;
-    int32_t linger; /* seconds; -1 off */
+    uint8_t mtu_discover;  /* IP_MTU_DISCOVER */
+    uint8_t defer_retries; /* SYN-ACKs that a listener waits for text; 0: not */
+    int32_t linger2;       /* seconds in FIN-WAIT-2; -1: none, 0: the default */
+    int32_t linger;        /* seconds; -1 off */
 
     /* links */
     uint32_t listener; /* index of struct listener, or TCP_NONE */
@@ -208,6 +232,7 @@ struct request {
     uint8_t snd_wscale, rcv_wscale;
     bool ts_ok : 1, sack_ok : 1, wscale_ok : 1;
     bool cookie : 1; /* not a block, but what a cookie stands for */
+    bool acked : 1;  /* only the text is missing (TCP_DEFER_ACCEPT) */
     uint8_t retries;
     ust_time sent;      /* first SYN-ACK, for the RTT */
     ust_time oow_acked; /* last ACK for a segment it does not take; 0: never */

@@ -218,6 +218,7 @@ static void set_defaults(const struct tcp *tcp, struct tcb *tcb)
     tcb->keepcnt = (uint8_t)set->tcp_keepalive_probes;
     tcb->syncnt = (uint8_t)set->tcp_syn_retries;
     tcb->linger = -1;
+    tcb->mtu_discover = MTU_DISCOVER_WANT;
     for (int t = 0; t < TCP_TIMERS; t++)
         tcb->deadline[t] = UINT64_MAX;
     sndbuf_init(&tcb->sndbuf, 0, (uint32_t)set->tcp_wmem);

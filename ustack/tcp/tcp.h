@@ -180,6 +180,7 @@ void rcvwnd_measure(const struct tcp *tcp, struct tcb *tcb, const struct segment
 void rcvwnd_text_read(const struct tcp *tcp, struct tcb *tcb);
 /* SO_RCVBUF, in bytes of window; TCP_WINDOW_CLAMP. */
 void rcvwnd_set_limit(struct tcb *tcb, uint32_t bytes);
+void rcvwnd_grow_to(struct tcb *tcb, uint32_t bytes);
 void rcvwnd_set_clamp(struct tcb *tcb, uint32_t clamp);
 
 /* delack.c: when in-order text is acknowledged */
@@ -187,6 +188,7 @@ void delack_measure_mss(struct tcb *tcb, const struct segment *seg);
 void delack_text_arrived(struct tcp *tcp, struct tcb *tcb, uint32_t len);
 void delack_decide(struct tcp *tcp, struct tcb *tcb);
 void delack_expired(struct tcp *tcp, struct tcb *tcb);
+void delack_wait_for_text(struct tcp *tcp, struct tcb *tcb);
 /* Acknowledge the next segments at once. */
 void delack_quick(const struct tcp *tcp, struct tcb *tcb);
 /* An ACK leaves, alone or with text; rcv_acked is still the last one's. */
@@ -210,12 +212,30 @@ struct tcp_header {
     const struct range *sacks;
     unsigned n_sacks;
     uint32_t gso_mss; /* 0, or the payload bytes of a segment */
+    uint16_t urg;     /* with TH_URG */
+    bool may_fragment;
 };
 unsigned tcp_options_len(const struct tcp_header *h);
 /* Puts a header in front of m's payload and sends it. Owns m. */
 void tcp_send_header(struct tcp *tcp, struct mbuf *m, const struct tcp_header *h);
 /* A segment without text; false when there is no mbuf. */
 bool tcp_send_bare(struct tcp *tcp, const struct tcp_header *h);
+
+/* urgent.c: urgent data (RFC 6093) */
+/* What has just been written ends in an urgent byte. */
+void urgent_queue(struct tcb *tcb);
+bool urgent_sending(struct tcb *tcb);
+/* Sets the urgent pointer of a segment where it belongs. */
+void urgent_mark(struct tcb *tcb, struct tcp_header *h);
+void urgent_input(struct tcp *tcp, struct tcb *tcb, const struct segment *seg);
+/* The number of the next byte to read. */
+uint32_t urgent_read_to(const struct tcb *tcb);
+/* Is it the urgent one; and must reading pass over it? */
+bool urgent_at_mark(const struct tcb *tcb);
+bool urgent_skips(const struct tcb *tcb);
+/* How many bytes may be read before the mark; all, at it or without. */
+uint32_t urgent_until_mark(const struct tcb *tcb);
+void urgent_was_read(struct tcb *tcb);
 
 /* respond.c: answers that belong to no TCB */
 void tcp_respond_rst(struct tcp *tcp, const struct segment *seg, const struct packet *p);

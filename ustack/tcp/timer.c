@@ -100,7 +100,14 @@ static void give_up(struct tcp *tcp, struct tcb *tcb)
     tcp_done(tcp, tcb, tcb->soft_error ? tcb->soft_error : ETIMEDOUT);
 }
 
-/* RFC 9293 3.8.3: R2, or the user timeout (RFC 5482) when there is one. */
+/* RFC 5482: nothing has been acknowledged for so long. */
+static bool user_timeout_over(const struct tcp *tcp, const struct tcb *tcb)
+{
+    return tcb->user_timeout_ms && tcb->stalled &&
+           tcp_now(tcp) - tcb->stalled >= ms(tcb->user_timeout_ms);
+}
+
+/* RFC 9293 3.8.3: R2, or the user timeout when there is one. */
 static bool too_long(const struct tcp *tcp, const struct tcb *tcb, int64_t tries)
 {
     const struct settings *set = &tcp->net.core.set;
@@ -109,14 +116,15 @@ static bool too_long(const struct tcp *tcp, const struct tcb *tcb, int64_t tries
     if (tcb->state == UST_SYN_SENT || tcb->state == UST_SYN_RECEIVED)
         limit = tcb->syncnt;
     if (tcb->user_timeout_ms && tcb->stalled)
-        return tcp_now(tcp) - tcb->stalled >= ms(tcb->user_timeout_ms);
+        return user_timeout_over(tcp, tcb);
     return tries >= limit;
 }
 
-/* A peer that has closed its window and still answers is alive (SHLD-17). */
+/* A peer that has closed its window and still answers is alive (SHLD-17), but
+ * an application that has set a user timeout does not wait for it. */
 static bool window_closed_but_alive(const struct tcp *tcp, const struct tcb *tcb)
 {
-    return tcb_synchronized(tcb) && tcb->snd_wnd == 0 && !tcb->orphan &&
+    return tcb_synchronized(tcb) && tcb->snd_wnd == 0 && !tcb->orphan && !tcb->user_timeout_ms &&
            tcp_now(tcp) - tcb->last_rcvd < 2 * ms(tcp->net.core.set.tcp_rto_max_ms);
 }
 
@@ -167,15 +175,24 @@ static void on_persist(struct tcp *tcp, struct tcb *tcb)
     tcp_ready(tcp, tcb);
 }
 
+/* Unanswered for long enough? With a user timeout that decides, after at least
+ * one probe, as in Linux. */
+static bool keepalive_over(const struct tcp *tcp, const struct tcb *tcb)
+{
+    if (tcb->user_timeout_ms)
+        return tcb->keepalives > 0 && tcp_now(tcp) - tcb->last_rcvd >= ms(tcb->user_timeout_ms);
+    return tcb->keepalives >= tcb->keepcnt;
+}
+
 static void on_keepalive(struct tcp *tcp, struct tcb *tcb)
 {
     ust_time due = tcb->last_rcvd + tcb->keepidle * NS_PER_S;
 
-    if (tcb->snd_una != tcb->snd_max) /* MUST-26: only when nothing is outstanding */
+    if (tcb->snd_una != tcb->snd_max || tcb->sndbuf.len > 0) /* MUST-26: nothing outstanding */
         return tcp_arm_keepalive(tcp, tcb, tcp_now(tcp));
     if (tcb->keepalives == 0 && due > tcp_now(tcp))
         return tcp_arm(tcp, tcb, TIMER_KEEPALIVE, due);
-    if (tcb->keepalives >= tcb->keepcnt) {
+    if (keepalive_over(tcp, tcb)) {
         count(tcp_core(tcp), C_TCP_TIMEOUTS);
         return tcp_abort(tcp, tcb, ETIMEDOUT);
     }
