@@ -8,11 +8,6 @@
  * has carried it.                                                           */
 #include "tcp.h"
 
-enum { MAX_GSO_TEXT = 65535 - 120 };
-
-/* How far one call got. */
-enum progress { FINISHED, NO_ROOM, NO_MBUF };
-
 /* ------------------------------------------------------- one segment */
 
 /* Everything that follows from an ACK having left. */
@@ -98,8 +93,9 @@ static void text_sent(struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint32_t l
     tcp_disarm(tcb, TIMER_PERSIST);
 }
 
+/* push: the text ends a burst of several segments, as Linux marks those. */
 static enum progress send_text(struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint32_t len,
-                               bool fin)
+                               bool fin, bool push)
 {
     struct core *core = tcp_core(tcp);
     struct mbuf *m = mbuf_alloc(&core->pool, MBUF_SMALL);
@@ -112,7 +108,7 @@ static enum progress send_text(struct tcp *tcp, struct tcb *tcb, uint32_t seq, u
         count(core, C_TCP_OUT_NOMBUF);
         return NO_MBUF;
     }
-    if (len > 0 && seq + len == snd_end(tcb))
+    if (push || (len > 0 && seq + len == snd_end(tcb)))
         h.flags |= TH_PSH; /* MUST-61 */
     if (len > tcb->snd_mss)
         h.gso_mss = tcb->snd_mss;
@@ -124,6 +120,18 @@ static enum progress send_text(struct tcp *tcp, struct tcb *tcb, uint32_t seq, u
     ack_sent(tcp, tcb, (uint32_t)h.wnd << tcb->rcv_wscale);
     text_sent(tcp, tcb, seq, len, fin);
     return FINISHED;
+}
+
+enum progress tcp_send_burst(struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint32_t len, bool fin)
+{
+    bool whole = tcp->net.caps & UST_CAP_TSO && !tcb->snd_urgent;
+    uint32_t size = whole ? len : tcb->snd_mss, left = len;
+    enum progress done = FINISHED;
+
+    tcb->rec.burst = false; /* text sent now begins a record */
+    for (; done == FINISHED && left > size; seq += size, left -= size)
+        done = send_text(tcp, tcb, seq, size, false, false);
+    return done == FINISHED ? send_text(tcp, tcb, seq, left, fin, len > tcb->snd_mss) : done;
 }
 
 static enum progress send_syn(struct tcp *tcp, struct tcb *tcb)
@@ -174,26 +182,10 @@ static bool may_send_text(const struct tcb *tcb)
            tcb->state == UST_FIN_WAIT_1 || tcb->state == UST_CLOSING || tcb->state == UST_LAST_ACK;
 }
 
-/* Bytes that the peer's window leaves beyond seq. */
-static uint32_t window_left(const struct tcb *tcb, uint32_t seq)
-{
-    uint32_t used = seq - tcb->snd_una;
-
-    return tcb->snd_wnd > used ? tcb->snd_wnd - used : 0;
-}
-
-/* Bytes that congestion control leaves. */
-static uint32_t cwnd_left(const struct tcb *tcb)
-{
-    uint32_t pipe = tcb_pipe(tcb);
-
-    return tcb->cc.cwnd > pipe ? tcb->cc.cwnd - pipe : 0;
-}
-
 /* Bytes that flow and congestion control allow beyond snd_nxt. */
 uint32_t tcp_usable_window(const struct tcb *tcb)
 {
-    uint32_t wnd = window_left(tcb, tcb->snd_nxt), cwnd = cwnd_left(tcb);
+    uint32_t wnd = tcb_window_left(tcb, tcb->snd_nxt), cwnd = tcb_cwnd_left(tcb);
 
     return wnd < cwnd ? wnd : cwnd;
 }
@@ -219,7 +211,7 @@ static bool small_may_go(const struct tcb *tcb, uint32_t len, uint32_t avail)
     return len < avail && len >= tcb->max_wnd / 2 && len > 0;
 }
 
-/* How many of avail bytes the next segment takes; 0: none may go now. */
+/* How many of avail bytes the next burst takes; 0: none may go now. */
 static uint32_t next_len(const struct tcp *tcp, const struct tcb *tcb, uint32_t avail)
 {
     uint32_t usable = tcp_usable_window(tcb), mss = tcb->snd_mss;
@@ -228,10 +220,7 @@ static uint32_t next_len(const struct tcp *tcp, const struct tcb *tcb, uint32_t 
     assert(mss > 0);
     if (len < mss)
         return small_may_go(tcb, len, avail) ? len : 0;
-    full = tcp->net.caps & UST_CAP_TSO && mss < MAX_GSO_TEXT && !tcb->snd_urgent
-             ? MAX_GSO_TEXT / mss * mss
-             : mss;
-    if (len > full)
+    if (len > mss && len > (full = pace_burst(tcp, tcb)))
         return full;
     if (len % mss == 0 || (len == avail && small_may_go(tcb, len % mss, len % mss)))
         return len;
@@ -253,12 +242,11 @@ static enum progress send_next(struct tcp *tcp, struct tcb *tcb, bool *more)
     *more = len > 0 || fin;
     if (!*more)
         return FINISHED;
-    return send_text(tcp, tcb, tcb->snd_nxt, len, fin);
+    return tcp_send_burst(tcp, tcb, tcb->snd_nxt, len, fin);
 }
 
-static enum progress send_new(struct tcp *tcp, struct tcb *tcb, unsigned max)
+enum progress tcp_send_new(struct tcp *tcp, struct tcb *tcb, unsigned max)
 {
-    struct mbuf_queue *outq = &tcp->net.outq;
     enum progress done = FINISHED;
     uint32_t from = tcb->snd_nxt;
     bool more = true;
@@ -268,7 +256,7 @@ static enum progress send_new(struct tcp *tcp, struct tcb *tcb, unsigned max)
     if (seq_lt(tcb->snd_nxt, snd_end(tcb)))
         congestion_restart(tcp, tcb);
     while (more && done == FINISHED)
-        done = outq->count >= max ? NO_ROOM : send_next(tcp, tcb, &more);
+        done = tcp->net.outq.count >= max ? NO_ROOM : send_next(tcp, tcb, &more);
     if (tcb->snd_nxt != from)
         tlp_schedule(tcp, tcb, false);
     if (done == NO_ROOM)
@@ -276,162 +264,6 @@ static enum progress send_new(struct tcp *tcp, struct tcb *tcb, unsigned max)
     tcb->forced = tcb->push = tcb->more = false;
     sndspace_check(tcp, tcb);
     congestion_used(tcp, tcb, tcb_pipe(tcb) + tcb->snd_mss > tcb->cc.cwnd);
-    return done;
-}
-
-/* ------------------------------------------------------- sending again */
-
-/* How many bytes of s may go now, whole segments if there are more: cwnd holds
- * it back, and the peer's window, but not at snd_una (MAY-7). */
-static uint32_t resend_len(const struct tcp *tcp, const struct tcb *tcb, const struct sent *s)
-{
-    uint32_t text = s->end - s->seq - !!(s->flags & SENT_FIN), mss = tcb->snd_mss;
-    uint32_t first = text < mss ? text : mss, cwnd = cwnd_left(tcb), wnd, len;
-
-    if (cwnd == 0 || cwnd < first)
-        return 0;
-    wnd = window_left(tcb, s->seq);
-    if (wnd < first && s->seq != tcb->snd_una)
-        return 0;
-    wnd = wnd > first ? wnd : first;
-    len = text < wnd ? text : wnd;
-    len = len < cwnd ? len : cwnd;
-    if (!(tcp->net.caps & UST_CAP_TSO) || mss > MAX_GSO_TEXT)
-        return len < mss ? len : mss;
-    len = len < MAX_GSO_TEXT ? len : MAX_GSO_TEXT;
-    return len == text || len < mss ? len : len - len % mss;
-}
-
-/* Sends the first len bytes of s again, with the FIN if it is all. */
-static enum progress send_record(struct tcp *tcp, struct tcb *tcb, struct sent *s, uint32_t len)
-{
-    bool fin = (s->flags & SENT_FIN) && s->seq + len + 1 == s->end;
-
-    if (s->seq + len + fin != s->end && !sent_cut(tcp, tcb, s, s->seq + len))
-        len = 0; /* no record to tell the parts apart */
-    if (len == 0 && !fin && s->end - s->seq > tcb->snd_mss)
-        return send_text(tcp, tcb, s->seq, tcb->snd_mss, false);
-    return send_text(tcp, tcb, s->seq, s->end - s->seq - fin, fin);
-}
-
-static void resent(struct tcp *tcp, struct tcb *tcb, struct sent *s)
-{
-    struct recovery *rec = &tcb->rec;
-
-    if (!rec->stamped)
-        rec->retrans_ts = tcp_ts_now(tcp, tcb->ts_offset);
-    rec->stamped = true;
-    if (rec->undo_retrans < 0)
-        rec->undo_retrans = 0;
-    rec->undo_retrans += s->segs;
-    if (tcb->ca_state == UST_CA_RECOVERY || tcb->ca_state == UST_CA_CWR)
-        rec->prr_out += s->segs;
-    tcb->total_retrans += s->segs;
-    tcp_core(tcp)->counters[C_TCP_REXMT_SEGS] += s->segs;
-    if (sent_index(tcp, s) == rec->head && !tcp_armed(tcb, TIMER_REO))
-        tcp_arm_rexmt(tcp, tcb);
-}
-
-/* What is lost, in order, as far as the windows allow. */
-static enum progress send_lost(struct tcp *tcp, struct tcb *tcb, unsigned max)
-{
-    struct sent *s;
-    uint32_t len;
-
-    while ((s = sent_waiting(tcp, tcb))) {
-        uint32_t now = pace_allows(tcp, tcb);
-        enum progress done;
-
-        if (now == 0)
-            return FINISHED; /* it stays due; the timer asks again */
-        sent_resize(tcb, s, tcb->snd_mss);
-        len = resend_len(tcp, tcb, s);
-        if (len > now)
-            len = now - now % tcb->snd_mss;
-        if (len == 0 && s->end - s->seq > 1)
-            break;
-        if (tcp->net.outq.count >= max)
-            return NO_ROOM;
-        done = send_record(tcp, tcb, s, len);
-        if (done != FINISHED)
-            return done;
-        sent_resent(tcp, tcb, s, SENT_AGAIN | SENT_EVER);
-        resent(tcp, tcb, s);
-    }
-    tcb->rexmt_due = false;
-    return FINISHED;
-}
-
-/* F-RTO step 2b: new text first; if there was any, its ACKs will say whether
- * the rest is lost. */
-static enum progress send_recovery(struct tcp *tcp, struct tcb *tcb, unsigned max)
-{
-    enum progress done;
-
-    if (tcb->rec.new_first) {
-        done = send_new(tcp, tcb, max);
-        if (done != FINISHED)
-            return done;
-        if (tcb->snd_nxt == tcb->rec.recover && tcp_armed(tcb, TIMER_PACE))
-            return FINISHED;
-        tcb->rec.new_first = false;
-        if (seq_gt(tcb->snd_nxt, tcb->rec.recover))
-            return FINISHED;
-        tcb->rec.frto = false;
-        tcb->rexmt_due = true;
-    }
-    return tcb->rexmt_due ? send_lost(tcp, tcb, max) : FINISHED;
-}
-
-/* The last segment in flight as a record of its own; NULL: the peer's window has
- * shrunk below it, or there is no record to be had. */
-static struct sent *last_segment(struct tcp *tcp, struct tcb *tcb)
-{
-    struct sent *s = sent_at(tcp, tcb->rec.tail);
-    uint32_t text = s->end - s->seq - !!(s->flags & SENT_FIN), before = (s->segs - 1u) * s->mss;
-
-    if (before > 0 && before < text)
-        s = sent_cut(tcp, tcb, s, s->seq + before);
-    if (s && s->seq != tcb->snd_una && seq_gt(s->end, tcb->snd_una + tcb->snd_wnd))
-        return NULL;
-    return s;
-}
-
-static enum progress resend_tail(struct tcp *tcp, struct tcb *tcb)
-{
-    struct sent *s = last_segment(tcp, tcb);
-    enum progress done;
-
-    tcb->rec.tlp_due = false;
-    if (!s)
-        return FINISHED;
-    done = send_record(tcp, tcb, s, s->end - s->seq - !!(s->flags & SENT_FIN));
-    if (done != FINISHED)
-        return done;
-    sent_resent(tcp, tcb, s, SENT_EVER);
-    tcb->total_retrans += s->segs;
-    tcp_core(tcp)->counters[C_TCP_REXMT_SEGS] += s->segs;
-    tlp_sent(tcp, tcb, true);
-    return FINISHED;
-}
-
-/* RFC 8985 7.3: new text if the peer has room for it, cwnd or not; else the
- * last segment again. */
-static enum progress send_tail_probe(struct tcp *tcp, struct tcb *tcb)
-{
-    uint32_t unsent = seq_lt(tcb->snd_nxt, snd_end(tcb)) ? snd_end(tcb) - tcb->snd_nxt : 0;
-    uint32_t len = unsent < tcb->snd_mss ? unsent : tcb->snd_mss;
-    enum progress done;
-
-    if (tcb->rec.packets == 0) {
-        tcb->rec.tlp_due = false;
-        return FINISHED;
-    }
-    if (len == 0 || len > window_left(tcb, tcb->snd_nxt))
-        return resend_tail(tcp, tcb);
-    done = send_text(tcp, tcb, tcb->snd_nxt, len, false);
-    if (done == FINISHED)
-        tlp_sent(tcp, tcb, false);
     return done;
 }
 
@@ -491,11 +323,11 @@ static enum progress output(struct tcp *tcp, struct tcb *tcb, unsigned max)
         return FINISHED;
     done = send_owed_acks(tcp, tcb, max);
     if (done == FINISHED && (tcb->rexmt_due || tcb->rec.new_first))
-        done = send_recovery(tcp, tcb, max);
+        done = resend_lost(tcp, tcb, max);
     if (done == FINISHED && tcb->rec.tlp_due)
-        done = send_tail_probe(tcp, tcb);
+        done = resend_probe(tcp, tcb);
     if (done == FINISHED && may_send_text(tcb))
-        done = send_new(tcp, tcb, max);
+        done = tcp_send_new(tcp, tcb, max);
     if (done == FINISHED)
         done = send_probes(tcp, tcb);
     if (done == FINISHED && tcb->ack_now)

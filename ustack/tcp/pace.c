@@ -13,6 +13,7 @@
  * one comparison.                                                           */
 #include "tcp.h"
 
+enum { MAX_GSO_TEXT = 65535 - 120 };
 enum { BURST_NS = 1000000, BURST_SEGS = 2, SCALE_SHIFT = 10, UNPACED_SEGS = 10 };
 
 /* Is this connection paced now? */
@@ -93,4 +94,22 @@ void pace_sent(struct tcp *tcp, struct tcb *tcb, uint32_t len)
     }
     unused = now - tcb->pace_at;
     tcb->pace_at = now + ns - (unused < ns / 2 ? unused : ns / 2);
+}
+
+/* As Linux: what leaves in a millisecond, two segments at least; on a short path
+ * more, for what is near is fast. */
+uint32_t pace_burst(const struct tcp *tcp, const struct tcb *tcb)
+{
+    uint64_t bytes = pace_rate(tcp, tcb) >> 10;
+    uint32_t near = tcb->min_rtt >> 9, mss = tcb->snd_mss;
+
+    if (near < 32)
+        bytes += 65536 >> near;
+    if (bytes < BURST_SEGS * mss)
+        bytes = BURST_SEGS * mss;
+    if (!(tcp->net.caps & UST_CAP_TSO) && bytes > UST_MAX_BURST * mss)
+        bytes = UST_MAX_BURST * mss;
+    if (bytes > MAX_GSO_TEXT)
+        bytes = MAX_GSO_TEXT;
+    return bytes < mss ? mss : (uint32_t)bytes / mss * mss;
 }

@@ -158,15 +158,16 @@ static uint16_t packets_of(uint32_t len, bool fin, uint32_t mss)
     return (uint16_t)(n < UINT16_MAX ? n : UINT16_MAX);
 }
 
-/* May text that leaves now go on at the end of record s? Only a record of full
- * segments can go on, or the cuts would be in the wrong places. */
+/* May text that leaves now go on at the end of record s? It must be of the same
+ * burst; and only a record of full segments can go on, or the cuts would be in
+ * the wrong places. */
 static bool goes_on(const struct tcp *tcp, const struct tcb *tcb, const struct sent *s)
 {
     uint32_t len = s->end - s->seq;
 
-    return s->at == tcp_now(tcp) && s->flags == SENT_TIMED && s->mss == tcb->snd_mss &&
-           s->delivered == tcb->rec.delivered && len == (uint32_t)s->segs * s->mss &&
-           s->segs < 32768;
+    return tcb->rec.burst && s->at == tcp_now(tcp) && s->flags == SENT_TIMED &&
+           s->mss == tcb->snd_mss && s->delivered == tcb->rec.delivered &&
+           len == (uint32_t)s->segs * s->mss && s->segs < 32768;
 }
 
 /* No record is to be had: the last one becomes younger and longer, and what
@@ -202,8 +203,10 @@ void sent_add(struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint32_t end, bool
 {
     struct recovery *rec = &tcb->rec;
     struct sent *tail = sent_at(tcp, rec->tail), *s;
+    bool same = tail && goes_on(tcp, tcb, tail);
 
-    if (tail && goes_on(tcp, tcb, tail))
+    rec->burst = true;
+    if (same)
         return lengthen(tcb, tail, end, fin);
     s = take(tcp, tcb);
     if (!s) {

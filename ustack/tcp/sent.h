@@ -46,8 +46,6 @@ struct sent {
     uint8_t flags;         /* enum sent_flag */
 };
 
-enum { MAX_DSACKS = 3 };
-
 struct recovery {
     /* the records, by index */
     uint32_t head, tail, oldest, newest;
@@ -62,6 +60,7 @@ struct recovery {
     uint32_t lost_total; /* packets ever thought lost */
 
     bool own_used : 1;    /* the record of this TCB that no pool is needed for */
+    bool burst : 1;       /* the last record is of the burst that is being sent */
     bool rack_moved : 1;  /* a later transmission is known to have arrived */
     bool dsack_round : 1; /* a DSACK after reordering waits to widen reo_wnd */
     bool frto : 1;        /* RFC 5682 is finding out whether the RTO was spurious */
@@ -74,7 +73,6 @@ struct recovery {
     bool tlp_due : 1;     /* send one */
     bool new_first : 1;   /* F-RTO: new text before retransmissions */
     bool reordered : 1;   /* reordering was seen at least once */
-    uint8_t n_dsacks;     /* of ours, to be sent */
     uint8_t reo_steps;    /* reordering window, quarters of the least RTT */
     uint8_t reo_persist;  /* recoveries for which it stays so */
     uint16_t reordering;  /* packets; how far back text has come */
@@ -94,6 +92,5 @@ struct recovery {
     int32_t undo_retrans; /* retransmissions not yet shown needless; -1: none sent */
     uint32_t retrans_ts;  /* timestamp of the episode's first retransmission */
 
-    struct range seen[4];            /* the SACK blocks of the last ACK */
-    struct range dsacks[MAX_DSACKS]; /* text that has come twice */
+    struct range seen[4]; /* the SACK blocks of the last ACK */
 };

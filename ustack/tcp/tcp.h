@@ -155,6 +155,14 @@ uint32_t tcp_ts_now(const struct tcp *tcp, uint32_t offset);
 /* output.c: what a TCB owes and may send */
 void tcp_transmit(struct tcp *tcp, unsigned max_frames);
 /* Bytes that flow and congestion control allow beyond snd_nxt. */
+/* How far one call of output got. */
+enum progress { FINISHED, NO_ROOM, NO_MBUF };
+/* New text and FIN, as far as both windows and pacing allow. max: frames that
+ * may wait for the port. */
+enum progress tcp_send_new(struct tcp *tcp, struct tcb *tcb, unsigned max);
+/* Text of one burst, all of it: cut into segments here or by the port. */
+enum progress tcp_send_burst(struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint32_t len,
+                             bool fin);
 uint32_t tcp_usable_window(const struct tcb *tcb);
 
 /* sndspace.c: room in the send buffer, and how it grows */
@@ -347,6 +355,12 @@ void tlp_sent(struct tcp *tcp, struct tcb *tcb, bool resent);
 void tlp_ack(struct tcp *tcp, struct tcb *tcb, const struct segment *seg,
              const struct ack_news *news);
 
+/* resend.c: text that was sent before */
+/* What is lost; when F-RTO asks for it, new text first. */
+enum progress resend_lost(struct tcp *tcp, struct tcb *tcb, unsigned max);
+/* A tail loss probe. */
+enum progress resend_probe(struct tcp *tcp, struct tcb *tcb);
+
 /* prr.c (RFC 9937) */
 void prr_ack(struct tcb *tcb, uint32_t delivered, uint32_t lost, bool advanced);
 
@@ -398,6 +412,8 @@ static const int64_t PACE_MAX = 1ll << 42; /* bytes/s; who wants more is not pac
 uint64_t pace_rate(const struct tcp *tcp, const struct tcb *tcb);
 /* How many bytes may leave now; 0: none, and the timer is armed. */
 uint32_t pace_allows(struct tcp *tcp, struct tcb *tcb);
+/* Bytes of the bursts that text leaves in, whole segments. */
+uint32_t pace_burst(const struct tcp *tcp, const struct tcb *tcb);
 /* So many have left. */
 void pace_sent(struct tcp *tcp, struct tcb *tcb, uint32_t len);
 
@@ -453,6 +469,22 @@ static inline uint32_t tcb_pipe_packets(const struct tcb *tcb)
     uint32_t out = rec->packets + rec->again, left = rec->sacked + rec->lost;
 
     return out > left ? out - left : 0;
+}
+
+/* Bytes that the peer's window leaves beyond seq. */
+static inline uint32_t tcb_window_left(const struct tcb *tcb, uint32_t seq)
+{
+    uint32_t used = seq - tcb->snd_una;
+
+    return tcb->snd_wnd > used ? tcb->snd_wnd - used : 0;
+}
+
+/* Bytes that congestion control leaves. */
+static inline uint32_t tcb_cwnd_left(const struct tcb *tcb)
+{
+    uint32_t pipe = tcb_pipe(tcb);
+
+    return tcb->cc.cwnd > pipe ? tcb->cc.cwnd - pipe : 0;
 }
 
 /* The timestamp that went out at a time, connection's offset included. */
