@@ -95,6 +95,7 @@
     X(UDP_DROP_CHECKSUM,      "udp.drop.checksum",        "UDP checksum is wrong, or absent over IPv6") \
     X(UDP_DROP_FULL,          "udp.drop.full",            "UDP datagram dropped: the socket's receive buffer is full") \
     X(UDP_DROP_NOMBUF,        "udp.drop.nombuf",          "UDP datagram dropped: mbufs are nearly used up") \
+    X(UDP_DROP_SHARE,         "udp.drop.share",           "UDP datagram dropped: its socket holds more than its share of the buffers") \
     X(UDP_DROP_NOPORT,        "udp.drop.noport",          "UDP datagram to a port that nobody holds") \
     X(UDP_DROP_MALFORMED,     "udp.drop.malformed",       "UDP datagram too short, or its length is wrong") \
     X(TCP_IN,                 "tcp.in",                   "TCP segments received") \
@@ -117,6 +118,7 @@
     X(TCP_DROP_TIMEWAIT,      "tcp.drop.timewait",        "segment that a TIME-WAIT record does not take") \
     X(TCP_DROP_CLOSED_RCV,    "tcp.drop.closed_rcv",      "data that no application can read any more") \
     X(TCP_DROP_NOMBUF,        "tcp.drop.nombuf",          "data not queued: mbufs are nearly used up") \
+    X(TCP_DROP_SHARE,         "tcp.drop.share",           "data not queued: its connection holds more than its share of the buffers") \
     X(TCP_DROP_OOO,           "tcp.drop.ooo",             "out-of-order data not queued: over the limit") \
     X(TCP_DROP_DUP,           "tcp.drop.dup",             "out-of-order data that was already held") \
     X(TCP_DROP_BACKLOG,       "tcp.drop.backlog",         "SYN dropped: the SYN queue is full and cookies are off or of no use") \
@@ -171,6 +173,7 @@
     X(TCP_ORPHANS_ENDED,      "tcp.orphans.ended",        "closed connections given up early: there were more than tcp.max_orphans") \
     X(TCP_OUT_NOMBUF,         "tcp.out.nombuf",           "segments put off: no mbuf") \
     X(SOCK_NOMBUF,            "sock.nombuf",              "bytes refused by send: no mbuf")  \
+    X(SOCK_SHARE,             "sock.share",               "times that send took less: the connection holds its share of the buffers") \
     X(SOCK_NOTCB,             "sock.notcb",               "sockets refused: the TCB table is full")
 /* clang-format on */
 

@@ -28,6 +28,8 @@ static struct mbuf *append(struct mbuf_pool *pool, struct sndbuf *sb, uint32_t l
     if (!m && pool->n_free[MBUF_SMALL] > reserve)
         m = mbuf_alloc(pool, MBUF_SMALL);
     if (!m)
+        m = mbuf_alloc(pool, MBUF_LARGE); /* better than to take nothing */
+    if (!m)
         return NULL;
     m->off = 0; /* no headers will ever stand in front */
     m->seq = sb->start + sb->len;

@@ -178,11 +178,14 @@ int64_t ust_send(struct ust_engine *eng, ust_handle h, const void *data, size_t 
         return -EAGAIN;
     if ((tcb->state != UST_ESTABLISHED && tcb->state != UST_CLOSE_WAIT) || tcb->fin_queued)
         return -EPIPE; /* also for a socket that never was connected, as Linux */
+    if (sndspace_tight(tcp, tcb, len))
+        count(core, C_SOCK_SHARE);
     n = sndspace_room(tcp, tcb);
     n = sndbuf_write(&core->pool, &tcb->sndbuf, data, len < n ? (uint32_t)len : n,
                      2 * (uint32_t)core->set.mbuf_reserve, &no_mbuf);
     if (n < len)
         tcb->want_write = true;
+
     if (no_mbuf)
         count(core, C_SOCK_NOMBUF);
     if (n > 0) {

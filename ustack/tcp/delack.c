@@ -134,7 +134,7 @@ void delack_decide(struct tcp *tcp, struct tcb *tcb)
 {
     uint32_t unacked = tcb->rcv_nxt - tcb->rcv_acked;
     bool window_moves = tcb->rcvbuf.len < tcb->rcvlowat ||
-                        tcp_window_to_offer(tcb) >= tcb->rcv_adv - tcb->rcv_acked;
+                        tcp_window_to_offer(tcp, tcb) >= tcb->rcv_adv - tcb->rcv_acked;
 
     if (rcvwnd_pinched(tcb))
         tcb->quickack = 0;
@@ -200,7 +200,7 @@ void delack_read(struct tcp *tcp, struct tcb *tcb)
         return owe_ack(tcp, tcb);
     if (tcb->fin_received || tcb->rcv_shut || 2 * (uint64_t)offered > tcb->rcvwnd.clamp)
         return;
-    now = tcp_window_to_offer(tcb);
+    now = tcp_window_to_offer(tcp, tcb);
     if (now && now >= 2 * offered)
         owe_ack(tcp, tcb);
 }

@@ -344,6 +344,17 @@ static bool nobody_reads(struct tcp *tcp, struct tcb *tcb, const struct segment 
     return true;
 }
 
+/* Text in order is worth more than text that has to wait. */
+static bool has_share(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
+{
+    const struct core *core = tcp_core(tcp);
+
+    if (share_allows(core, seg->m, tcb_rcv_held(tcp, tcb)))
+        return true;
+    reass_prune(tcp, tcb, seg->seq, 0);
+    return share_allows(core, seg->m, tcb_rcv_held(tcp, tcb));
+}
+
 /* Seventh */
 static enum verdict process_text(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
 {
@@ -364,6 +375,11 @@ static enum verdict process_text(struct tcp *tcp, struct tcb *tcb, struct segmen
     if (seg->text_len > 0 && core->pool.n_free[MBUF_SMALL] < (uint64_t)core->set.mbuf_reserve) {
         owe_ack(tcp, tcb);
         count(core, C_TCP_DROP_NOMBUF);
+        return DROP;
+    }
+    if (seg->text_len > 0 && !has_share(tcp, tcb, seg)) {
+        owe_ack(tcp, tcb);
+        count(core, C_TCP_DROP_SHARE);
         return DROP;
     }
     if (seg->text_len > 0)

@@ -22,7 +22,7 @@ static void ack_sent(const struct tcp *tcp, struct tcb *tcb, uint32_t wnd)
 
 static struct tcp_header header(const struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint8_t flags)
 {
-    uint32_t wnd = tcp_window_to_offer(tcb);
+    uint32_t wnd = tcp_window_to_offer(tcp, tcb);
     struct tcp_header h = {.key = &tcb->key,
                            .seq = seq,
                            .ack = tcb->rcv_nxt,

@@ -98,25 +98,39 @@ static uint32_t unscaled(const struct tcb *tcb, uint32_t space, uint32_t full, u
     return offered;
 }
 
-static uint32_t choose(const struct tcb *tcb)
+/* What may be offered of the buffers that all share: half of the memory, as of a
+ * buffer's, but never less than a segment to who holds nothing. */
+static uint32_t shared(const struct tcp *tcp, const struct tcb *tcb)
+{
+    const struct core *core = &tcp->net.core;
+    uint64_t held = tcb_rcv_held(tcp, tcb), wnd = share_room(core, held) / 2;
+
+    if (held == 0 && wnd < tcb->rcv_mss)
+        wnd = tcb->rcv_mss;
+    return wnd < UINT32_MAX ? (uint32_t)wnd : UINT32_MAX;
+}
+
+static uint32_t choose(const struct tcp *tcp, const struct tcb *tcb)
 {
     const struct rcvbuf *rb = &tcb->rcvbuf;
     uint32_t space = rb->limit > rb->len ? rb->limit - rb->len : 0;
     uint32_t full = min32(tcb->rcvwnd.clamp, rb->limit);
-    uint32_t mss = min32(tcb->rcv_mss, full);
+    uint32_t mss = min32(tcb->rcv_mss, full), most = shared(tcp, tcb);
 
     if (space < full / 2) {
         space &= ~((1u << tcb->rcv_wscale) - 1);
         if (space < rb->limit / 16 || space < mss)
             return 0;
     }
-    space = min32(space, tcb->rcvwnd.ssthresh);
+    if (most < mss)
+        return 0;
+    space = min32(space, min32(tcb->rcvwnd.ssthresh, most));
     return tcb->rcv_wscale ? align(space, tcb->rcv_wscale) : unscaled(tcb, space, full, mss);
 }
 
-uint32_t tcp_window_to_offer(const struct tcb *tcb)
+uint32_t tcp_window_to_offer(const struct tcp *tcp, const struct tcb *tcb)
 {
-    uint32_t offered = tcb->rcv_adv - tcb->rcv_nxt, wnd = choose(tcb);
+    uint32_t offered = tcb->rcv_adv - tcb->rcv_nxt, wnd = choose(tcp, tcb);
 
     if (wnd < offered)
         wnd = align(offered, tcb->rcv_wscale);

@@ -71,9 +71,29 @@ static uint32_t piece(const struct tcp *tcp, const struct tcb *tcb)
     return size > tcb->snd_mss ? size - size % tcb->snd_mss : tcb->snd_mss;
 }
 
+/* What the buffers that all share leave to it. */
+static uint32_t shared(const struct tcp *tcp, const struct tcb *tcb)
+{
+    uint64_t room = share_send_room(&tcp->net.core, tcb->sndbuf.len);
+
+    return room < UINT32_MAX ? (uint32_t)room : UINT32_MAX;
+}
+
+static uint32_t room_of(const struct tcp *tcp, const struct tcb *tcb)
+{
+    uint32_t own = sndbuf_room(&tcb->sndbuf), room = shared(tcp, tcb);
+
+    return own < room ? own : room;
+}
+
+bool sndspace_tight(const struct tcp *tcp, const struct tcb *tcb, size_t len)
+{
+    return room_of(tcp, tcb) < len && room_of(tcp, tcb) < sndbuf_room(&tcb->sndbuf);
+}
+
 uint32_t sndspace_room(const struct tcp *tcp, const struct tcb *tcb)
 {
-    uint32_t room = sndbuf_room(&tcb->sndbuf), mark = lowat(tcp, tcb), left, pieces;
+    uint32_t room = room_of(tcp, tcb), mark = lowat(tcp, tcb), left, pieces;
 
     if (mark == UINT32_MAX || room == 0 || tcb->snd_mss == 0)
         return room;
@@ -89,7 +109,7 @@ bool sndspace_writable(const struct tcp *tcp, const struct tcb *tcb)
 {
     uint32_t mark = lowat(tcp, tcb);
 
-    if (sndbuf_room(&tcb->sndbuf) < tcb->sndbuf.limit / 3)
+    if (sndbuf_room(&tcb->sndbuf) < tcb->sndbuf.limit / 3 || shared(tcp, tcb) == 0)
         return false;
     return mark == UINT32_MAX || 2 * (uint64_t)stuck(tcb) < mark;
 }

@@ -7,6 +7,7 @@
  *
  * Input never sends: it changes state and marks the TCB ready.              */
 #pragma once
+#include "../base/share.h"
 #include "segment.h"
 #include "tcb.h"
 
@@ -168,12 +169,14 @@ uint32_t tcp_usable_window(const struct tcb *tcb);
 /* sndspace.c: room in the send buffer, and how it grows */
 void sndspace_grow(const struct tcp *tcp, struct tcb *tcb);
 uint32_t sndspace_room(const struct tcp *tcp, const struct tcb *tcb);
+/* Is it the share of all buffers that keeps len bytes from being taken? */
+bool sndspace_tight(const struct tcp *tcp, const struct tcb *tcb, size_t len);
 bool sndspace_writable(const struct tcp *tcp, const struct tcb *tcb);
 /* There may be room now: grow the buffer, tell a writer that waits. */
 void sndspace_check(struct tcp *tcp, struct tcb *tcb);
 
 /* rcvwnd.c: the receive window, and how its buffer grows */
-uint32_t tcp_window_to_offer(const struct tcb *tcb);
+uint32_t tcp_window_to_offer(const struct tcp *tcp, const struct tcb *tcb);
 /* What a SYN or SYN-ACK for tcb, or of the listener tcb, says: the scale, and
  * the window, of which at most 65535 can be told. mss: of our segments. */
 uint8_t rcvwnd_scale(const struct tcp *tcp, const struct tcb *tcb);
@@ -491,6 +494,13 @@ static inline uint32_t tcb_cwnd_left(const struct tcb *tcb)
 static inline uint32_t tcp_ts_at(ust_time at, uint32_t offset)
 {
     return (uint32_t)(at / NS_PER_MS) + offset;
+}
+
+/* Buffer memory that received text holds. */
+static inline uint64_t tcb_rcv_held(const struct tcp *tcp, const struct tcb *tcb)
+{
+    return (uint64_t)tcb->rcvbuf.charged +
+           (tcb->reass == TCP_NONE ? 0 : tcp->reasses[tcb->reass].charged);
 }
 
 /* RFC 9293 3.3.2: has our SYN been acknowledged and theirs received? */

@@ -82,7 +82,7 @@ void tcp_enter_timewait(struct tcp *tcp, struct tcb *tcb)
                             .ts_offset = tcb->ts_offset,
                             .ts_ok = tcb->ts_ok,
                             .ts_recent_age = tcp_now(tcp),
-                            .wnd = (uint16_t)(tcp_window_to_offer(tcb) >> tcb->rcv_wscale)};
+                            .wnd = (uint16_t)(tcp_window_to_offer(tcp, tcb) >> tcb->rcv_wscale)};
     tw_append(tcp, tw);
     flow_remove(tcp, &tcb->key, FLOW_TCB, tcb_index(tcp, tcb));
     tcb->in_table = false;
