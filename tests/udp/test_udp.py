@@ -136,12 +136,13 @@ def test_a_full_receive_buffer_drops_and_counts(host: Lan) -> None:
 
 def test_the_last_mbufs_are_not_for_datagrams(lan: Lan) -> None:
     lan.engine.set("mbuf.reserve", 2040)
-    sock = lan.engine.udp(lan.us, 9)
-    for _ in range(20):
-        lan.udp(4000, 9, b"x")
+    socks = [lan.engine.udp(lan.us, port) for port in range(9, 29)]
+    for port in range(9, 29):
+        lan.udp(4000, port, b"x")
     assert lan.moved().keys() == {"udp.drop.nombuf"}
     assert lan.engine.usage().mbufs_small <= 9
-    lan.engine.close(sock)
+    for sock in socks:
+        lan.engine.close(sock)
     assert lan.held() == 0
 
 

@@ -85,7 +85,7 @@ void udp_enqueue(struct udp *udp, struct udp_sock *s, struct mbuf *m)
     if (core->pool.n_free[MBUF_SMALL] < (uint64_t)core->set.mbuf_reserve)
         return net_drop(udp->net, m, s->ping ? C_ICMP_DROP_NOMBUF : C_UDP_DROP_NOMBUF);
     if (!share_allows(core, m, s->charged))
-        return net_drop(udp->net, m, C_UDP_DROP_SHARE);
+        return net_drop(udp->net, m, s->ping ? C_ICMP_DROP_NOMBUF : C_UDP_DROP_SHARE);
     count(core, s->ping ? C_ICMP_IN_REPLY : C_UDP_IN);
     s->charged += size;
     mbuf_enqueue(&core->pool, &s->rx, m);
