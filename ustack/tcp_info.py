@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """TCP_INFO: what the engine knows about one connection, as a dataclass and as Linux's bytes."""
 
-import struct
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,9 +25,6 @@ STATES = {
         "CLOSING",
     ]
 }
-
-_LINUX = struct.Struct("=8B24I")  # struct tcp_info up to tcpi_total_retrans
-_UINT32_MAX = 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +97,22 @@ class TcpInfo:
     reordering: int
     delivered: int
     dsack_dups: int
+    pmtu: int
+    rcv_ssthresh: int
+    rcv_rtt_us: int
+    rcv_space: int
+    rcv_ooopack: int
+    last_data_sent_ms: int
+    last_data_recv_ms: int
+    last_ack_recv_ms: int
+    busy_us: int
+    rwnd_limited_us: int
+    sndbuf_limited_us: int
+    total_rto: int
+    total_rto_recoveries: int
+    total_rto_ms: int
+    syn_data: int
+    fastopen_fail: int
     reo: int
     tlp: int
     rexmt: int
@@ -120,21 +132,14 @@ class TcpInfo:
         return STATES[self.state]
 
     def to_linux(self) -> bytes:
-        """Return Linux's struct tcp_info, 104 bytes; what ustack does not know is 0.
+        """Return Linux's struct tcp_info, up to tcpi_accecn_opt_seen; what is not known is 0.
 
         Linux counts windows in segments, ustack in bytes: these are rounded down.
         """
-        mss = self.snd_mss or 1
-        unlimited = self.ssthresh == _UINT32_MAX
-        options = self.ts_ok | self.sack_ok << 1 | self.wscale_ok << 2
-        flight = (self.unacked, self.sacked, self.lost, self.retrans, 0)
-        head = (self.state, self.ca_state, self.retransmits, self.probes, self.backoff)
-        scales = self.snd_wscale | self.rcv_wscale << 4
-        sender = (self.rto_us, self.ato_us, self.snd_mss, self.rcv_mss, *flight)
-        rtt = (0, 0, 0, 0, 0, self.rcv_wnd, self.srtt_us, self.rttvar_us)
-        window = (0x7FFFFFFF if unlimited else self.ssthresh // mss, self.cwnd // mss)
-        tail = (self.advmss, self.reordering, 0, self.rcvbuf, self.total_retrans)
-        return _LINUX.pack(*head, options, scales, 0, *sender, *rtt, *window, *tail)
+        raw = ffi.new("struct ust_tcp_info *", {name: getattr(self, name) for name in _FIELDS})
+        linux = ffi.new("struct ust_linux_tcp_info *")
+        lib.ust_tcp_info_to_linux(raw, linux)
+        return bytes(ffi.buffer(linux))
 
 
 _FIELDS = tuple(name for name, _ in ffi.typeof("struct ust_tcp_info").fields)

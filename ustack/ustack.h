@@ -360,6 +360,13 @@ enum ust_cc { /* congestion controls */
 };
 const char *ust_cc_name(unsigned i); /* as Linux spells it; NULL past the last */
 
+enum ust_fastopen_fail { /* Linux's numbers: why our SYN's text was not taken */
+                         UST_FASTOPEN_FINE = 0,
+                         UST_FASTOPEN_NO_COOKIE = 1,
+                         UST_FASTOPEN_NOT_ACKED = 2,
+                         UST_FASTOPEN_RETRANSMITTED = 3,
+};
+
 enum ust_ca_state { /* Linux's names and numbers */
                     UST_CA_OPEN = 0,
                     UST_CA_DISORDER = 1,
@@ -397,10 +404,48 @@ struct ust_tcp_info {
     uint32_t unacked, sacked, lost, retrans; /* packets in flight, and what is known of them */
     uint32_t reordering;                     /* packets: how far back text has come */
     uint32_t delivered, dsack_dups;          /* packets */
-    ust_time reo, tlp;                       /* 0: not armed */
+    uint32_t pmtu;                           /* bytes of an IP packet that the path carries */
+    uint32_t rcv_ssthresh, rcv_rtt_us;       /* see tcp/rcvwnd.c */
+    uint32_t rcv_space, rcv_ooopack;         /* bytes read a round trip; segments out of order */
+    uint32_t last_data_sent_ms, last_data_recv_ms, last_ack_recv_ms; /* ago */
+    uint64_t busy_us, rwnd_limited_us, sndbuf_limited_us;            /* busy includes the others */
+    uint32_t total_rto, total_rto_recoveries, total_rto_ms; /* timeouts, episodes, their time */
+    uint8_t syn_data;      /* text in our SYN was acknowledged, or theirs taken */
+    uint8_t fastopen_fail; /* enum ust_fastopen_fail */
+    ust_time reo, tlp;     /* 0: not armed */
     ust_time rexmt, persist, delack, keepalive, timewait; /* 0: not armed */
 };
 int ust_tcp_info(const struct ust_engine *eng, ust_handle h, struct ust_tcp_info *info);
+
+/* struct tcp_info of Linux 6.18, with its names; getsockopt(TCP_INFO) gives these
+ * bytes. What ustack does not know is 0. */
+struct ust_linux_tcp_info {
+    uint8_t tcpi_state, tcpi_ca_state, tcpi_retransmits, tcpi_probes, tcpi_backoff;
+    uint8_t tcpi_options;
+    uint8_t tcpi_wscales; /* tcpi_snd_wscale in the low four bits, tcpi_rcv_wscale above */
+    uint8_t tcpi_flags;   /* tcpi_delivery_rate_app_limited: 1, tcpi_fastopen_client_fail: 2 */
+    uint32_t tcpi_rto, tcpi_ato, tcpi_snd_mss, tcpi_rcv_mss;
+    uint32_t tcpi_unacked, tcpi_sacked, tcpi_lost, tcpi_retrans, tcpi_fackets;
+    uint32_t tcpi_last_data_sent, tcpi_last_ack_sent, tcpi_last_data_recv, tcpi_last_ack_recv;
+    uint32_t tcpi_pmtu, tcpi_rcv_ssthresh, tcpi_rtt, tcpi_rttvar, tcpi_snd_ssthresh;
+    uint32_t tcpi_snd_cwnd, tcpi_advmss, tcpi_reordering;
+    uint32_t tcpi_rcv_rtt, tcpi_rcv_space, tcpi_total_retrans;
+    uint64_t tcpi_pacing_rate, tcpi_max_pacing_rate, tcpi_bytes_acked, tcpi_bytes_received;
+    uint32_t tcpi_segs_out, tcpi_segs_in, tcpi_notsent_bytes, tcpi_min_rtt;
+    uint32_t tcpi_data_segs_in, tcpi_data_segs_out;
+    uint64_t tcpi_delivery_rate, tcpi_busy_time, tcpi_rwnd_limited, tcpi_sndbuf_limited;
+    uint32_t tcpi_delivered, tcpi_delivered_ce;
+    uint64_t tcpi_bytes_sent, tcpi_bytes_retrans;
+    uint32_t tcpi_dsack_dups, tcpi_reord_seen, tcpi_rcv_ooopack;
+    uint32_t tcpi_snd_wnd, tcpi_rcv_wnd, tcpi_rehash;
+    uint16_t tcpi_total_rto, tcpi_total_rto_recoveries;
+    uint32_t tcpi_total_rto_time;
+    uint32_t tcpi_received_ce;
+    uint32_t tcpi_delivered_e1_bytes, tcpi_delivered_e0_bytes, tcpi_delivered_ce_bytes;
+    uint32_t tcpi_received_e1_bytes, tcpi_received_e0_bytes, tcpi_received_ce_bytes;
+    uint16_t tcpi_accecn_fail_mode, tcpi_accecn_opt_seen;
+};
+void ust_tcp_info_to_linux(const struct ust_tcp_info *info, struct ust_linux_tcp_info *out);
 /* The same by flow: finds request blocks (SYN_RECEIVED) and TIME-WAIT records,
  * too. -ENOENT when there is none. */
 int ust_flow_info(const struct ust_engine *eng, const struct ust_addr *local, uint16_t local_port,

@@ -52,6 +52,12 @@ static void fill_receiver(const struct tcp *tcp, const struct tcb *tcb, struct u
     info->rcv_adv = tcb->rcv_adv;
     info->rcv_wnd = tcb->rcv_adv - tcb->rcv_nxt;
     info->rcv_mss = tcb->rcv_mss;
+    info->rcv_ssthresh = tcb->rcvwnd.ssthresh;
+    info->rcv_rtt_us = tcb->rcvwnd.rtt8 / 8;
+    info->rcv_space = tcb->rcvwnd.space;
+    info->rcv_ooopack = tcb->rcv_ooopack;
+    info->syn_data = tcb->syn_data;
+    info->fastopen_fail = tcb->fastopen_fail;
     info->advmss = tcb->advmss;
     info->rcv_wscale = tcb->rcv_wscale;
     info->rcvbuf = 2 * tcb->rcvbuf.limit;
@@ -65,8 +71,23 @@ static void fill_receiver(const struct tcp *tcp, const struct tcb *tcb, struct u
     info->data_segs_in = tcb->data_segs_in;
 }
 
+static uint32_t ms_since(const struct tcp *tcp, ust_time at)
+{
+    return (uint32_t)((tcp_now(tcp) - at) / NS_PER_MS);
+}
+
 static void fill_times(const struct tcp *tcp, const struct tcb *tcb, struct ust_tcp_info *info)
 {
+    info->last_data_sent_ms = ms_since(tcp, tcb->last_sent);
+    info->last_data_recv_ms = ms_since(tcp, tcb->last_text);
+    info->last_ack_recv_ms = ms_since(tcp, tcb->last_ack);
+    info->rwnd_limited_us = chrono_spent(tcp, tcb, CHRONO_RWND) / 1000;
+    info->sndbuf_limited_us = chrono_spent(tcp, tcb, CHRONO_SNDBUF) / 1000;
+    info->busy_us = chrono_spent(tcp, tcb, CHRONO_BUSY) / 1000 + info->rwnd_limited_us +
+                    info->sndbuf_limited_us;
+    info->total_rto = tcb->times.rtos;
+    info->total_rto_recoveries = tcb->times.rto_episodes;
+    info->total_rto_ms = (uint32_t)(tcb->times.rto_spent / NS_PER_MS);
     info->rto_us = tcb->rto_us;
     info->srtt_us = tcb->srtt / 8;
     info->rttvar_us = tcb->mdev / 4;
@@ -96,6 +117,8 @@ static void fill_tcb(const struct tcp *tcp, const struct tcb *tcb, struct ust_tc
                                   .ts_recent = tcb->ts_recent};
     fill_sender(tcb, info);
     info->pacing_rate = pace_rate(tcp, tcb);
+    if (tcb->in_table)
+        info->pmtu = net_path_mtu(&tcp->net, &tcb->key.remote);
     fill_receiver(tcp, tcb, info);
     fill_times(tcp, tcb, info);
 }

@@ -98,6 +98,7 @@ static void advance(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
     tcb->snd_una = seg->ack;
     tcb->snd_nxt = seq_max(tcb->snd_nxt, tcb->snd_una);
     tcb->retransmits = 0;
+    chrono_progress(tcp, tcb);
     tcb->stalled = tcb->snd_una == tcb->snd_max ? 0 : tcp_now(tcp);
     tcb->soft_error = 0;
     neigh_progress(&tcp->net, &tcb->dst);

@@ -326,6 +326,7 @@ static void take_out_of_order(struct tcp *tcp, struct tcb *tcb, struct segment *
         tcb->fin_pending = true;
         tcb->fin_seq = seg->seq + seg->text_len;
     }
+    tcb->rcv_ooopack += seg->text_len > 0;
     if (seg->text_len > 0)
         reass_add(tcp, tcb, seg);
     count(tcp_core(tcp), C_TCP_DUPACKS_OUT);
@@ -425,7 +426,8 @@ static void process_fin(struct tcp *tcp, struct tcb *tcb, const struct segment *
 /* A segment in the window is the peer's own: it is alive (MUST-29, MUST-37). */
 static void heard_from(struct tcp *tcp, struct tcb *tcb)
 {
-    tcb->last_rcvd = tcp_now(tcp);
+    tcb->last_rcvd = tcb->last_ack = tcp_now(tcp);
+    chrono_update(tcp, tcb);
     if (!tcb->orphan) /* nobody waits for it: a closed window is not for ever */
         tcb->probes = 0;
     if (tcb->keepalives == 0)

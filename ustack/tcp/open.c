@@ -67,7 +67,7 @@ void tcp_established(struct tcp *tcp, struct tcb *tcb)
     recovery_init(tcp, tcb);
     sndspace_grow(tcp, tcb);
     tcb->snd_sml = tcb->snd_una;
-    tcb->last_rcvd = tcb->last_text = tcb->last_sent = tcp_now(tcp);
+    tcb->last_rcvd = tcb->last_ack = tcb->last_text = tcb->last_sent = tcp_now(tcp);
     tcp_disarm_loss(tcb);
     tcp_arm_keepalive(tcp, tcb, tcp_now(tcp));
     tcp_changed(tcp, tcb);

@@ -334,6 +334,7 @@ static enum progress output(struct tcp *tcp, struct tcb *tcb, unsigned max)
         done = send_ack(tcp, tcb, tcb->snd_max);
     if (done == FINISHED)
         consider_persist(tcp, tcb);
+    chrono_update(tcp, tcb);
     return done;
 }
 

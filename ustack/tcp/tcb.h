@@ -94,6 +94,18 @@ struct rcvwnd {
     ust_time rtt_time; /* when the window of rtt_seq was offered; 0: never */
 };
 
+enum chrono { CHRONO_IDLE, CHRONO_BUSY, CHRONO_RWND, CHRONO_SNDBUF };
+
+/* For TCP_INFO; see chrono.c. */
+struct times {
+    uint8_t chrono;     /* enum chrono of now */
+    ust_time since;     /* when that began */
+    ust_time spent[3];  /* in each but idle */
+    ust_time rto_since; /* of the timeouts that nothing has answered yet; 0: none */
+    ust_time rto_spent;
+    uint32_t rtos, rto_episodes;
+};
+
 struct tcb {
     struct flow_key key;
     uint8_t state;    /* enum ust_tcp_state */
@@ -208,7 +220,11 @@ struct tcb {
     /* for tcp_info */
     uint64_t bytes_acked, bytes_received, bytes_sent, bytes_retrans;
     uint64_t segs_in, segs_out, data_segs_in, data_segs_out;
-    uint32_t total_retrans, dupacks_in;
+    uint32_t total_retrans, dupacks_in, rcv_ooopack;
+    uint8_t syn_data : 1;      /* text went in the SYN, ours or theirs, and was taken */
+    uint8_t fastopen_fail : 2; /* enum ust_fastopen_fail */
+    ust_time last_ack;
+    struct times times;
 };
 
 struct listener {

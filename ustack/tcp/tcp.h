@@ -248,6 +248,13 @@ bool urgent_skips(const struct tcb *tcb);
 uint32_t urgent_until_mark(const struct tcb *tcb);
 void urgent_was_read(struct tcb *tcb);
 
+/* chrono.c: what a sender's time goes by, for TCP_INFO */
+void chrono_update(const struct tcp *tcp, struct tcb *tcb);
+/* ns so far */
+ust_time chrono_spent(const struct tcp *tcp, const struct tcb *tcb, enum chrono which);
+void chrono_rto(const struct tcp *tcp, struct tcb *tcb);
+void chrono_progress(const struct tcp *tcp, struct tcb *tcb);
+
 /* respond.c: answers that belong to no TCB */
 void tcp_respond_rst(struct tcp *tcp, const struct segment *seg, const struct packet *p);
 void tcp_respond_synack(struct tcp *tcp, const struct request *req);

@@ -144,6 +144,7 @@ static void on_rexmt(struct tcp *tcp, struct tcb *tcb)
         tcb->rtt_timing = false;
     } else {
         recovery_rto(tcp, tcb);
+        chrono_rto(tcp, tcb);
     }
     if (tcb->retransmits < 255)
         tcb->retransmits++;
