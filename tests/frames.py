@@ -325,6 +325,10 @@ def read_option(name: object, value: object) -> notation.Option:
             return ("wscale", shift)
         case "Timestamp", (int(val), int(ecr)):
             return ("TS", val, ecr)
+        case "TFO", tuple(words):
+            return ("FO", struct.pack(f"!{len(words)}I", *words))
+        case "TFO", _:
+            return ("FO", b"")
         case "SAck", tuple(edges):
             return ("sack", *zip(edges[0::2], edges[1::2], strict=True))
     return ("unknown", name, value)

@@ -5,7 +5,8 @@
 
 A line is a time, a direction (`<` into the engine, `>` out of it), flags (`S F R P U E W .`, `-`
 for none), `seq:end(length)`, then `ack`, `win`, `urg` and `<options>`, each optional. In options
-`...` means "any"; `hex fe00` stands for raw bytes, which packetdrill cannot say.
+`...` means "any"; `FO` asks for a Fast Open cookie, `FO 0102…` is one; `hex fe00` stands for raw
+bytes, which packetdrill cannot say.
 
 Not here: what the numbers are relative to (wire.py), frames (frames.py).
 """
@@ -168,6 +169,8 @@ def parse_option(text: str) -> Option:
         return (name, int(args[1]), int(args[3]))
     if name == "sack" and args:
         return (name, *(tuple(int(edge) for edge in block.split(":")) for block in args))
+    if name == "FO" and len(args) <= 1:
+        return (name, bytes.fromhex(args[0]) if args else b"")
     if name == "hex" and len(args) == 1:
         return (name, bytes.fromhex(args[0]))
     raise ValueError(f"not a TCP option: {text!r}")
@@ -180,6 +183,8 @@ def option_text(option: Option) -> str:
             return f"TS val {val} ecr {ecr}"
         case ("sack", *blocks):
             return "sack " + " ".join(f"{lo}:{hi}" for lo, hi in blocks)  # type: ignore[misc]
+        case ("FO", bytes(cookie)):
+            return f"FO {cookie.hex()}".strip()
         case ("hex", bytes(raw)):
             return f"hex {raw.hex()}"
         case _:
@@ -204,6 +209,8 @@ def option_bytes(option: Option) -> bytes:
         case ("sack", *blocks):
             edges = [edge % 2**32 for block in blocks for edge in block]  # type: ignore[attr-defined]
             return struct.pack(f"!BB{len(edges)}I", 5, 2 + 4 * len(edges), *edges)
+        case ("FO", bytes(cookie)):
+            return struct.pack("!BB", 34, 2 + len(cookie)) + cookie
         case ("hex", bytes(raw)):
             return raw
     raise ValueError(f"not a TCP option: {option!r}")

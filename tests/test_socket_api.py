@@ -301,6 +301,38 @@ def test_urgent_data_goes_through_the_socket_api(pair: Pair) -> None:
     assert caught.value.errno == errno.ENOTTY
 
 
+def test_fast_open_goes_through_the_socket_api(pair: Pair) -> None:
+    """tcp(7) TCP_FASTOPEN, MSG_FASTOPEN, TCP_FASTOPEN_CONNECT."""
+    pair.server.settings["tcp.fastopen"] = 3
+    listener = pair.listen()
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, 5)
+    assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN) == 5
+    with pair.client.socket() as first:
+        first.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            first.sendto(b"one", socket.MSG_FASTOPEN, (SERVER, 80))
+        pair.pump()
+        listener.accept()[0].close()
+    second = pair.client.socket()
+    second.setblocking(False)
+    assert second.sendto(b"two", socket.MSG_FASTOPEN, (SERVER, 80)) == 3
+    third = pair.client.socket()
+    third.setblocking(False)
+    third.setsockopt(socket.IPPROTO_TCP, 30, 1)  # TCP_FASTOPEN_CONNECT
+    third.connect((SERVER, 80))
+    assert third.send(b"three") == 5
+    pair.pump()
+    said = []
+    for sock in (second, third):
+        far, _ = listener.accept()
+        far.setblocking(False)
+        said.append(far.recv(10))
+        assert sock.tcp_info().syn_data
+        far.close()
+        sock.close()
+    assert said == [b"two", b"three"]
+
+
 def test_tcp_inq_tells_what_is_left(pair: Pair) -> None:
     """tcp(7) TCP_INQ."""
     near, far = pair.connect()

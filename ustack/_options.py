@@ -84,6 +84,8 @@ _TCP = {
     "TCP_LINGER2": Option(lib.UST_OPT_LINGER2),
     "TCP_DEFER_ACCEPT": Option(lib.UST_OPT_DEFER_ACCEPT),
     "TCP_WINDOW_CLAMP": Option(lib.UST_OPT_WINDOW_CLAMP),
+    "TCP_FASTOPEN": Option(lib.UST_OPT_FASTOPEN),
+    "TCP_FASTOPEN_CONNECT": Option(lib.UST_OPT_FASTOPEN_CONNECT, is_bool=True),
     "TCP_NOTSENT_LOWAT": Option(lib.UST_OPT_NOTSENT_LOWAT),
     "TCP_CONGESTION": Option(lib.UST_OPT_CONGESTION, names=CONGESTION_CONTROLS),
 }
@@ -114,6 +116,7 @@ IOCTLS: dict[int, int] = {
 
 #: Linux's numbers that the socket module of some Pythons lacks.
 LINUX = {
+    "TCP_FASTOPEN_CONNECT": 30,
     "SO_BROADCAST": 6,
     "SO_MAX_PACING_RATE": 47,
     "IP_PKTINFO": 8,

@@ -255,6 +255,18 @@ int ust_worker_connect(struct ust_worker *w, ust_handle h, const struct ust_addr
     return r;
 }
 
+int64_t ust_worker_fastopen(struct ust_worker *w, ust_handle h, const struct ust_addr *addr,
+                            uint16_t port, const uint8_t *data, size_t len)
+{
+    int64_t r = -EBADF;
+
+    if (worker_enter(w)) {
+        r = ust_fastopen(w->eng, h, addr, port, data, len);
+        worker_leave(w);
+    }
+    return r;
+}
+
 int ust_worker_shutdown(struct ust_worker *w, ust_handle h, int how)
 {
     int r = -EBADF;

@@ -74,6 +74,7 @@ static size_t bind_memory(struct ust_engine *eng, const struct settings *set, ch
     tcp->reasses = carve(&c, tcp->n_reasses, sizeof *tcp->reasses);
     tcp->cc_states = carve(&c, tcp->n_cc_states, sizeof *tcp->cc_states);
     tcp->sents = carve(&c, tcp->n_tcbs + tcp->n_sents, sizeof *tcp->sents);
+    tcp->fo_peers = carve(&c, tcp->n_fo_peers, sizeof *tcp->fo_peers);
     tcp->port_users = carve(&c, N_PORTS, sizeof *tcp->port_users);
     tcp->flows.slots = carve(&c, flows, sizeof *tcp->flows.slots);
     core->wheel.nodes = carve(&c, n_timers, sizeof *core->wheel.nodes);
@@ -106,6 +107,7 @@ static void take_sizes(struct ust_engine *eng, const struct settings *set)
     tcp->n_requests = (uint32_t)set->tcp_max_syn_backlog;
     tcp->n_timewaits = (uint32_t)set->tcp_max_tw_buckets;
     tcp->n_reasses = (uint32_t)set->tcp_max_reass;
+    tcp->n_fo_peers = (uint32_t)set->tcp_fastopen_peers & ~3u; /* sets of four */
     tcp->n_cc_states = (uint32_t)set->tcp_max_cc_states;
     tcp->n_sents = (uint32_t)set->tcp_sents;
     tcp->tcb_timers = net->iface_timers + UST_MAX_IFACES;

@@ -97,6 +97,10 @@ class Socket(Endpoint):
         result = lib.ust_worker_connect(self._worker, self._handle, addr, port)
         if result != -errno.EINPROGRESS or self._timeout == 0:
             return -int(result)
+        return self._await_connection()
+
+    def _await_connection(self) -> int:
+        """Wait until connect() is done: 0, or the errno; EAGAIN after the timeout."""
 
         def wait(slice_ns: int) -> int:
             ready = lib.ust_worker_wait(self._worker, self._handle, lib.UST_CONNECTED, slice_ns)
@@ -190,6 +194,36 @@ class Socket(Endpoint):
             while done < size:
                 left = self._timeout if end is None else max(end - time.monotonic(), 1e-9)
                 done += self._send(buf + done, size - done, flags, left)
+
+    def sendto(self, data: "Buffer", *arguments: Any) -> int:
+        """Send as `send` does; with MSG_FASTOPEN to an address, connect by it (RFC 7413).
+
+        sendto(data, address) or sendto(data, flags, address). The address counts only with
+        MSG_FASTOPEN; without it the socket must be connected, as for `send`. The text goes in the
+        SYN if the server has given us a cookie; else the SYN asks for one, and a call that does
+        not block raises BlockingIOError(EINPROGRESS).
+        """
+        if len(arguments) not in (1, 2):
+            raise TypeError(f"sendto() takes 2 or 3 arguments ({len(arguments) + 1} given)")
+        flags = arguments[0] if len(arguments) == 2 else 0
+        if not flags & socket.MSG_FASTOPEN:
+            return self.send(data, flags)
+        addr, port = read_address(arguments[-1], self._family)
+        with ffi.from_buffer("uint8_t[]", data) as buf:
+            return self._fastopen(buf, len(buf), flags & ~socket.MSG_FASTOPEN, addr, port)
+
+    def _fastopen(self, buf: Any, size: int, flags: int, addr: Any, port: int) -> int:
+        waits = self._timeout != 0 and not flags & socket.MSG_DONTWAIT
+        n = int(lib.ust_worker_fastopen(self._worker, self._handle, addr, port, buf, size))
+        if n < 0 and not (n == -errno.EINPROGRESS and waits):
+            check(n, "sendto with MSG_FASTOPEN")
+        if not waits:
+            return n
+        err = self._await_connection()
+        if err:
+            raise OSError(err, f"{os.strerror(err)}: sendto with MSG_FASTOPEN")
+        done = max(n, 0)
+        return done + (self._send(buf + done, size - done, flags) if done < size else 0)
 
     def _send(self, buf: Any, size: int, flags: int, timeout: Any = _DEFAULT) -> int:
         wait = self._slice

@@ -270,6 +270,10 @@ int ust_listen(struct ust_engine *eng, ust_handle h, int backlog);
 ust_handle ust_accept(struct ust_engine *eng, ust_handle h);
 /* Starts an active open: -EINPROGRESS when it is under way. */
 int ust_connect(struct ust_engine *eng, ust_handle h, const struct ust_addr *addr, uint16_t port);
+/* Connects with the first text in the SYN (RFC 7413): how many bytes went in it,
+ * or -EINPROGRESS when none could and the SYN asks for a cookie. */
+int64_t ust_fastopen(struct ust_engine *eng, ust_handle h, const struct ust_addr *addr,
+                     uint16_t port, const void *data, size_t len);
 enum ust_msg {
     UST_MSG_PEEK = 1,
     UST_MSG_MORE = 2,  /* hold a partial segment back: more comes soon */
@@ -303,31 +307,33 @@ enum ust_opt {
     UST_OPT_LINGER,       /* -1 off, else seconds */
     UST_OPT_USER_TIMEOUT, /* milliseconds, 0 the default */
     UST_OPT_SYNCNT,
-    UST_OPT_REUSEADDR,       /* 0/1 */
-    UST_OPT_TOS,             /* DS field, 0..255 */
-    UST_OPT_TTL,             /* 1..255, -1: the default */
-    UST_OPT_ERROR,           /* read only: takes the pending error, as SO_ERROR */
-    UST_OPT_ACCEPTCONN,      /* read only */
-    UST_OPT_INQ,             /* read only: bytes that recv would give */
-    UST_OPT_OUTQ,            /* read only: bytes not yet acknowledged */
-    UST_OPT_BROADCAST,       /* UDP, 0/1 */
-    UST_OPT_MTU_DISCOVER,    /* IP_MTU_DISCOVER's numbers, 0..3 */
-    UST_OPT_MTU,             /* read only: of the path to the connected peer */
-    UST_OPT_GSO_SIZE,        /* UDP_SEGMENT: bytes of a datagram, 0: whole */
-    UST_OPT_SNDROOM,         /* read only: bytes that send would take now */
-    UST_OPT_INET6,           /* UDP, 0/1: an IPv6 socket, which binds to both versions */
-    UST_OPT_V6ONLY,          /* UDP, 0/1: and takes no IPv4; before it is bound */
-    UST_OPT_PING,            /* UDP, 1: sends and receives ICMP echo; see ust_udp_socket() */
-    UST_OPT_CONGESTION,      /* enum ust_cc; -ENOENT when there is none of that number */
-    UST_OPT_MAX_PACING_RATE, /* bytes/s; -1: no limit */
-    UST_OPT_RCVLOWAT,        /* bytes that make it readable */
-    UST_OPT_NOTSENT_LOWAT,   /* bytes not yet sent at which it is full; 0: the default */
-    UST_OPT_WINDOW_CLAMP,    /* bytes of window, at most; 0: no limit */
-    UST_OPT_LINGER2,         /* seconds of an orphan in FIN-WAIT-2; -1: none, 0: the default */
-    UST_OPT_DEFER_ACCEPT,    /* seconds that a listener waits for text; 0: not */
-    UST_OPT_OOBINLINE,       /* 0/1: urgent bytes stay in line */
-    UST_OPT_ATMARK,          /* read only: is the next byte the urgent one? */
-    UST_OPT_OUTQNSD,         /* read only: bytes not yet sent */
+    UST_OPT_REUSEADDR,        /* 0/1 */
+    UST_OPT_TOS,              /* DS field, 0..255 */
+    UST_OPT_TTL,              /* 1..255, -1: the default */
+    UST_OPT_ERROR,            /* read only: takes the pending error, as SO_ERROR */
+    UST_OPT_ACCEPTCONN,       /* read only */
+    UST_OPT_INQ,              /* read only: bytes that recv would give */
+    UST_OPT_OUTQ,             /* read only: bytes not yet acknowledged */
+    UST_OPT_BROADCAST,        /* UDP, 0/1 */
+    UST_OPT_MTU_DISCOVER,     /* IP_MTU_DISCOVER's numbers, 0..3 */
+    UST_OPT_MTU,              /* read only: of the path to the connected peer */
+    UST_OPT_GSO_SIZE,         /* UDP_SEGMENT: bytes of a datagram, 0: whole */
+    UST_OPT_SNDROOM,          /* read only: bytes that send would take now */
+    UST_OPT_INET6,            /* UDP, 0/1: an IPv6 socket, which binds to both versions */
+    UST_OPT_V6ONLY,           /* UDP, 0/1: and takes no IPv4; before it is bound */
+    UST_OPT_PING,             /* UDP, 1: sends and receives ICMP echo; see ust_udp_socket() */
+    UST_OPT_CONGESTION,       /* enum ust_cc; -ENOENT when there is none of that number */
+    UST_OPT_MAX_PACING_RATE,  /* bytes/s; -1: no limit */
+    UST_OPT_RCVLOWAT,         /* bytes that make it readable */
+    UST_OPT_NOTSENT_LOWAT,    /* bytes not yet sent at which it is full; 0: the default */
+    UST_OPT_WINDOW_CLAMP,     /* bytes of window, at most; 0: no limit */
+    UST_OPT_LINGER2,          /* seconds of an orphan in FIN-WAIT-2; -1: none, 0: the default */
+    UST_OPT_DEFER_ACCEPT,     /* seconds that a listener waits for text; 0: not */
+    UST_OPT_OOBINLINE,        /* 0/1: urgent bytes stay in line */
+    UST_OPT_FASTOPEN,         /* connections that may be open before their handshake has ended */
+    UST_OPT_FASTOPEN_CONNECT, /* 0/1: connect waits for the first text */
+    UST_OPT_ATMARK,           /* read only: is the next byte the urgent one? */
+    UST_OPT_OUTQNSD,          /* read only: bytes not yet sent */
 };
 int ust_setopt(struct ust_engine *eng, ust_handle h, int opt, int64_t value);
 int ust_getopt(const struct ust_engine *eng, ust_handle h, int opt, int64_t *value);
@@ -580,6 +586,8 @@ ust_handle ust_worker_accept(struct ust_worker *w, ust_handle h, struct ust_addr
                              uint16_t *remote_port, uint64_t timeout_ns);
 int ust_worker_connect(struct ust_worker *w, ust_handle h, const struct ust_addr *addr,
                        uint16_t port);
+int64_t ust_worker_fastopen(struct ust_worker *w, ust_handle h, const struct ust_addr *addr,
+                            uint16_t port, const uint8_t *data, size_t len);
 int64_t ust_worker_send(struct ust_worker *w, ust_handle h, const uint8_t *data, size_t len,
                         int flags, uint64_t timeout_ns);
 int64_t ust_worker_recv(struct ust_worker *w, ust_handle h, uint8_t *buf, size_t size, int flags,

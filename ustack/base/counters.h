@@ -130,6 +130,12 @@
     X(TCP_RESETS_IN,          "tcp.resets.in",            "connections reset by the peer") \
     X(TCP_RESETS_OUT,         "tcp.resets.out",           "RST segments sent") \
     X(TCP_TIMEOUTS,           "tcp.timeouts",             "connections given up for lack of an answer") \
+    X(TCP_FASTOPEN_ASKED,     "tcp.fastopen.asked",       "SYNs that asked for a Fast Open cookie, and got one") \
+    X(TCP_FASTOPEN_BAD,       "tcp.fastopen.bad",         "SYNs with a Fast Open cookie that does not open") \
+    X(TCP_FASTOPEN_PASSIVE,   "tcp.fastopen.passive",     "connections that a SYN with a cookie opened") \
+    X(TCP_FASTOPEN_ACTIVE,    "tcp.fastopen.active",      "SYNs of ours whose text was acknowledged") \
+    X(TCP_FASTOPEN_FAILED,    "tcp.fastopen.failed",      "SYNs of ours whose text was not") \
+    X(TCP_FASTOPEN_BLACKHOLE, "tcp.fastopen.blackhole",   "times that Fast Open was given up for a while") \
     X(TCP_SYN_IN,             "tcp.syn.in",               "SYNs that a listener took") \
     X(TCP_COOKIES_OUT,        "tcp.syncookies.out",       "SYN cookies sent: SYN-ACKs that left nothing behind") \
     X(TCP_COOKIES_IN,         "tcp.syncookies.in",        "connections opened by a SYN cookie") \

@@ -62,6 +62,10 @@ enum { SETUP = 0, LIVE = UST_CONFIG_LIVE };
     X(tcp_wmem,           "tcp.wmem",                16384, 16384, 2048, 1 << 30, LIVE, "send buffer of a new socket, bytes; it grows with the congestion window") \
     X(tcp_wmem_max,       "tcp.wmem_max",            4194304, 4194304, 2048, 1 << 30, LIVE, "largest send buffer") \
     X(tcp_notsent_lowat,  "tcp.notsent_lowat",       UINT32_MAX, UINT32_MAX, 0, UINT32_MAX, LIVE, "bytes not yet sent at which a send buffer counts as full") \
+    X(tcp_fastopen,       "tcp.fastopen",            1, 1, 0, INT32_MAX, LIVE, "Fast Open (RFC 7413), bits as Linux: 1 clients, 2 servers, 4 clients and 0x200 servers without cookies, 0x400 every listener") \
+    X(tcp_fastopen_key_s, "tcp.fastopen_key_s",      86400, 86400, 60, 31536000, LIVE, "seconds that a Fast Open cookie is good for, once or twice") \
+    X(tcp_fastopen_blackhole_s, "tcp.fastopen_blackhole_timeout_sec", 0, 0, 0, 86400, LIVE, "seconds without Fast Open after it seemed to be filtered, doubling each time; 0: do not judge") \
+    X(tcp_fastopen_peers, "tcp.fastopen_peers",      256, 256, 4, 1 << 20, SETUP, "servers whose Fast Open cookies are remembered") \
     X(tcp_syn_retries,    "tcp.syn_retries",         6, 7, 0, 127, LIVE, "SYNs sent again before connect fails") \
     X(tcp_synack_retries, "tcp.synack_retries",      5, 7, 0, 127, LIVE, "SYN-ACKs sent again before a half-open connection is dropped") \
     X(tcp_retries1,       "tcp.retries1",            3, 3, 1, 127, LIVE, "RTOs in a row before the way to the peer is doubted (R1, SHLD-10)") \

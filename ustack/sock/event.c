@@ -12,11 +12,6 @@ static bool enough_to_read(const struct tcb *tcb)
     return inq > 0 && (inq >= tcb->rcvlowat || tcb->rcv_adv - tcb->rcv_nxt <= tcb->rcv_mss);
 }
 
-static bool send_open(const struct tcb *tcb)
-{
-    return (tcb->state == UST_ESTABLISHED || tcb->state == UST_CLOSE_WAIT) && !tcb->fin_queued;
-}
-
 unsigned sock_ready(const struct tcp *tcp, const struct tcb *tcb)
 {
     unsigned r = 0;
@@ -29,7 +24,7 @@ unsigned sock_ready(const struct tcp *tcp, const struct tcb *tcb)
         r |= UST_URGENT;
     if (enough_to_read(tcb) || tcb->fin_received || tcb->rcv_shut)
         r |= UST_READABLE;
-    if (send_open(tcb)) {
+    if (sock_may_send(tcb)) {
         r |= UST_CONNECTED;
         if (sndspace_writable(tcp, tcb))
             r |= UST_WRITABLE;

@@ -160,6 +160,42 @@ static int take_error(struct tcb *tcb)
     return -err;
 }
 
+/* Text for the SYN: as much as fits, and off it goes. */
+static int64_t fastopen_write(struct tcp *tcp, struct tcb *tcb, const void *data, size_t len)
+{
+    struct core *core = tcp_core(tcp);
+    uint32_t room = fastopen_space(tcp, tcb), n = len < room ? (uint32_t)len : room;
+    bool no_mbuf;
+
+    if (fastopen_possible(tcp, &tcb->key.remote))
+        tcb->syn_len = (uint16_t)sndbuf_write(&core->pool, &tcb->sndbuf, data, n,
+                                              2 * (uint32_t)core->set.mbuf_reserve, &no_mbuf);
+    else
+        tcb->fastopen_fail = UST_FASTOPEN_NO_COOKIE;
+    tcb->fo_waits = false;
+    tcb->syn_due = true;
+    tcp_ready(tcp, tcb);
+    return tcb->syn_len ? (int64_t)tcb->syn_len : -EINPROGRESS;
+}
+
+int64_t ust_fastopen(struct ust_engine *eng, ust_handle h, const struct ust_addr *addr,
+                     uint16_t port, const void *data, size_t len)
+{
+    struct tcp *tcp = sock_tcp(eng);
+    struct tcb *tcb = sock_find(tcp, h);
+    int err;
+
+    if (!tcb)
+        return handle_is_udp(h) ? -EOPNOTSUPP : -EBADF;
+    if (!fastopen_enabled(tcp))
+        return -EOPNOTSUPP;
+    err = ust_connect(eng, h, addr, port);
+    if (err != -EINPROGRESS && err != 0)
+        return err;
+    fastopen_ask(tcp, tcb);
+    return fastopen_write(tcp, tcb, data, len);
+}
+
 int64_t ust_send(struct ust_engine *eng, ust_handle h, const void *data, size_t len, int flags)
 {
     struct tcp *tcp = sock_tcp(eng);
@@ -174,9 +210,11 @@ int64_t ust_send(struct ust_engine *eng, ust_handle h, const void *data, size_t 
         return -EBADF;
     if (tcb->error)
         return take_error(tcb);
-    if (tcb->state == UST_SYN_SENT || tcb->state == UST_SYN_RECEIVED)
+    if (tcb->fo_waits)
+        return fastopen_write(tcp, tcb, data, len);
+    if ((tcb->state == UST_SYN_SENT || tcb->state == UST_SYN_RECEIVED) && !tcb->fo_pending)
         return -EAGAIN;
-    if ((tcb->state != UST_ESTABLISHED && tcb->state != UST_CLOSE_WAIT) || tcb->fin_queued)
+    if (!sock_may_send(tcb))
         return -EPIPE; /* also for a socket that never was connected, as Linux */
     if (sndspace_tight(tcp, tcb, len))
         count(core, C_SOCK_SHARE);
@@ -224,7 +262,7 @@ int ust_shutdown(struct ust_engine *eng, ust_handle h, int how)
         return -EBADF;
     if (how < UST_SHUT_RD || how > UST_SHUT_RDWR)
         return -EINVAL;
-    if (!tcb_synchronized(tcb))
+    if (!tcb_synchronized(tcb) && !tcb->fo_pending)
         return -ENOTCONN;
     if (how != UST_SHUT_RD)
         queue_fin(tcp, tcb);

@@ -16,6 +16,13 @@ static inline bool handle_is_udp(ust_handle h)
 /* The TCB behind a handle, or NULL when it is stale or a UDP socket's. */
 struct tcb *sock_find(const struct tcp *tcp, ust_handle h);
 ust_handle sock_handle(const struct tcp *tcp, const struct tcb *tcb);
+/* Is sending open? */
+static inline bool sock_may_send(const struct tcb *tcb)
+{
+    return !tcb->fin_queued && (tcb->state == UST_ESTABLISHED || tcb->state == UST_CLOSE_WAIT ||
+                                tcb->fo_pending || tcb->fo_waits);
+}
+
 /* enum ust_ready of this moment. */
 unsigned sock_ready(const struct tcp *tcp, const struct tcb *tcb);
 

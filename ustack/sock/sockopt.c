@@ -107,6 +107,14 @@ static int set_defer_accept(struct tcp *tcp, struct tcb *tcb, int64_t value)
     return 0;
 }
 
+static int set_fastopen(struct tcb *tcb, int64_t value)
+{
+    if (value < 0 || (tcb->state != UST_CLOSED && tcb->state != UST_LISTEN))
+        return -EINVAL;
+    tcb->fo_qlen = (uint32_t)value;
+    return 0;
+}
+
 static int set_linger2(struct tcb *tcb, int64_t value)
 {
     enum { MOST = 120 };
@@ -182,6 +190,14 @@ int ust_setopt(struct ust_engine *eng, ust_handle h, int opt, int64_t value)
     case UST_OPT_LINGER2: return set_linger2(tcb, value);
     case UST_OPT_DEFER_ACCEPT: return set_defer_accept(tcp, tcb, value);
     case UST_OPT_OOBINLINE: tcb->oob_inline = value != 0; return 0;
+    case UST_OPT_FASTOPEN: return set_fastopen(tcb, value);
+    case UST_OPT_FASTOPEN_CONNECT:
+        if (value < 0 || value > 1 || tcb->state != UST_CLOSED)
+            return -EINVAL;
+        if (!fastopen_enabled(tcp))
+            return -EOPNOTSUPP;
+        tcb->fo_connect = value;
+        return 0;
     case UST_OPT_MTU_DISCOVER:
         return set_u8(&tcb->mtu_discover, value, MTU_DISCOVER_DONT, MTU_DISCOVER_PROBE);
     case UST_OPT_CONGESTION: return congestion_choose(tcp, tcb, value);
@@ -272,6 +288,8 @@ int ust_getopt(const struct ust_engine *eng, ust_handle h, int opt, int64_t *val
     case UST_OPT_WINDOW_CLAMP: *value = tcb->rcvwnd.clamp; return 0;
     case UST_OPT_LINGER2: *value = linger2(tcp, tcb); return 0;
     case UST_OPT_DEFER_ACCEPT: *value = defer_seconds(tcp, tcb->defer_retries); return 0;
+    case UST_OPT_FASTOPEN: *value = tcb->fo_qlen; return 0;
+    case UST_OPT_FASTOPEN_CONNECT: *value = tcb->fo_connect; return 0;
     case UST_OPT_OOBINLINE: *value = tcb->oob_inline; return 0;
     case UST_OPT_ATMARK: *value = urgent_at_mark(tcb); return 0;
     case UST_OPT_MTU_DISCOVER: *value = tcb->mtu_discover; return 0;

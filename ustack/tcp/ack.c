@@ -186,6 +186,37 @@ void tcp_time_syn(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
     tcb->rtt_timing = false;
 }
 
+static void take_window(struct tcb *tcb, const struct segment *seg)
+{
+    tcb->snd_wnd = (uint32_t)seg->wnd << (seg->flags & TH_SYN ? 0 : tcb->snd_wscale);
+    tcb->max_wnd = tcb->snd_wnd;
+    tcb->snd_wl1 = seg->seq;
+    tcb->snd_wl2 = seg->ack;
+}
+
+/* The handshake of a connection that Fast Open had opened ends: text may be in
+ * flight behind our SYN, and this ACK may be for some of it. */
+static enum verdict fastopen_completed(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
+{
+    tcp_time_syn(tcp, tcb, seg);
+    tcb->snd_una = tcb->iss + 1;
+    tcb->syn_due = false;
+    tcb->retransmits = 0;
+    tcb->stalled = 0;
+    rtt_reset_backoff(tcp, tcb);
+    take_window(tcb, seg);
+    fastopen_settled(tcp, tcb);
+    tcb->state = tcb->fin_queued ? UST_FIN_WAIT_1 : UST_ESTABLISHED;
+    count(tcp_core(tcp), C_TCP_ESTABLISHED);
+    tcp_disarm_loss(tcb);
+    if (tcb->snd_una != tcb->snd_max)
+        tcp_arm_rexmt(tcp, tcb);
+    tcp_arm_keepalive(tcp, tcb, tcp_now(tcp));
+    tcp_ready(tcp, tcb);
+    tcp_changed(tcp, tcb);
+    return tcp_check_ack(tcp, tcb, seg);
+}
+
 /* SYN-RECEIVED of a TCB: our SYN is acknowledged, or the ACK is a lie. */
 static enum verdict syn_received(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
 {
@@ -197,15 +228,14 @@ static enum verdict syn_received(struct tcp *tcp, struct tcb *tcb, const struct 
         count(tcp_core(tcp), C_TCP_DROP_ACK);
         return DROP;
     }
+    if (tcb->fo_pending)
+        return fastopen_completed(tcp, tcb, seg);
     tcp_time_syn(tcp, tcb, seg);
     tcb->snd_una = tcb->snd_nxt = seg->ack;
     tcb->syn_due = false;
     tcb->stalled = 0;
     rtt_reset_backoff(tcp, tcb);
-    tcb->snd_wnd = (uint32_t)seg->wnd << (seg->flags & TH_SYN ? 0 : tcb->snd_wscale);
-    tcb->max_wnd = tcb->snd_wnd;
-    tcb->snd_wl1 = seg->seq;
-    tcb->snd_wl2 = seg->ack;
+    take_window(tcb, seg);
     tcp_established(tcp, tcb);
     if (snd_end(tcb) + tcb->fin_queued != tcb->snd_nxt)
         tcp_ready(tcp, tcb);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* TCP headers, written (RFC 9293 3.1). Options stand in Linux's order:
- *   SYN:  mss, sackOK, TS, nop, wscale   (nop nop in place of sackOK, if none)
+ *   SYN:  mss, sackOK, TS, nop, wscale   (nop nop in place of sackOK, if none),
+ *         Fast Open, nop nop
  *   else: nop nop TS, nop nop SACK
  * The checksum is left to the port where it offers that, else done here.    */
 #include "../base/checksum.h"
@@ -18,6 +19,11 @@ enum {
     URGENT = 18,
 };
 
+static unsigned fastopen_len(const struct fastopen_option *fo)
+{
+    return fo->present ? fo->len + (fo->experimental ? 4u : 2u) : 0;
+}
+
 unsigned tcp_options_len(const struct tcp_header *h)
 {
     unsigned len = 0;
@@ -30,7 +36,7 @@ unsigned tcp_options_len(const struct tcp_header *h)
         len += 4;
     if (h->n_sacks)
         len += 4 + 8 * h->n_sacks;
-    return len;
+    return len + ((fastopen_len(&h->fastopen) + 3) & ~3u);
 }
 
 static uint8_t *put_timestamps(uint8_t *p, const struct tcp_header *h)
@@ -53,6 +59,22 @@ static uint8_t *put_sacks(uint8_t *p, const struct tcp_header *h)
     return p;
 }
 
+static void put_fastopen(uint8_t *p, const struct fastopen_option *fo)
+{
+    unsigned len = fastopen_len(fo);
+    uint8_t *end = p + len;
+
+    *p++ = fo->experimental ? 254 : 34;
+    *p++ = (uint8_t)len;
+    if (fo->experimental) {
+        put16(p, 0xf989);
+        p += 2;
+    }
+    memcpy(p, fo->cookie, fo->len);
+    if (len & 3)
+        put16(end, 0x0101);
+}
+
 static void put_options(uint8_t *p, const struct tcp_header *h)
 {
     if (h->mss) {
@@ -70,7 +92,9 @@ static void put_options(uint8_t *p, const struct tcp_header *h)
         p += 4;
     }
     if (h->n_sacks)
-        put_sacks(p, h);
+        p = put_sacks(p, h);
+    if (h->fastopen.present)
+        put_fastopen(p, &h->fastopen);
 }
 
 /* m's data is the segment; its checksum field is zero. */

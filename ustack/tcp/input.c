@@ -202,9 +202,23 @@ static bool paws_refuses(const struct tcp *tcp, const struct tcb *tcb, const str
     return tcb->ts_ok && seg->opt.ts_ok && !(seg->flags & TH_RST) && timestamp_old(tcp, tcb, seg);
 }
 
+/* The SYN that opened it again: our SYN-ACK was lost. */
+static bool fastopen_repeated(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
+{
+    if (!tcb->fo_pending || !(seg->flags & TH_SYN) || (seg->flags & TH_ACK) || seg->seq != tcb->irs)
+        return false;
+    count(tcp_core(tcp), C_TCP_SYN_REXMT);
+    count(tcp_core(tcp), C_TCP_DROP_REQUEST);
+    tcb->syn_due = true;
+    tcp_ready(tcp, tcb);
+    return true;
+}
+
 /* First: is it in the window, and not from the past (RFC 7323 5.3)? */
 static enum verdict check_seq(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
 {
+    if (fastopen_repeated(tcp, tcb, seg))
+        return DROP;
     if (paws_refuses(tcp, tcb, seg)) {
         owe_oow_ack(tcp, tcb, seg);
         count(tcp_core(tcp), C_TCP_DROP_PAWS);

@@ -165,14 +165,22 @@ static bool cookies_from(const struct tcp *tcp, int level, uint32_t min_iss)
     return tcp->net.core.set.tcp_syncookies >= level && !min_iss;
 }
 
+static bool open_fast(struct tcp *tcp, struct tcb *listening, const struct flow_key *key,
+                      struct segment *seg, uint32_t min_iss, bool renew);
+
 static void take_syn(struct tcp *tcp, struct tcb *listening, const struct flow_key *key,
                      struct segment *seg, uint32_t min_iss)
 {
     struct listener *l = listener_of(tcp, listening);
+    enum fastopen_answer fast;
     struct request *req;
 
     if (l->n_accept > l->backlog)
         return seg_drop(tcp, seg, C_TCP_DROP_ACCEPTQ);
+    fast = fastopen_syn(tcp, listening, key, seg);
+    if (fast >= FASTOPEN_CHILD &&
+        open_fast(tcp, listening, key, seg, min_iss, fast == FASTOPEN_CHILD_RENEWED))
+        return;
     req = cookies_from(tcp, 2, min_iss) ? NULL : request_new(tcp, listening, key);
     if (!req && cookies_from(tcp, 1, min_iss))
         return send_cookie(tcp, listening, key, seg);
@@ -183,6 +191,8 @@ static void take_syn(struct tcp *tcp, struct tcb *listening, const struct flow_k
     req->iss = tcp_isn(tcp, key);
     if (min_iss && seq_lt(req->iss, min_iss))
         req->iss = min_iss;
+    req->fastopen = fast == FASTOPEN_COOKIE;
+    req->experimental = seg->opt.fastopen.experimental;
     tcp_respond_synack(tcp, req);
     request_arm(tcp, req);
 }
@@ -310,31 +320,85 @@ static void queue_for_accept(struct tcp *tcp, struct tcb *tcb, struct tcb *liste
     tcp_changed(tcp, listening);
 }
 
-/* The handshake's ACK has come: the request becomes a TCB in SYN-RECEIVED,
- * which then takes the segment like any other. block: the flow's request block,
- * if there is one; it is freed. */
-static void promote(struct tcp *tcp, struct tcb *listening, const struct request *req,
-                    struct request *block, struct segment *seg)
+/* A request becomes a TCB in SYN-RECEIVED. block: the flow's request block, if
+ * there is one; it is freed. NULL: there is no TCB. */
+static struct tcb *make_child(struct tcp *tcp, struct tcb *listening, const struct request *req,
+                              struct request *block)
 {
-    const struct listener *l = listener_of(tcp, listening);
-    struct tcb *tcb;
+    struct tcb *tcb = tcb_alloc(tcp);
 
-    if (l->n_accept > l->backlog)
-        return seg_drop(tcp, seg, C_TCP_DROP_ACCEPTQ);
-    tcb = tcb_alloc(tcp);
     if (!tcb)
-        return seg_drop(tcp, seg, C_TCP_DROP_NOTCBS);
+        return NULL;
     inherit(tcb, listening);
     from_request(tcp, tcb, req);
-    if (req->cookie)
-        count(tcp_core(tcp), C_TCP_COOKIES_IN);
     if (block)
         request_free(tcp, block);
     flow_insert(tcp, &tcb->key, FLOW_TCB, tcb_index(tcp, tcb)); /* two places for every TCB */
     tcb->in_table = true;
     tcb->state = UST_SYN_RECEIVED;
+    return tcb;
+}
+
+/* The handshake's ACK has come, which the new TCB takes like any segment. */
+static void promote(struct tcp *tcp, struct tcb *listening, const struct request *req,
+                    struct request *block, struct segment *seg)
+{
+    const struct listener *l = listener_of(tcp, listening);
+    bool cookie = req->cookie;
+    struct tcb *tcb;
+
+    if (l->n_accept > l->backlog)
+        return seg_drop(tcp, seg, C_TCP_DROP_ACCEPTQ);
+    tcb = make_child(tcp, listening, req, block);
+    if (!tcb)
+        return seg_drop(tcp, seg, C_TCP_DROP_NOTCBS);
+    if (cookie)
+        count(tcp_core(tcp), C_TCP_COOKIES_IN);
     queue_for_accept(tcp, tcb, listening);
     tcp_synchronized(tcp, tcb, seg);
+}
+
+/* The text of a SYN: bytes behind its number. */
+static void take_syn_text(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
+{
+    struct mbuf_pool *pool = &tcp->net.core.pool;
+
+    if (seg->text_len == 0)
+        return;
+    mbuf_trim_front(pool, seg->m, seg->text_off);
+    mbuf_trim_to(pool, seg->m, seg->text_len);
+    tcb->rcv_nxt += seg->text_len;
+    tcb->bytes_received += seg->text_len;
+    rcvbuf_append(pool, &tcb->rcvbuf, seg->m);
+    seg->m = NULL;
+}
+
+/* Fast Open: the SYN alone makes a connection (RFC 7413 4.2.2). */
+static bool open_fast(struct tcp *tcp, struct tcb *listening, const struct flow_key *key,
+                      struct segment *seg, uint32_t min_iss, bool renew)
+{
+    struct request req = {.key = *key, .listener = listening->listener};
+    struct tcb *tcb;
+
+    request_fill(tcp, &req, seg);
+    if (seg->text_len > req.rcv_wnd)
+        return false;
+    req.iss = tcp_isn(tcp, key);
+    if (min_iss && seq_lt(req.iss, min_iss))
+        req.iss = min_iss;
+    tcb = make_child(tcp, listening, &req, NULL);
+    if (!tcb)
+        return false;
+    count(tcp_core(tcp), C_TCP_SYN_IN);
+    take_syn_text(tcp, tcb, seg);
+    fastopen_pending(tcp, tcb, listening);
+    tcb->fo_renew = renew;
+    tcb->fo_experimental = seg->opt.fastopen.experimental;
+    tcp_open_sender(tcp, tcb);
+    queue_for_accept(tcp, tcb, listening);
+    tcb->syn_due = true;
+    tcp_ready(tcp, tcb);
+    return true;
 }
 
 static bool in_window(const struct request *req, const struct segment *seg)

@@ -60,6 +60,14 @@ void tcp_established(struct tcp *tcp, struct tcb *tcb)
 {
     tcb->state = UST_ESTABLISHED;
     count(tcp_core(tcp), C_TCP_ESTABLISHED);
+    tcp_open_sender(tcp, tcb);
+    tcp_disarm_loss(tcb);
+    tcp_arm_keepalive(tcp, tcb, tcp_now(tcp));
+    tcp_changed(tcp, tcb);
+}
+
+void tcp_open_sender(struct tcp *tcp, struct tcb *tcb)
+{
     congestion_start(tcp, tcb);
     if (tcb->retransmits)
         rtt_after_lost_syn(tcb);
@@ -68,9 +76,6 @@ void tcp_established(struct tcp *tcp, struct tcb *tcb)
     sndspace_grow(tcp, tcb);
     tcb->snd_sml = tcb->snd_una;
     tcb->last_rcvd = tcb->last_ack = tcb->last_text = tcb->last_sent = tcp_now(tcp);
-    tcp_disarm_loss(tcb);
-    tcp_arm_keepalive(tcp, tcb, tcp_now(tcp));
-    tcp_changed(tcp, tcb);
 }
 
 static int choose_source(struct tcp *tcp, struct tcb *tcb, struct flow_key *key)
@@ -130,8 +135,17 @@ int tcp_connect(struct tcp *tcp, struct tcb *tcb, const struct ust_addr *addr, u
     tcb->sndbuf.start = tcb->iss + 1;
     tcb->advmss = tcp_advmss(tcp, addr);
     tcb->state = UST_SYN_SENT;
-    tcb->syn_due = true;
     rtt_init(tcp, tcb);
+    if (tcb->fo_connect) {
+        fastopen_ask(tcp, tcb);
+        if (fastopen_possible(tcp, addr)) { /* the SYN leaves with the first text */
+            tcb->fo_waits = true;
+            return 0;
+        }
+        if (tcb->fo_asks)
+            tcb->fastopen_fail = UST_FASTOPEN_NO_COOKIE;
+    }
+    tcb->syn_due = true;
     tcp_ready(tcp, tcb);
     return -EINPROGRESS;
 }
@@ -153,7 +167,7 @@ static enum verdict check_ack(const struct tcp *tcp, const struct tcb *tcb,
         return PASS;
     if (echo_is_foreign(tcp, tcb, seg))
         return DROP_RST;
-    if (seq_leq(seg->ack, tcb->iss) || seq_gt(seg->ack, tcb->snd_max))
+    if (seq_leq(seg->ack, tcb->iss) || seq_gt(seg->ack, tcb->snd_max + tcb->syn_len))
         return DROP_RST; /* RSTs are not answered: see tcp_respond_rst() */
     return PASS;
 }
@@ -174,8 +188,13 @@ static void take_syn(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
  * is treated like that of any segment. */
 static void complete(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
 {
-    tcb->snd_una = seg->ack;
-    tcb->snd_nxt = tcb->snd_max;
+    uint32_t taken = seg->ack - tcb->iss - 1; /* of the text in our SYN */
+
+    fastopen_answered(tcp, tcb, seg);
+    tcb->snd_una = tcb->snd_nxt = tcb->snd_max = seg->ack;
+    sndbuf_drop(&tcp->net.core.pool, &tcb->sndbuf, taken);
+    tcb->bytes_acked += taken;
+    tcb->bytes_sent += taken;
     tcp_time_syn(tcp, tcb, seg);
     rtt_reset_backoff(tcp, tcb);
     tcb->syn_due = false;

@@ -3,6 +3,8 @@
  *
  * The parser ends at the first thing that makes no sense; what it has read by
  * then counts.                                                              */
+#include <string.h>
+
 #include "../net/wire.h"
 #include "segment.h"
 
@@ -14,6 +16,9 @@ enum {
     OPT_SACK_OK = 4,
     OPT_SACK = 5,
     OPT_TS = 8,
+    OPT_FASTOPEN = 34,
+    OPT_EXPERIMENT = 254,
+    FASTOPEN_MAGIC = 0xf989,
 };
 
 static void parse_sacks(const uint8_t *p, unsigned len, struct tcp_options *opt)
@@ -22,6 +27,18 @@ static void parse_sacks(const uint8_t *p, unsigned len, struct tcp_options *opt)
         return;
     for (unsigned i = 2; i < len && opt->n_sacks < TCP_MAX_SACKS; i += 8)
         opt->sacks[opt->n_sacks++] = (struct range){get32(p + i), get32(p + i + 4)};
+}
+
+/* A cookie has 4 to 16 bytes, an even number; any other length is as good as no
+ * option. */
+static void parse_fastopen(const uint8_t *p, unsigned len, bool experimental,
+                           struct fastopen_option *fo)
+{
+    if (len != 0 && (len < 4 || len > 16 || len & 1))
+        return;
+    *fo = (struct fastopen_option){
+        .present = true, .experimental = experimental, .len = (uint8_t)len};
+    memcpy(fo->cookie, p, len);
 }
 
 static void parse_one(const uint8_t *p, unsigned len, bool syn, struct tcp_options *opt)
@@ -40,6 +57,14 @@ static void parse_one(const uint8_t *p, unsigned len, bool syn, struct tcp_optio
     case OPT_SACK_OK:
         if (syn && len == 2)
             opt->sack_ok = true;
+        break;
+    case OPT_FASTOPEN:
+        if (syn)
+            parse_fastopen(p + 2, len - 2, false, &opt->fastopen);
+        break;
+    case OPT_EXPERIMENT:
+        if (syn && len >= 4 && get16(p + 2) == FASTOPEN_MAGIC && !opt->fastopen.present)
+            parse_fastopen(p + 4, len - 4, true, &opt->fastopen);
         break;
     case OPT_SACK: parse_sacks(p, len, opt); break;
     case OPT_TS:

@@ -134,6 +134,22 @@ enum progress tcp_send_burst(struct tcp *tcp, struct tcb *tcb, uint32_t seq, uin
     return done == FINISHED ? send_text(tcp, tcb, seq, left, fin, len > tcb->snd_mss) : done;
 }
 
+/* The first SYN may have text (RFC 7413): what was written before connect. */
+static struct mbuf *syn_mbuf(struct tcp *tcp, struct tcb *tcb)
+{
+    struct core *core = tcp_core(tcp);
+    struct mbuf *m = mbuf_alloc_for(&core->pool, 0);
+
+    if (m && tcb->syn_len && !tcb->retransmits &&
+        !sndbuf_attach(&core->pool, &tcb->sndbuf, m, tcb->iss + 1, tcb->syn_len)) {
+        mbuf_free(&core->pool, m);
+        m = NULL;
+    }
+    if (!m)
+        count(core, C_TCP_OUT_NOMBUF);
+    return m;
+}
+
 static enum progress send_syn(struct tcp *tcp, struct tcb *tcb)
 {
     const struct settings *set = &tcp->net.core.set;
@@ -156,15 +172,25 @@ static enum progress send_syn(struct tcp *tcp, struct tcb *tcb)
                            .ts_val = tcp_ts_now(tcp, tcb->ts_offset),
                            .ts_ecr = answer ? tcb->ts_recent : 0};
 
-    if (!tcp_send_bare(tcp, &h))
+    struct mbuf *m = syn_mbuf(tcp, tcb);
+
+    if (!m)
         return NO_MBUF;
+    if (!answer) {
+        fastopen_syn_option(tcp, tcb, &h.fastopen);
+    } else if (tcb->fo_renew && !tcb->retransmits) {
+        fastopen_cookie(tcp, &tcb->key, &h.fastopen);
+        h.fastopen.experimental = tcb->fo_experimental;
+    }
+    tcp_send_header(tcp, m, &h);
     tcb->syn_due = false;
     tcb->segs_out++;
     if (tcb->snd_max == tcb->iss) {
         tcb->rtt_timing = true;
         tcb->rtt_start = tcp_now(tcp);
     }
-    tcb->snd_nxt = tcb->snd_max = tcb->iss + 1;
+    tcb->snd_nxt = seq_max(tcb->snd_nxt, tcb->iss + 1);
+    tcb->snd_max = seq_max(tcb->snd_max, tcb->iss + 1);
     if (answer)
         tcb->rcv_acked = tcb->rcv_nxt;
     if (!tcb->stalled)
@@ -178,7 +204,7 @@ static enum progress send_syn(struct tcp *tcp, struct tcb *tcb)
 
 static bool may_send_text(const struct tcb *tcb)
 {
-    return tcb->state == UST_ESTABLISHED || tcb->state == UST_CLOSE_WAIT ||
+    return tcb->state == UST_ESTABLISHED || tcb->state == UST_CLOSE_WAIT || tcb->fo_pending ||
            tcb->state == UST_FIN_WAIT_1 || tcb->state == UST_CLOSING || tcb->state == UST_LAST_ACK;
 }
 
@@ -257,7 +283,7 @@ enum progress tcp_send_new(struct tcp *tcp, struct tcb *tcb, unsigned max)
         congestion_restart(tcp, tcb);
     while (more && done == FINISHED)
         done = tcp->net.outq.count >= max ? NO_ROOM : send_next(tcp, tcb, &more);
-    if (tcb->snd_nxt != from)
+    if (tcb->snd_nxt != from && !tcb->fo_pending)
         tlp_schedule(tcp, tcb, false);
     if (done == NO_ROOM)
         return done;

@@ -30,23 +30,29 @@ void tcp_respond_synack(struct tcp *tcp, const struct request *req)
     const struct tcb *listening = &tcp->tcbs[tcp->listeners[req->listener].tcb];
     uint16_t mss = tcp_advmss(tcp, &req->key.remote);
 
+    struct tcp_header h = {.key = &req->key,
+                           .seq = req->iss,
+                           .ack = req->irs + 1,
+                           .flags = TH_SYN | TH_ACK,
+                           .wnd = tcp_request_window(req),
+                           .tos = listening->tos,
+                           .ttl = listening->ttl,
+                           .mss = mss,
+                           .ts = req->ts_ok,
+                           .sack_permitted = req->sack_ok,
+                           .with_wscale = req->wscale_ok,
+                           .wscale = req->rcv_wscale,
+                           .ts_val = req->cookie ? tcp_cookie_ts(tcp, req)
+                                                 : tcp_ts_now(tcp, req->ts_offset),
+                           .ts_ecr = req->ts_recent};
+
     if (listening->user_mss && listening->user_mss < mss)
-        mss = listening->user_mss;
-    tcp_send_bare(tcp, &(struct tcp_header){.key = &req->key,
-                                            .seq = req->iss,
-                                            .ack = req->irs + 1,
-                                            .flags = TH_SYN | TH_ACK,
-                                            .wnd = tcp_request_window(req),
-                                            .tos = listening->tos,
-                                            .ttl = listening->ttl,
-                                            .mss = mss,
-                                            .ts = req->ts_ok,
-                                            .sack_permitted = req->sack_ok,
-                                            .with_wscale = req->wscale_ok,
-                                            .wscale = req->rcv_wscale,
-                                            .ts_val = req->cookie ? tcp_cookie_ts(tcp, req)
-                                                                  : tcp_ts_now(tcp, req->ts_offset),
-                                            .ts_ecr = req->ts_recent});
+        h.mss = listening->user_mss;
+    if (req->fastopen && req->retries == 0) {
+        fastopen_cookie(tcp, &req->key, &h.fastopen);
+        h.fastopen.experimental = req->experimental;
+    }
+    tcp_send_bare(tcp, &h);
 }
 
 void tcp_respond_timewait(struct tcp *tcp, struct timewait *tw)

@@ -20,11 +20,19 @@ enum tcp_flag {
 
 enum { TCP_MAX_SACKS = 4, TCP_MAX_WSCALE = 14, TCP_TS_LEN = 12 };
 
+/* Fast Open's option (RFC 7413 4.1.1): asks for a cookie, or brings one. */
+struct fastopen_option {
+    bool present, experimental; /* as kind 34, or 254 as before there was one */
+    uint8_t len;                /* of the cookie; 0: asks for one */
+    uint8_t cookie[16];
+};
+
 struct tcp_options {
     uint16_t mss;   /* 0: absent */
     uint8_t wscale; /* at most 14 (RFC 7323 2.3) */
     bool wscale_ok, sack_ok, ts_ok;
     uint32_t ts_val, ts_ecr;
+    struct fastopen_option fastopen;
     uint8_t n_sacks;
     struct range sacks[TCP_MAX_SACKS];
 };

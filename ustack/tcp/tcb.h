@@ -135,10 +135,16 @@ struct tcb {
     bool more : 1;        /* MSG_MORE: the next output holds a partial segment back */
     bool push : 1;        /* nor does it heed cork, once: TCP_NODELAY was set */
     bool wnd_clamped : 1; /* TCP_WINDOW_CLAMP: rcvwnd.clamp follows no buffer */
-    bool oob_inline : 1;  /* SO_OOBINLINE */
-    bool snd_urgent : 1;  /* snd_up is not acknowledged yet */
-    uint8_t urgent : 2;   /* enum urgent, of rcv_up */
-    bool pingpong : 1;    /* answers come quickly: delay ACKs */
+    bool fo_connect : 1;  /* TCP_FASTOPEN_CONNECT */
+    bool fo_asks : 1;     /* our SYN has the option */
+    bool fo_waits : 1;    /* connected in name: the SYN waits for text */
+    bool fo_pending : 1;  /* a SYN with a cookie made it: open before its handshake has ended */
+    bool fo_renew : 1;    /* its SYN-ACK brings a new cookie */
+    bool fo_experimental : 1;
+    bool oob_inline : 1;                  /* SO_OOBINLINE */
+    bool snd_urgent : 1;                  /* snd_up is not acknowledged yet */
+    uint8_t urgent : 2;                   /* enum urgent, of rcv_up */
+    bool pingpong : 1;                    /* answers come quickly: delay ACKs */
     bool ack_pushed : 1, ack_pushed2 : 1; /* since the last ACK one, two small segments or PSHs */
     bool rcvbuf_locked : 1, sndbuf_locked : 1; /* SO_RCVBUF, SO_SNDBUF: no autotuning */
     bool rtt_timing : 1;                       /* the SYN is being timed */
@@ -202,10 +208,13 @@ struct tcb {
     /* settings of this socket */
     uint32_t keepidle, keepintvl, user_timeout_ms;
     uint8_t keepcnt, syncnt;
-    uint8_t mtu_discover;  /* IP_MTU_DISCOVER */
-    uint8_t defer_retries; /* SYN-ACKs that a listener waits for text; 0: not */
-    int32_t linger2;       /* seconds in FIN-WAIT-2; -1: none, 0: the default */
-    int32_t linger;        /* seconds; -1 off */
+    uint16_t syn_len;                  /* bytes of text in our SYN */
+    uint32_t fo_qlen;                  /* TCP_FASTOPEN of a listener */
+    uint32_t fo_parent, fo_parent_gen; /* the listener of a pending one */
+    uint8_t mtu_discover;              /* IP_MTU_DISCOVER */
+    uint8_t defer_retries;             /* SYN-ACKs that a listener waits for text; 0: not */
+    int32_t linger2;                   /* seconds in FIN-WAIT-2; -1: none, 0: the default */
+    int32_t linger;                    /* seconds; -1 off */
 
     /* links */
     uint32_t listener; /* index of struct listener, or TCP_NONE */
@@ -227,11 +236,22 @@ struct tcb {
     struct times times;
 };
 
+/* What a server told us for Fast Open. */
+struct fastopen_peer {
+    struct ust_addr addr;
+    ust_time at; /* when it did last */
+    uint16_t mss;
+    bool used;
+    uint8_t len;
+    uint8_t cookie[16];
+};
+
 struct listener {
     uint32_t tcb;
     uint32_t backlog;
     uint32_t accept_head, accept_tail, n_accept;
     uint32_t n_requests;
+    uint32_t n_fastopen;   /* connections that wait for their handshake to end */
     ust_time cookie_until; /* until when an ACK may bring one of our cookies */
     uint32_t next;         /* free list */
 };
@@ -247,8 +267,9 @@ struct request {
     uint16_t peer_mss;
     uint8_t snd_wscale, rcv_wscale;
     bool ts_ok : 1, sack_ok : 1, wscale_ok : 1;
-    bool cookie : 1; /* not a block, but what a cookie stands for */
-    bool acked : 1;  /* only the text is missing (TCP_DEFER_ACCEPT) */
+    bool fastopen : 1, experimental : 1; /* the SYN-ACK brings a Fast Open cookie */
+    bool cookie : 1;                     /* not a block, but what a cookie stands for */
+    bool acked : 1;                      /* only the text is missing (TCP_DEFER_ACCEPT) */
     uint8_t retries;
     ust_time sent;      /* first SYN-ACK, for the RTT */
     ust_time oow_acked; /* last ACK for a segment it does not take; 0: never */

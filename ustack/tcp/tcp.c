@@ -246,6 +246,7 @@ struct tcb *tcb_alloc(struct tcp *tcp)
 /* Everything but the receive buffer, which may still be read. */
 static void release(struct tcp *tcp, struct tcb *tcb)
 {
+    fastopen_settled(tcp, tcb);
     if (tcb->in_table)
         flow_remove(tcp, &tcb->key, FLOW_TCB, tcb_index(tcp, tcb));
     tcb->in_table = false;

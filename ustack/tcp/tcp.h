@@ -51,6 +51,10 @@ struct tcp {
     uint32_t event_head, event_tail;
     uint32_t orphans, orphan_oldest, orphan_newest; /* see orphan.c */
     struct tokens rsts;
+    struct fastopen_peer *fo_peers; /* see fastopen.c */
+    uint32_t n_fo_peers;
+    uint32_t fo_off_times;
+    ust_time fo_off_until;
     uint32_t port_counter; /* RFC 6056 3.3.3 */
 };
 
@@ -84,6 +88,8 @@ void tcp_abort(struct tcp *tcp, struct tcb *tcb, int err);
 void tcp_input(struct net *net, struct mbuf *m, const struct packet *p);
 void tcp_synchronized(struct tcp *tcp, struct tcb *tcb, struct segment *seg);
 void tcp_established(struct tcp *tcp, struct tcb *tcb);
+/* What it needs before it may send text. */
+void tcp_open_sender(struct tcp *tcp, struct tcb *tcb);
 bool tcp_error_input(struct net *net, const struct ust_addr *src, const struct ust_addr *dst,
                      const uint8_t *quoted, const struct ip_error *e);
 
@@ -223,7 +229,8 @@ struct tcp_header {
     const struct range *sacks;
     unsigned n_sacks;
     uint32_t gso_mss; /* 0, or the payload bytes of a segment */
-    uint16_t urg;     /* with TH_URG */
+    struct fastopen_option fastopen;
+    uint16_t urg; /* with TH_URG */
     bool may_fragment;
 };
 unsigned tcp_options_len(const struct tcp_header *h);
@@ -254,6 +261,31 @@ void chrono_update(const struct tcp *tcp, struct tcb *tcb);
 ust_time chrono_spent(const struct tcp *tcp, const struct tcb *tcb, enum chrono which);
 void chrono_rto(const struct tcp *tcp, struct tcb *tcb);
 void chrono_progress(const struct tcp *tcp, struct tcb *tcb);
+
+/* fastopen.c: text in SYNs (RFC 7413) */
+enum fastopen_answer {
+    FASTOPEN_REFUSED,       /* an ordinary SYN-ACK */
+    FASTOPEN_COOKIE,        /* one that brings a cookie */
+    FASTOPEN_CHILD,         /* a connection at once */
+    FASTOPEN_CHILD_RENEWED, /* and a new cookie */
+};
+enum fastopen_answer fastopen_syn(struct tcp *tcp, const struct tcb *listening,
+                                  const struct flow_key *key, const struct segment *seg);
+/* The cookie that key's remote host may show. */
+void fastopen_cookie(const struct tcp *tcp, const struct flow_key *key,
+                     struct fastopen_option *out);
+/* tcb is in SYN-RECEIVED and open already; and no longer. */
+void fastopen_pending(struct tcp *tcp, struct tcb *tcb, const struct tcb *listening);
+void fastopen_settled(struct tcp *tcp, struct tcb *tcb);
+bool fastopen_enabled(const struct tcp *tcp);
+/* May a SYN to addr have text; how much; and what option. */
+bool fastopen_possible(const struct tcp *tcp, const struct ust_addr *addr);
+uint32_t fastopen_space(const struct tcp *tcp, const struct tcb *tcb);
+void fastopen_ask(const struct tcp *tcp, struct tcb *tcb);
+void fastopen_syn_option(const struct tcp *tcp, const struct tcb *tcb, struct fastopen_option *out);
+void fastopen_answered(struct tcp *tcp, struct tcb *tcb, const struct segment *seg);
+/* The SYN was not answered in time. */
+void fastopen_timeout(struct tcp *tcp, const struct tcb *tcb);
 
 /* respond.c: answers that belong to no TCB */
 void tcp_respond_rst(struct tcp *tcp, const struct segment *seg, const struct packet *p);

@@ -142,6 +142,7 @@ static void on_rexmt(struct tcp *tcp, struct tcb *tcb)
         count(tcp_core(tcp), C_TCP_SYN_REXMT);
         tcb->syn_due = true;
         tcb->rtt_timing = false;
+        fastopen_timeout(tcp, tcb);
     } else {
         recovery_rto(tcp, tcb);
         chrono_rto(tcp, tcb);
