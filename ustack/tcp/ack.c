@@ -46,14 +46,14 @@ static bool take_rtt(struct tcp *tcp, struct tcb *tcb, struct ack_news *news)
     if (!newest)
         newest = news->last_acked;
     if (from)
-        us = (now - newest) / 1000;
+        us = now > newest ? (now - newest) / 1000 : 0;
     else if (news->packets && news->ecr_ok && news->ts_ecr && age < 60000)
         us = age ? age * 1000ull : 1000;
     else
         return false;
     news->rtt_us = us ? (uint32_t)us : 1;
     rtt_least(tcp, tcb, us);
-    rtt_sample(tcp, tcb, from ? (now - from) / 1000 : us);
+    rtt_sample(tcp, tcb, from && now > from ? (now - from) / 1000 : us);
     return true;
 }
 

@@ -17,7 +17,7 @@ static bool sent_after(ust_time at, uint32_t end, ust_time at2, uint32_t end2)
 void rack_advance(struct tcp *tcp, struct tcb *tcb, uint8_t flags, ust_time at, uint32_t end)
 {
     struct recovery *rec = &tcb->rec;
-    ust_time rtt = tcp_now(tcp) - at;
+    ust_time rtt = tcp_now(tcp) > at ? tcp_now(tcp) - at : 0;
 
     /* Too soon for the retransmission: the original has arrived (6.2 step 2). */
     if ((flags & SENT_EVER) && rtt < tcb->min_rtt * 1000ull)

@@ -150,6 +150,14 @@ static void unlink_record(struct tcp *tcp, struct tcb *tcb, struct sent *s)
     give_back(tcp, tcb, s);
 }
 
+/* The time, or a nanosecond more than the last one: what left first must look
+ * older, also when a burst leaves at one time. */
+static ust_time stamp(const struct tcp *tcp, struct recovery *rec)
+{
+    rec->last_at = tcp_now(tcp) > rec->last_at ? tcp_now(tcp) : rec->last_at + 1;
+    return rec->last_at;
+}
+
 /* Packets of [seq, end), of which a FIN takes no room. */
 static uint16_t packets_of(uint32_t len, bool fin, uint32_t mss)
 {
@@ -161,13 +169,13 @@ static uint16_t packets_of(uint32_t len, bool fin, uint32_t mss)
 /* May text that leaves now go on at the end of record s? It must be of the same
  * burst; and only a record of full segments can go on, or the cuts would be in
  * the wrong places. */
-static bool goes_on(const struct tcp *tcp, const struct tcb *tcb, const struct sent *s)
+static bool goes_on(const struct tcb *tcb, const struct sent *s)
 {
     uint32_t len = s->end - s->seq;
 
-    return tcb->rec.burst && s->at == tcp_now(tcp) && s->flags == SENT_TIMED &&
-           s->mss == tcb->snd_mss && s->delivered == tcb->rec.delivered &&
-           len == (uint32_t)s->segs * s->mss && s->segs < 32768;
+    return tcb->rec.burst && s->flags == SENT_TIMED && s->mss == tcb->snd_mss &&
+           s->delivered == tcb->rec.delivered && len == (uint32_t)s->segs * s->mss &&
+           s->segs < 32768;
 }
 
 /* No record is to be had: the last one becomes younger and longer, and what
@@ -182,7 +190,7 @@ static void stretch(struct tcp *tcp, struct tcb *tcb, struct sent *s)
     tally(rec, s, 1);
     time_remove(tcp, rec, s);
     time_insert(tcp, rec, s, rec->newest);
-    s->at = tcp_now(tcp);
+    s->at = stamp(tcp, rec);
     s->delivered = rec->delivered;
     sack_forget_blocks(rec);
 }
@@ -203,7 +211,7 @@ void sent_add(struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint32_t end, bool
 {
     struct recovery *rec = &tcb->rec;
     struct sent *tail = sent_at(tcp, rec->tail), *s;
-    bool same = tail && goes_on(tcp, tcb, tail);
+    bool same = tail && goes_on(tcb, tail);
 
     rec->burst = true;
     if (same)
@@ -215,7 +223,7 @@ void sent_add(struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint32_t end, bool
     }
     s->seq = seq;
     s->end = end;
-    s->at = tcp_now(tcp);
+    s->at = stamp(tcp, rec);
     s->delivered = rec->delivered;
     s->mss = (uint16_t)tcb->snd_mss;
     s->segs = packets_of(end - seq, fin, tcb->snd_mss);
@@ -322,7 +330,7 @@ void sent_resent(struct tcp *tcp, struct tcb *tcb, struct sent *s, uint8_t flags
     struct recovery *rec = &tcb->rec;
 
     time_remove(tcp, rec, s);
-    s->at = tcp_now(tcp);
+    s->at = stamp(tcp, rec);
     s->delivered = rec->delivered;
     sent_set(tcp, tcb, s, s->flags | flags);
 }

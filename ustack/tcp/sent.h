@@ -38,7 +38,7 @@ enum sent_flag {
 
 struct sent {
     uint32_t seq, end;
-    ust_time at;           /* last transmission */
+    ust_time at;           /* last transmission; no two of a connection at one time */
     uint32_t next, prev;   /* by sequence number; next: free list, too */
     uint32_t later, older; /* by time */
     uint32_t delivered;    /* packets that had been delivered by then */
@@ -82,6 +82,7 @@ struct recovery {
     uint32_t dsack_dups;  /* packets that the peer had twice */
     uint32_t rack_end;    /* of the latest transmission known delivered … */
     uint32_t reo_delivered;
+    ust_time last_at;  /* of the transmission made last */
     ust_time rack_at;  /* … when it was sent … */
     ust_time rack_rtt; /* … and its round trip, ns */
 

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Was the timeout spurious? F-RTO (RFC 5682) and the Eifel way (RFC 3522), as Linux."""
+
+from __future__ import annotations
+
+import pytest
+
+from flight import LOSS, OPEN, ack, flight, leaves, packets, sent
+from wire import Sock, Wire
+
+pytestmark = pytest.mark.both_versions
+
+UNLIMITED = 2**32 - 1
+
+
+def timed_out(wire: Wire, unsent: int = 5, **options: object) -> Sock:
+    """Ten segments were delayed past the RTO; the first has been sent again."""
+    wire.settings(tcp_tlp=0)
+    sock = flight(wire, unsent=unsent, **options)
+    leaves(wire, [0], 0.3)
+    assert sock.info.ca_state == LOSS
+    assert packets(sock) == (10, 0, 10, 1)
+    return sock
+
+
+@pytest.mark.parametrize("sack", [True, False])
+def test_acks_of_what_was_sent_once_restore_the_window(wire: Wire, sack: bool) -> None:
+    """RFC 5682 2.1 steps 2b and 3b: new text first, then the originals are seen to arrive."""
+    sock = timed_out(wire, sack=sack)
+    wire.put(ack(2, when="+.05"))
+    if not sack:  # nobody says yet which copy of segment 0 it was
+        assert sent(wire) == [10, 11, 12]
+        wire.put(ack(4))
+    sent(wire)
+    assert wire.stats["tcp.rto.spurious"] == 1
+    assert sock.info.ca_state == OPEN
+    assert sock.info.ssthresh == UNLIMITED
+    assert sock.info.cwnd >= 10_000
+    assert sock.info.total_retrans == 1
+
+
+def test_after_a_real_timeout_new_text_is_tried_first(wire: Wire) -> None:
+    """RFC 5682 2.1 step 2b: the ACK of the retransmission alone proves nothing."""
+    sock = timed_out(wire)
+    wire.put(ack(1, when="+.1"))
+    assert sent(wire) == [10, 11]
+    assert sock.info.ca_state == LOSS
+    wire.put(ack(1, (10, 11), when="+.1"))  # step 3a: the new text arrived, the old did not
+    assert sent(wire)[0] == 1
+    assert wire.stats["tcp.rto.spurious"] == 0
+    assert sock.info.ssthresh < UNLIMITED
+
+
+def test_with_nothing_new_to_send_recovery_goes_on(wire: Wire) -> None:
+    """RFC 5682 2.1 step 2b: F-RTO cannot tell."""
+    timed_out(wire, unsent=0)
+    wire.put(ack(1, when="+.1"))
+    assert sent(wire) == [1, 2]
+
+
+def test_without_frto_what_is_lost_goes_first(wire: Wire) -> None:
+    wire.settings(tcp_frto=0)
+    timed_out(wire)
+    wire.put(ack(1, when="+.1"))
+    assert sent(wire) == [1, 2]
+
+
+def test_an_echo_from_before_the_timeout_restores_the_window(wire: Wire) -> None:
+    """RFC 3522: at once, by the first ACK."""
+    wire.settings(tcp_tlp=0, tcp_frto=0)
+    sock = wire.established(mss=1012, rtt=0.1, ts=True)
+    sock.send(10_000)
+    sent(wire)
+    taken = wire.take(1.0)
+    assert taken is not None and taken[1].seq == 1
+    wire.put("+.05 < . 1:1(0) ack 1001 win 257 <nop,nop,TS val 300 ecr 200>")
+    assert sock.info.ca_state == OPEN
+    assert sock.info.ssthresh == UNLIMITED
+    assert wire.stats["tcp.undo.rto"] == 1
+    assert sock.info.cwnd >= 10_000
+    assert sent(wire) == []
+
+
+def test_only_what_is_old_enough_is_lost_by_a_timeout(wire: Wire) -> None:
+    """RFC 8985 6.3: a segment sent a moment ago may still arrive."""
+    wire.settings(tcp_tlp=0)
+    sock = flight(wire, 5)
+    wire.put(ack(5, when="+.1"))
+    sock.send(5000)
+    leaves(wire, [5, 6, 7, 8, 9])
+    wire.advance(0.25)
+    sock.send(3000)
+    sent(wire)
+    leaves(wire, [5], sock.info.rto_us / 1e6 - 0.25)
+    assert packets(sock) == (8, 0, 5, 1)
