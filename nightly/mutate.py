@@ -6,6 +6,7 @@ Usage: mutate.py [number of mutants [seed [files…]]]; by default 300, 1 and al
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -45,7 +46,8 @@ def main(number: int = 300, seed: int = 1, *files: str) -> int:
     mutate.preload()
     copy = mutate.Copy(mutate.ROOT / "build" / "mutate")
     order = mutate.Order(test_files(copy.tree))
-    killer, took = mutate.verdict(copy.tree, order.tests)
+    none = mutate.Mutant("", 0, "", "", "")
+    killer, took = mutate.judge(copy.tree, order.for_mutant(none))
     assert not killer, f"without a change, {killer} fails"
     print(f"the tests alone take {took:.0f} s", file=sys.stderr)
     chosen = list(files) or sorted(
@@ -53,17 +55,21 @@ def main(number: int = 300, seed: int = 1, *files: str) -> int:
     )
     killed: dict[str, int] = dict.fromkeys(chosen, 0)
     survived: dict[str, list[mutate.Mutant]] = {file: [] for file in chosen}
-    for candidates in mutate.sample(copy.tree, chosen, number, seed):
-        mutant = next((one for one in candidates if copy.build(one)), None)
-        if mutant is None:
-            continue
-        killer, took = mutate.judge(copy.tree, order.for_file(mutant.file))
-        print(f"{mutant}: {killer or 'SURVIVED'} {took:.1f} s", file=sys.stderr, flush=True)
-        if killer:
-            killed[mutant.file] += 1
-            order.learn(mutant.file, killer)
-        else:
-            survived[mutant.file].append(mutant)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        for candidates in mutate.sample(copy.tree, chosen, number, seed):
+            mutant = next((one for one in candidates if copy.build(one)), None)
+            if mutant is None:
+                continue
+            killer, took = mutate.judge(copy.tree, order.for_mutant(mutant))
+            print(f"{mutant}: {killer or 'SURVIVED'} {took:.1f} s", file=sys.stderr, flush=True)
+            if killer:
+                killed[mutant.file] += 1
+                order.learn(mutant.file, killer)
+            else:
+                survived[mutant.file].append(mutant)
+    except KeyboardInterrupt:  # report what there is
+        print("interrupted", file=sys.stderr)
     copy.restore()
     report(killed, survived, seed)
     return 0
