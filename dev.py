@@ -96,11 +96,11 @@ def san(args: list[str]) -> int:
 
 @target
 def cover(args: list[str]) -> int:
-    """line coverage of the C engine by tests/net, udp and tcp, or the tests that are given"""
+    """lines and branches of the C engine that tests/net, udp and tcp run, or the tests given"""
     prepare("test", engine=False)
     tree = coverage_tree()
     env = {"PYTHONPATH": str(tree), "PYTHONSAFEPATH": "1", "USTACK_SANITIZER": "coverage"}
-    tests = args or ["tests/net", "tests/udp", "tests/tcp"]
+    tests = args or ["tests/net", "tests/udp", "tests/tcp", "tests/test_seeds.py"]
     status = call([sys.executable, "-m", "pytest", "-q", *tests], env, tree)
     print_coverage(tree)
     return status
@@ -392,27 +392,35 @@ def coverage_tree() -> Path:
 
 
 def print_coverage(tree: Path) -> None:
-    """Print how many lines of each C file ran, the ones that did not, and sums by directory."""
+    """Print how many lines and branches of each C file ran, the lines that did not, and sums."""
     lines: dict = {}
     for notes in sorted(tree.rglob("*.gcda")):
         read_coverage(tree, notes, lines)
     places: dict = {}
+    print(f"{'':26} {'lines':>13} {'branches':>22}   lines that did not run; ? only half a branch")
     for name in sorted(lines):
         ran = lines[name]
-        missed = [number for number, count in sorted(ran.items()) if not count]
-        covered = len(ran) - len(missed)
-        share = 100 * covered / len(ran)
-        print(f"{name:26} {covered:5}/{len(ran):<5} {share:6.1f} %  {spans(missed)}")
-        place = places.setdefault(name.rsplit("/", 1)[0], [0, 0])
-        place[0] += covered
-        place[1] += len(ran)
-    for place, (covered, total) in places.items():
-        print(f"{place + '/':26} {covered:5}/{total:<5} {100 * covered / total:6.1f} %")
+        missed = [number for number, (count, _) in sorted(ran.items()) if not count]
+        halves = [n for n, (count, ways) in sorted(ran.items()) if count and 0 in ways]
+        ways = [way for _, branches in ran.values() for way in branches]
+        counts = [len(ran) - len(missed), len(ran), len(ways) - ways.count(0), len(ways)]
+        print(f"{coverage_row(name, counts)}  {spans(missed)} ? {spans(halves)}")
+        place = places.setdefault(name.rsplit("/", 1)[0], [0, 0, 0, 0])
+        places[name.rsplit("/", 1)[0]] = [a + b for a, b in zip(place, counts, strict=True)]
+    for place, counts in places.items():
+        print(coverage_row(place + "/", counts))
+
+
+def coverage_row(name: str, counts: list) -> str:
+    """Return the figures of one file: lines that ran and all, branches that were taken and all."""
+    lines, all_lines, ways, all_ways = counts
+    share = f"{name:26} {lines:5}/{all_lines:<5} {100 * lines / max(all_lines, 1):6.1f} %"
+    return f"{share} {ways:5}/{all_ways:<5} {100 * ways / max(all_ways, 1):6.1f} %"
 
 
 def read_coverage(tree: Path, data: Path, lines: dict) -> None:
-    """Add what gcov says of one object: lines[file][number] = how often it ran."""
-    gcov = ["gcov", "--json-format", "--stdout", str(data)]
+    """Add what gcov says of one object: lines[file][number] = how often it ran, each branch too."""
+    gcov = ["gcov", "--json-format", "--branch-probabilities", "--stdout", str(data)]
     found = subprocess.run(gcov, cwd=tree, capture_output=True, text=True)
     for report in found.stdout.splitlines():
         for file in json.loads(report)["files"]:
@@ -421,8 +429,11 @@ def read_coverage(tree: Path, data: Path, lines: dict) -> None:
                 continue
             counts = lines.setdefault(str(path.relative_to(tree)), {})
             for line in file["lines"]:
-                number = line["line_number"]
-                counts[number] = counts.get(number, 0) + line["count"]
+                before, ways = counts.get(line["line_number"], (0, []))
+                taken = [branch["count"] for branch in line["branches"]]
+                if len(ways) == len(taken):  # an inline function of several objects
+                    taken = [a + b for a, b in zip(ways, taken, strict=True)]
+                counts[line["line_number"]] = (before + line["count"], taken or ways)
 
 
 def spans(numbers: list) -> str:
