@@ -11,6 +11,7 @@ from wire import Wire, pattern
 pytestmark = pytest.mark.both_versions
 
 
+@pytest.mark.rfc("MUST-30", "MUST-62")
 def test_the_pointer_of_what_we_send_is_behind_the_urgent_byte(wire: Wire) -> None:
     """RFC 6093 3.1."""
     sock = wire.established()
@@ -26,6 +27,7 @@ def test_urgent_data_does_not_wait_for_nagle(wire: Wire) -> None:
     wire("+0 > PU. 2:3(1) ack 1 urg 1")
 
 
+@pytest.mark.rfc("MUST-31")
 def test_every_segment_before_the_mark_points_at_it(wire: Wire) -> None:
     """RFC 9293 3.8.5; and none behind it, nor once it is acknowledged."""
     sock = wire.established(rtt=0.1)
@@ -54,6 +56,7 @@ def test_a_mark_too_far_ahead_is_announced_without_its_place(wire: Wire) -> None
     wire.sent.clear()
 
 
+@pytest.mark.rfc("MUST-32")
 def test_the_urgent_byte_is_read_out_of_line(wire: Wire) -> None:
     """tcp(7), MSG_OOB: the byte in front of the pointer, and recv passes over it."""
     sock = wire.established()
@@ -75,6 +78,7 @@ def test_the_urgent_byte_is_read_out_of_line(wire: Wire) -> None:
     assert sock.getopt("ATMARK") == 0
 
 
+@pytest.mark.rfc("MUST-33")
 def test_in_line_reading_stops_at_the_mark_and_then_goes_on(wire: Wire) -> None:
     """RFC 6093 6: SO_OOBINLINE, what new applications should use."""
     sock = wire.established()
@@ -110,6 +114,7 @@ def test_an_announced_byte_that_has_not_come_cannot_be_read(wire: Wire) -> None:
     assert sock.recv() == pattern(16, 21)
 
 
+@pytest.mark.rfc("MUST-32")
 def test_a_lone_urgent_byte_makes_nothing_readable(wire: Wire) -> None:
     sock = wire.established()
     wire("""
