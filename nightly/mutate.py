@@ -6,6 +6,7 @@ Usage: mutate.py [number of mutants [seed [files…]]]; by default 300, 1 and al
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -43,6 +44,7 @@ def reasons() -> dict[str, str]:
 
 def main(number: int = 300, seed: int = 1, *files: str) -> int:
     """Sample, build, test, report."""
+    os.environ.setdefault("USTACK_SHARED", str(mutate.ROOT.parent / "shared"))
     mutate.preload()
     copy = mutate.Copy(mutate.ROOT / "build" / "mutate")
     order = mutate.Order(test_files(copy.tree))

@@ -289,7 +289,13 @@ IN_C = ["tests/test_c.py::test_every_claim_of_the_program_holds[congestion]"]
 #: Which tests to try first for a file, before any has shown what it kills.
 LIKELY = {
     "rtt": "rto",
-    "recovery": "recovery",
+    "recovery": "suites",
+    "scoreboard": "suites",
+    "undo": "suites",
+    "sent": "suites",
+    "prr": "suites",
+    "rack": "suites",
+    "tlp": "suites",
     "open": "handshake",
     "build": "handshake",
     "options": "handshake",
@@ -317,8 +323,12 @@ class Order:
         by_file = collections.Counter(test.split("::")[0] for test in kills.elements())
         stem = LIKELY.get(Path(mutant.file).stem, Path(mutant.file).stem)
         files = sorted(self.tests, key=lambda test: (f"test_{stem}" not in test, -by_file[test]))
-        in_c, four = IN_C * stem.startswith("cc"), ["-k", f"not (ipv6 or {LONG})"]
-        six = [*files, "-k", f"ipv6 and not ({LONG})"] if "v6" in mutant.before.lower() else []
+        in_c, four = IN_C * stem.startswith("cc"), ["-k", f"not (ipv6 or pkt-6 or {LONG})"]
+        six = (
+            [*files, "-k", f"(ipv6 or pkt-6) and not ({LONG})"]
+            if "v6" in mutant.before.lower()
+            else []
+        )
         parts = (known, in_c, [*files[:3], *four], [*files[3:], *four], six)
         return [part for part in parts if part]
 
