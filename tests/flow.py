@@ -192,7 +192,7 @@ class Peer:
             segment.bits,
             **fields,
         )
-        packet = frames.ip(src, dst, frames.PROTO_TCP, body)
+        packet = frames.ip(src, dst, frames.PROTO_TCP, body, tos=segment.mark or 0)
         return frames.ip_frame(self.wire.engine.mac, THEIR_MAC, packet)
 
     @staticmethod
@@ -220,7 +220,14 @@ class Peer:
         ack = self.theirs(tcp.ack) if "." in bits else None
         options = tuple(map(self.outbound_option, tcp.options))
         return Segment(
-            bits, seq, len(tcp.payload), ack, tcp.win, tcp.urg if "U" in bits else None, options
+            bits,
+            seq,
+            len(tcp.payload),
+            ack,
+            tcp.win,
+            tcp.urg if "U" in bits else None,
+            options,
+            tcp.tos & 3,
         )
 
     def outbound_option(self, option: Option) -> Option:

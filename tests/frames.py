@@ -195,7 +195,15 @@ def tcp(
     doff = 5 + len(options) // 4 if doff is None else doff
     body = (
         struct.pack(
-            "!HHIIBBHHH", sport, dport, seq % 2**32, ack % 2**32, doff << 4, bits, win, 0, urg
+            "!HHIIHHHH",
+            sport,
+            dport,
+            seq % 2**32,
+            ack % 2**32,
+            doff << 12 | bits,
+            win,
+            0,
+            urg,
         )
         + options
         + payload
@@ -300,7 +308,7 @@ def read_tcp(frame: bytes) -> TcpFrame:
         head.dport,
         head.seq,
         head.ack,
-        int(head.flags) & 0xFF,
+        int(head.flags) & 0x1FF,
         head.window,
         head.urgptr,
         tuple(read_option(*option) for option in head.options),
@@ -331,4 +339,8 @@ def read_option(name: object, value: object) -> notation.Option:
             return ("FO", b"")
         case "SAck", tuple(edges):
             return ("sack", *zip(edges[0::2], edges[1::2], strict=True))
+        case 172 | 174 as kind, bytes(raw):
+            counts = [int.from_bytes(raw[i : i + 3], "big") for i in range(0, len(raw), 3)]
+            names = ("e0b", "ceb", "e1b") if kind == 172 else ("e1b", "ceb", "e0b")
+            return ("ECN", *zip(names, counts, strict=False))
     return ("unknown", name, value)

@@ -3,10 +3,11 @@
 
     +.1 < P. 1:1001(1000) ack 1 win 257 <nop,nop,sack 2001:3001>
 
-A line is a time, a direction (`<` into the engine, `>` out of it), flags (`S F R P U E W .`, `-`
-for none), `seq:end(length)`, then `ack`, `win`, `urg` and `<options>`, each optional. In options
-`...` means "any"; `FO` asks for a Fast Open cookie, `FO 0102…` is one; `hex fe00` stands for raw
-bytes, which packetdrill cannot say.
+A line is a time, a direction (`<` into the engine, `>` out of it), the IP header's congestion mark
+(`[noecn]`, `[ect0]`, `[ect1]`, `[ce]`; optional), flags (`S F R P U E W A .`, `-` for none),
+`seq:end(length)`, then `ack`, `win`, `urg` and `<options>`, each optional. In options `...` means
+"any"; `FO` asks for a Fast Open cookie, `FO 0102…` is one; `hex fe00` stands for raw bytes, which
+packetdrill cannot say.
 
 Not here: what the numbers are relative to (wire.py), frames (frames.py).
 """
@@ -17,8 +18,9 @@ import re
 import struct
 from dataclasses import dataclass
 
-FLAG_BITS = {"F": 1, "S": 2, "R": 4, "P": 8, ".": 16, "U": 32, "E": 64, "W": 128}
-FLAG_ORDER = "SFRPUEW."
+FLAG_BITS = {"F": 1, "S": 2, "R": 4, "P": 8, ".": 16, "U": 32, "E": 64, "W": 128, "A": 256}
+FLAG_ORDER = "SFRPUEWA."
+MARKS = ("noecn", "ect1", "ect0", "ce")  # by the value of the IP header's two bits
 
 #: One option: its name in the notation, then its values.
 Option = tuple[object, ...]
@@ -35,14 +37,17 @@ class Segment:
     win: int | None = None
     urg: int | None = None
     options: tuple[Option, ...] | None = ()
+    mark: int | None = None
 
     @property
     def bits(self) -> int:
-        """The flags as the header's eight bits."""
+        """The flags as the header's nine bits."""
         return sum(FLAG_BITS[flag] for flag in self.flags)
 
     def __str__(self) -> str:
         flags = self.flags or "-"
+        if self.mark:
+            flags = f"[{MARKS[self.mark]}] {flags}"
         text = f"{flags} {self.seq}:{self.seq + self.length}({self.length})"
         for name, value in (("ack", self.ack), ("win", self.win), ("urg", self.urg)):
             if value is not None:
@@ -82,7 +87,7 @@ class Line:
 
 
 def flag_text(bits: int) -> str:
-    """The eight flag bits in the notation's order; empty for none."""
+    """The nine flag bits in the notation's order; empty for none."""
     return "".join(flag for flag in FLAG_ORDER if bits & FLAG_BITS[flag])
 
 
@@ -90,7 +95,8 @@ def flag_text(bits: int) -> str:
 
 LINE = re.compile(r"(?P<when>\S+)\s+(?P<dir>[<>])\s+(?P<segment>.*)")
 SEGMENT = re.compile(
-    r"(?P<flags>[SFRPUEW.]+|-)\s+"
+    r"(?:\[(?P<mark>noecn|ect1|ect0|ce)\]\s+)?"
+    r"(?P<flags>[SFRPUEWA.]+|-)\s+"
     r"(?P<seq>-?\d+)(?::(?P<end>-?\d+)\((?P<length>\d+)\))?"
     r"(?:\s+ack\s+(?P<ack>-?\d+))?(?:\s+win\s+(?P<win>\d+))?(?:\s+urg\s+(?P<urg>\d+))?"
     r"(?:\s*<(?P<options>[^>]*)>)?\s*"
@@ -143,6 +149,7 @@ def parse_segment(text: str) -> Segment:
         number["win"],
         number["urg"],
         parse_options(match["options"]),
+        MARKS.index(match["mark"]) if match["mark"] else None,
     )
 
 
@@ -171,6 +178,8 @@ def parse_option(text: str) -> Option:
         return (name, *(tuple(int(edge) for edge in block.split(":")) for block in args))
     if name == "FO" and len(args) <= 1:
         return (name, bytes.fromhex(args[0]) if args else b"")
+    if name == "ECN" and args[0:6:2] in (["e0b", "ceb", "e1b"], ["e1b", "ceb", "e0b"]):
+        return ("ECN", *zip(args[0::2], map(int, args[1::2]), strict=True))
     if name == "hex" and len(args) == 1:
         return (name, bytes.fromhex(args[0]))
     raise ValueError(f"not a TCP option: {text!r}")
@@ -185,6 +194,8 @@ def option_text(option: Option) -> str:
             return "sack " + " ".join(f"{lo}:{hi}" for lo, hi in blocks)  # type: ignore[misc]
         case ("FO", bytes(cookie)):
             return f"FO {cookie.hex()}".strip()
+        case ("ECN", *fields):
+            return "ECN " + " ".join(f"{name} {value}" for name, value in fields)  # type: ignore[misc]
         case ("hex", bytes(raw)):
             return f"hex {raw.hex()}"
         case _:
@@ -211,6 +222,11 @@ def option_bytes(option: Option) -> bytes:
             return struct.pack(f"!BB{len(edges)}I", 5, 2 + 4 * len(edges), *edges)
         case ("FO", bytes(cookie)):
             return struct.pack("!BB", 34, 2 + len(cookie)) + cookie
+        case ("ECN", (str(first), _), *_):
+            counts = [count for _, count in option[1:]]  # type: ignore[misc]
+            kind = 172 if first == "e0b" else 174
+            fields = b"".join(count.to_bytes(3, "big") for count in counts)
+            return bytes([kind, 2 + 3 * len(counts)]) + fields
         case ("hex", bytes(raw)):
             return raw
     raise ValueError(f"not a TCP option: {option!r}")

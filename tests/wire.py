@@ -374,6 +374,8 @@ class Wire:
         for field in ("flags", "seq", "length", "ack"):
             if getattr(want, field) != getattr(got, field):
                 return field
+        if want.mark is not None and want.mark != got.mark:
+            return "mark"
         if want.win is not None and want.win != got.win:
             return "win"
         if want.urg != got.urg:

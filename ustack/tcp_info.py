@@ -50,6 +50,8 @@ class TcpInfo:
     fin_received: int
     nodelay: int
     congestion: int
+    ecn: int
+    ecn_seen: int
     iss: int
     irs: int
     snd_una: int
@@ -90,6 +92,8 @@ class TcpInfo:
     data_segs_out: int
     total_retrans: int
     dupacks_in: int
+    delivered_ce: int
+    received_ce: int
     unacked: int
     sacked: int
     lost: int

@@ -362,6 +362,7 @@ enum ust_tcp_state { /* Linux's numbers */
 enum ust_cc { /* congestion controls */
               UST_CC_RENO,
               UST_CC_CUBIC,
+              UST_CC_DCTCP,
               UST_CCS
 };
 const char *ust_cc_name(unsigned i); /* as Linux spells it; NULL past the last */
@@ -392,6 +393,8 @@ struct ust_tcp_info {
     uint8_t syn_sent, fin_sent, fin_received;
     uint8_t nodelay;
     uint8_t congestion; /* enum ust_cc */
+    uint8_t ecn;        /* 0: none; 1: RFC 3168; 2: AccECN */
+    uint8_t ecn_seen;   /* text has come with a mark that says ECN */
     uint32_t iss, irs;
     uint32_t snd_una, snd_nxt, snd_max, snd_wnd;
     uint32_t rcv_nxt, rcv_wnd, rcv_adv;
@@ -407,6 +410,7 @@ struct ust_tcp_info {
     uint64_t bytes_acked, bytes_received, bytes_sent, bytes_retrans;
     uint64_t segs_in, segs_out, data_segs_in, data_segs_out;
     uint32_t total_retrans, dupacks_in;
+    uint32_t delivered_ce, received_ce; /* segments marked CE: of ours; of the peer's (AccECN) */
     uint32_t unacked, sacked, lost, retrans; /* packets in flight, and what is known of them */
     uint32_t reordering;                     /* packets: how far back text has come */
     uint32_t delivered, dsack_dups;          /* packets */

@@ -209,6 +209,7 @@ def test_text_on_a_syn_is_not_delivered_before_the_handshake(wire: Wire) -> None
 @pytest.mark.parametrize("flags", ["SE", "SW", "SEW"])
 def test_a_syn_with_ecn_bits_is_answered_without_ecn(wire: Wire, flags: str) -> None:
     """D15; RFC 3168 6.1.1: no ECN-setup SYN-ACK, and no RST."""
+    wire.settings(tcp_ecn=0)
     wire.listen()
     wire(f"""
         +0 < {flags} 0:0(0) win 65535 <mss 1000>

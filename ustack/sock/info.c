@@ -114,6 +114,10 @@ static void fill_tcb(const struct tcp *tcp, const struct tcb *tcb, struct ust_tc
                                   .wscale_ok = tcb->wscale_ok,
                                   .nodelay = tcb->nodelay,
                                   .congestion = tcb->cc.algorithm,
+                                  .ecn = tcb_synchronized(tcb) ? tcb->ecn.mode : 0,
+                                  .ecn_seen = tcb->ecn.seen,
+                                  .delivered_ce = tcb->ecn.delivered_ce,
+                                  .received_ce = tcb->ecn.marked,
                                   .ts_recent = tcb->ts_recent};
     fill_sender(tcb, info);
     info->pacing_rate = pace_rate(tcp, tcb);

@@ -180,7 +180,7 @@ int ust_setopt(struct ust_engine *eng, ust_handle h, int opt, int64_t value)
     case UST_OPT_USER_TIMEOUT: return set_bounded(&tcb->user_timeout_ms, value, 0, INT32_MAX);
     case UST_OPT_SYNCNT: return set_u8(&tcb->syncnt, value, 1, 127);
     case UST_OPT_REUSEADDR: tcb->reuseaddr = value != 0; return 0;
-    case UST_OPT_TOS: tcb->tos = (uint8_t)(value & ~3); return 0; /* ECN is not theirs */
+    case UST_OPT_TOS: tcb->tos = (uint8_t)(value & ~IP_ECN_MASK); return 0;
     case UST_OPT_RCVLOWAT: return set_rcvlowat(tcp, tcb, value);
     case UST_OPT_NOTSENT_LOWAT:
         tcb->notsent_lowat = (uint32_t)value;

@@ -126,6 +126,18 @@ static void set_loss_timer(struct tcp *tcp, struct tcb *tcb)
         tcp_rearm_rexmt(tcp, tcb, tcp_armed(tcb, TIMER_TLP) || tcp_armed(tcb, TIMER_REO));
 }
 
+/* Does the ACK tell of congestion marks? */
+static bool take_marks(struct tcb *tcb, const struct segment *seg, struct ack_news *news)
+{
+    struct ecn_news marks = {.packets = tcb->rec.delivered - news->delivered,
+                             .bytes = recovery_delivered(tcb, news),
+                             .forward = news->advanced || news->sacked};
+    bool marked = ecn_feedback(tcb, seg, &marks);
+
+    news->ce_bytes = marks.ce_bytes;
+    return marked;
+}
+
 /* A segment whose ACK lies in what we have sent: what it tells the sender. */
 static void take_ack(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
 {
@@ -150,6 +162,8 @@ static void take_ack(struct tcp *tcp, struct tcb *tcb, const struct segment *seg
     tlp_ack(tcp, tcb, seg, &news);
     if (news.repeat || news.sacked || news.dsack || tcb->ca_state != UST_CA_OPEN)
         recovery_ack(tcp, tcb, &news);
+    if (take_marks(tcb, seg, &news))
+        recovery_cwr(tcp, tcb);
     if (news.rearm)
         set_loss_timer(tcp, tcb);
     recovery_window(tcp, tcb, &news);
@@ -236,6 +250,7 @@ static enum verdict syn_received(struct tcp *tcp, struct tcb *tcb, const struct 
     tcb->stalled = 0;
     rtt_reset_backoff(tcp, tcb);
     take_window(tcb, seg);
+    ecn_take_third(tcb, seg);
     tcp_established(tcp, tcb);
     if (snd_end(tcb) + tcb->fin_queued != tcb->snd_nxt)
         tcp_ready(tcp, tcb);

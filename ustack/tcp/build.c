@@ -34,6 +34,8 @@ unsigned tcp_options_len(const struct tcp_header *h)
         len += h->ts ? 12 : 4;
     if (h->with_wscale)
         len += 4;
+    if (h->n_ecn)
+        len += h->n_ecn > 2 ? 12 : 8;
     if (h->n_sacks)
         len += 4 + 8 * h->n_sacks;
     return len + ((fastopen_len(&h->fastopen) + 3) & ~3u);
@@ -75,15 +77,33 @@ static void put_fastopen(uint8_t *p, const struct fastopen_option *fo)
         put16(end, 0x0101);
 }
 
+/* Two fields are 8 bytes, three take a NOP. */
+static uint8_t *put_accecn(uint8_t *p, const struct tcp_header *h)
+{
+    *p++ = 174;
+    *p++ = (uint8_t)(2 + 3 * h->n_ecn);
+    for (unsigned i = 0; i < h->n_ecn; i++) {
+        *p++ = (uint8_t)(h->ecn_bytes[i] >> 16);
+        put16(p, (uint16_t)h->ecn_bytes[i]);
+        p += 2;
+    }
+    if (h->n_ecn > 2)
+        *p++ = 1;
+    return p;
+}
+
+/* AccECN stands where Linux puts it: after timestamps, before a lone sackOK. */
 static void put_options(uint8_t *p, const struct tcp_header *h)
 {
     if (h->mss) {
         put32(p, 0x02040000u | h->mss);
         p += 4;
     }
-    if (h->ts) {
+    if (h->ts)
         p = put_timestamps(p, h);
-    } else if (h->sack_permitted) {
+    if (h->n_ecn)
+        p = put_accecn(p, h);
+    if (!h->ts && h->sack_permitted) {
         put32(p, 0x01010402);
         p += 4;
     }
@@ -131,7 +151,7 @@ void tcp_send_header(struct tcp *tcp, struct mbuf *m, const struct tcp_header *h
     put16(p + DPORT, h->key->rport);
     put32(p + SEQ, h->seq);
     put32(p + ACK, h->flags & TH_ACK ? h->ack : 0);
-    p[OFFSET] = (uint8_t)(len / 4 << 4);
+    p[OFFSET] = (uint8_t)(len / 4 << 4 | h->ae);
     p[FLAGS] = h->flags;
     put16(p + WINDOW, h->wnd);
     put16(p + CHECKSUM, 0);

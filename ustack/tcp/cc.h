@@ -43,13 +43,15 @@ struct cc {
 /* What one ACK tells. */
 struct cc_ack {
     ust_time now;
-    uint32_t acked;      /* bytes newly delivered */
+    uint32_t acked;      /* bytes newly delivered, in order or not */
+    uint32_t ce_bytes;   /* of them, with a congestion mark */
     uint32_t in_flight;  /* bytes, before this ACK */
     uint32_t una, nxt;   /* SND.UNA after it, SND.NXT: round trips end by these */
     uint32_t rtt_us;     /* measured by this ACK; 0: none */
     uint32_t srtt_us;    /* 0: none yet */
     uint32_t min_rtt_us; /* UINT32_MAX: none yet */
-    bool cwnd_limited;   /* cwnd is what holds sending back */
+    bool may_grow;       /* no reduction is under way */
+    bool cwnd_limited;   /* and cwnd is what holds sending back */
 };
 
 enum cc_cause {
@@ -58,6 +60,7 @@ enum cc_cause {
 };
 
 struct cc_ops {
+    bool needs_ecn;    /* works by marks: asks for ECN, and wants each one echoed */
     size_t state_size; /* at most CC_STATE_SIZE; 0: needs none, and state is NULL */
     void (*init)(struct cc *cc, void *state);
     void (*on_ack)(struct cc *cc, void *state, const struct cc_ack *ack);
@@ -73,7 +76,7 @@ struct cc_ops {
 extern const struct cc_ops *const cc_table[UST_CCS];
 extern const char *const cc_names[UST_CCS + 1]; /* NULL at the end */
 
-extern const struct cc_ops cc_newreno, cc_cubic;
+extern const struct cc_ops cc_newreno, cc_cubic, cc_dctcp;
 
 static inline bool cc_in_slow_start(const struct cc *cc)
 {

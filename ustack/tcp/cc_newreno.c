@@ -17,13 +17,12 @@ static void on_ack(struct cc *cc, void *state, const struct cc_ack *ack)
         cc_grow(cc, cc->cwnd, acked);
 }
 
-/* RFC 5681 equation 4 */
+/* RFC 5681 equation 4; RFC 3168 6.1.2 */
 static void on_loss(struct cc *cc, void *state, enum cc_cause cause, uint32_t in_flight)
 {
-    uint32_t half = in_flight / 2;
+    uint32_t half = (cause == CC_ECN ? cc->cwnd : in_flight) / 2;
 
     (void)state;
-    (void)cause;
     cc->ssthresh = half > 2 * cc->mss ? half : 2 * cc->mss;
 }
 

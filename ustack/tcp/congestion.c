@@ -228,7 +228,7 @@ void congestion_acked(struct tcp *tcp, struct tcb *tcb, struct cc_ack *ack)
     ack->nxt = tcb->snd_nxt;
     ack->srtt_us = tcb->srtt / 8;
     ack->min_rtt_us = tcb->min_rtt;
-    ack->cwnd_limited = is_limited(&tcb->cc);
+    ack->cwnd_limited = ack->may_grow && is_limited(&tcb->cc);
     ops->on_ack(&tcb->cc, state, ack);
 }
 
@@ -241,6 +241,7 @@ void congestion_lost(struct tcp *tcp, struct tcb *tcb, enum cc_cause cause, uint
     cc->prior_cwnd = cc->cwnd;
     cc->prior_ssthresh = cc->ssthresh;
     cc->acked = 0;
+    tcb->ecn.cwr_due = tcb->ecn.mode == ECN_CLASSIC;
     ops->on_loss(cc, state, cause, in_flight);
 }
 
@@ -258,6 +259,7 @@ void congestion_undo(struct tcp *tcp, struct tcb *tcb)
     const struct cc_ops *ops = controller(tcp, tcb, &state);
     struct cc *cc = &tcb->cc;
 
+    tcb->ecn.cwr_due = false;
     if (cc->cwnd < cc->prior_cwnd)
         cc->cwnd = cc->prior_cwnd;
     if (cc->ssthresh < cc->prior_ssthresh)

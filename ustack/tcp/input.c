@@ -54,6 +54,8 @@ static void parse(struct segment *seg, struct mbuf *m, const uint8_t *th, const 
     seg->seq = get32(th + 4);
     seg->ack = get32(th + 8);
     seg->flags = th[13];
+    seg->ae = th[12] & 1;
+    seg->ip_ecn = p->tos & IP_ECN_MASK;
     seg->wnd = get16(th + 14);
     seg->urg = get16(th + 18);
     seg->text_off = (uint16_t)(p->l4_off + offset);
@@ -460,6 +462,7 @@ static enum verdict check_synchronized(struct tcp *tcp, struct tcb *tcb, struct 
         (v = tcp_check_ack(tcp, tcb, seg)) != PASS) /* fifth; RFC 5961 5.2 */
         return v;
     heard_from(tcp, tcb);
+    ecn_received(tcp, tcb, seg);
     update_ts_recent(tcp, tcb, seg);
     if ((seg->flags & TH_URG) || tcb->urgent == URGENT_COMING)
         urgent_input(tcp, tcb, seg); /* sixth */

@@ -89,11 +89,11 @@ void tcp_request_timer(struct tcp *tcp, struct request *req)
         count(tcp_core(tcp), C_TCP_TIMEOUTS);
         return request_free(tcp, req);
     }
-    if (!waits_for_text(tcp, req, 1)) {
+    req->retries++;
+    if (!waits_for_text(tcp, req, 0)) {
         count(tcp_core(tcp), C_TCP_SYN_REXMT);
         tcp_respond_synack(tcp, req);
     }
-    req->retries++;
     request_arm(tcp, req);
 }
 
@@ -137,6 +137,7 @@ static void request_fill(struct tcp *tcp, struct request *req, const struct segm
     req->snd_wscale = seg->opt.wscale;
     req->ts_ok = seg->opt.ts_ok && set->tcp_timestamps;
     req->sack_ok = seg->opt.sack_ok && set->tcp_sack;
+    ecn_requested(tcp, &tcp->tcbs[tcp->listeners[req->listener].tcb], req, seg);
     req->wscale_ok = seg->opt.wscale_ok && set->tcp_window_scaling;
     req->ts_recent = seg->opt.ts_val;
     req->ts_offset = tcp_ts_offset(tcp, &req->key);
@@ -293,6 +294,8 @@ static void from_request(struct tcp *tcp, struct tcb *tcb, const struct request 
     tcb->advmss = tcp_advmss(tcp, &req->key.remote);
     tcb->rcv_wscale = req->rcv_wscale;
     tcb->retransmits = req->retries;
+    tcb->ecn.mode = req->ecn;
+    tcb->ecn.handshake = tcb->ecn.last = req->ecn_handshake;
     tcp_negotiate(tcp, tcb, &opt);
     rcvwnd_start(tcp, tcb, req->rcv_wnd);
     rtt_init(tcp, tcb);

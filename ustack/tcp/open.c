@@ -176,6 +176,10 @@ static void take_syn(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
 {
     tcb->rcv_wscale = rcvwnd_scale(tcp, tcb);
     tcp_negotiate(tcp, tcb, &seg->opt);
+    if (seg->flags & TH_ACK)
+        ecn_take_synack(tcb, seg);
+    else
+        ecn_take_syn(tcb, seg);
     tcb->irs = seg->seq;
     tcb->rcv_nxt = tcb->rcv_acked = seg->seq + 1;
     rcvwnd_start(tcp, tcb, rcvwnd_initial(tcb, tcb->advmss));

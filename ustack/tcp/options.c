@@ -19,6 +19,8 @@ enum {
     OPT_FASTOPEN = 34,
     OPT_EXPERIMENT = 254,
     FASTOPEN_MAGIC = 0xf989,
+    OPT_ACCECN0 = 172,
+    OPT_ACCECN1 = 174,
 };
 
 static void parse_sacks(const uint8_t *p, unsigned len, struct tcp_options *opt)
@@ -39,6 +41,16 @@ static void parse_fastopen(const uint8_t *p, unsigned len, bool experimental,
     *fo = (struct fastopen_option){
         .present = true, .experimental = experimental, .len = (uint8_t)len};
     memcpy(fo->cookie, p, len);
+}
+
+static void parse_accecn(const uint8_t *p, unsigned len, struct tcp_options *opt)
+{
+    if (len > 11 || (len - 2) % 3 != 0)
+        return;
+    opt->ecn_ok = true;
+    opt->n_ecn = 0;
+    for (unsigned i = 2; i < len; i += 3)
+        opt->ecn_bytes[opt->n_ecn++] = get32(p + i - 1) & 0xffffff;
 }
 
 static void parse_one(const uint8_t *p, unsigned len, bool syn, struct tcp_options *opt)
@@ -67,6 +79,8 @@ static void parse_one(const uint8_t *p, unsigned len, bool syn, struct tcp_optio
             parse_fastopen(p + 4, len - 4, true, &opt->fastopen);
         break;
     case OPT_SACK: parse_sacks(p, len, opt); break;
+    case OPT_ACCECN0:
+    case OPT_ACCECN1: parse_accecn(p, len, opt); break;
     case OPT_TS:
         if (len == 10) {
             opt->ts_ok = true;

@@ -54,6 +54,7 @@ static enum progress send_ack(struct tcp *tcp, struct tcb *tcb, uint32_t seq)
 
     h.n_sacks = sack_blocks(tcp, tcb, sacks);
     h.sacks = sacks;
+    ecn_mark(tcp, tcb, &h, ECN_ACK, true);
     if (!tcp_send_bare(tcp, &h))
         return NO_MBUF;
     tcb->segs_out++;
@@ -100,6 +101,7 @@ static enum progress send_text(struct tcp *tcp, struct tcb *tcb, uint32_t seq, u
     struct core *core = tcp_core(tcp);
     struct mbuf *m = mbuf_alloc(&core->pool, MBUF_SMALL);
     struct tcp_header h = header(tcp, tcb, seq, TH_ACK | (fin ? TH_FIN : 0));
+    bool room = len + TCP_LEN + 40 <= tcb->snd_mss;
     struct range sacks[4];
 
     if (!m || (len > 0 && !sndbuf_attach(&core->pool, &tcb->sndbuf, m, seq, len))) {
@@ -112,26 +114,36 @@ static enum progress send_text(struct tcp *tcp, struct tcb *tcb, uint32_t seq, u
         h.flags |= TH_PSH; /* MUST-61 */
     if (len > tcb->snd_mss)
         h.gso_mss = tcb->snd_mss;
-    if (len + TCP_LEN + 40 <= tcb->snd_mss) { /* room for SACK blocks */
+    if (room) {
         h.n_sacks = sack_blocks(tcp, tcb, sacks);
         h.sacks = sacks;
     }
+    ecn_mark(tcp, tcb, &h, seq_lt(seq, tcb->snd_max) ? ECN_AGAIN : len ? ECN_TEXT : ECN_ACK, room);
     tcp_send_header(tcp, m, &h);
     ack_sent(tcp, tcb, (uint32_t)h.wnd << tcb->rcv_wscale);
     text_sent(tcp, tcb, seq, len, fin);
     return FINISHED;
 }
 
+/* As much of len bytes as one segment of ours holds, which the port may cut. */
+static uint32_t segment_size(const struct tcp *tcp, const struct tcb *tcb, uint32_t len)
+{
+    bool whole = tcp->net.caps & UST_CAP_TSO && !tcb->snd_urgent && ecn_bears_super(tcb);
+
+    return whole || len < tcb->snd_mss ? len : tcb->snd_mss;
+}
+
 enum progress tcp_send_burst(struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint32_t len, bool fin)
 {
-    bool whole = tcp->net.caps & UST_CAP_TSO && !tcb->snd_urgent;
-    uint32_t size = whole ? len : tcb->snd_mss, left = len;
+    uint32_t size = segment_size(tcp, tcb, len), end = seq + len;
     enum progress done = FINISHED;
 
     tcb->rec.burst = false; /* text sent now begins a record */
-    for (; done == FINISHED && left > size; seq += size, left -= size)
+    for (; done == FINISHED && seq + size != end; size = segment_size(tcp, tcb, end - seq)) {
         done = send_text(tcp, tcb, seq, size, false, false);
-    return done == FINISHED ? send_text(tcp, tcb, seq, left, fin, len > tcb->snd_mss) : done;
+        seq += size;
+    }
+    return done == FINISHED ? send_text(tcp, tcb, seq, size, fin, len > tcb->snd_mss) : done;
 }
 
 /* The first SYN may have text (RFC 7413): what was written before connect. */
@@ -182,6 +194,10 @@ static enum progress send_syn(struct tcp *tcp, struct tcb *tcb)
         fastopen_cookie(tcp, &tcb->key, &h.fastopen);
         h.fastopen.experimental = tcb->fo_experimental;
     }
+    if (answer)
+        ecn_answer_tcb(tcp, tcb, &h);
+    else
+        ecn_ask(tcp, tcb, &h);
     tcp_send_header(tcp, m, &h);
     tcb->syn_due = false;
     tcb->segs_out++;
@@ -323,6 +339,29 @@ static enum progress send_owed_acks(struct tcp *tcp, struct tcb *tcb, unsigned m
     return FINISHED;
 }
 
+/* DCTCP: what had come before the mark changed, with the mark that it had. */
+static enum progress send_early_acks(struct tcp *tcp, struct tcb *tcb, unsigned max)
+{
+    struct ecn *ecn = &tcb->ecn;
+
+    while (ecn->n_early > 0) {
+        struct tcp_header h = header(tcp, tcb, tcb->snd_max, TH_ACK);
+
+        if (tcp->net.outq.count >= max)
+            return NO_ROOM;
+        h.ack = ecn->early[0];
+        h.tos |= IP_ECT0;
+        h.flags |= ecn->early_ece & 1 ? TH_ECE : 0;
+        if (!tcp_send_bare(tcp, &h))
+            return NO_MBUF;
+        tcb->segs_out++;
+        ecn->early_ece >>= 1;
+        memmove(ecn->early, ecn->early + 1, sizeof ecn->early - sizeof *ecn->early);
+        ecn->n_early--;
+    }
+    return FINISHED;
+}
+
 /* Probes repeat the last byte the peer has, without text (SHLD-12), as Linux
  * does: the answer tells the window. */
 static enum progress send_probes(struct tcp *tcp, struct tcb *tcb)
@@ -347,7 +386,11 @@ static enum progress output(struct tcp *tcp, struct tcb *tcb, unsigned max)
         return send_syn(tcp, tcb);
     if (!tcb_synchronized(tcb) && tcb->state != UST_SYN_RECEIVED)
         return FINISHED;
-    done = send_owed_acks(tcp, tcb, max);
+    done = send_early_acks(tcp, tcb, max);
+    if (done == FINISHED && tcb->ecn.reflect) /* AccECN's third segment has no text */
+        done = send_ack(tcp, tcb, tcb->snd_max);
+    if (done == FINISHED)
+        done = send_owed_acks(tcp, tcb, max);
     if (done == FINISHED && (tcb->rexmt_due || tcb->rec.new_first))
         done = resend_lost(tcp, tcb, max);
     if (done == FINISHED && tcb->rec.tlp_due)

@@ -261,7 +261,7 @@ void recovery_ack(struct tcp *tcp, struct tcb *tcb, struct ack_news *news)
 }
 
 /* Bytes that this ACK says were delivered, in order or not. */
-static uint32_t delivered_bytes(const struct tcb *tcb, const struct ack_news *news)
+uint32_t recovery_delivered(const struct tcb *tcb, const struct ack_news *news)
 {
     const struct recovery *rec = &tcb->rec;
 
@@ -274,16 +274,18 @@ static uint32_t delivered_bytes(const struct tcb *tcb, const struct ack_news *ne
 void recovery_window(struct tcp *tcp, struct tcb *tcb, const struct ack_news *news)
 {
     const struct recovery *rec = &tcb->rec;
-    struct cc_ack ack = {.in_flight = news->prior_flight, .rtt_us = news->rtt_us};
+    bool forward = rec->reordering > tcp->net.core.set.tcp_dupacks ? news->advanced || news->sacked
+                                                                   : news->advanced;
+    struct cc_ack ack = {.acked = recovery_delivered(tcb, news),
+                         .ce_bytes = news->ce_bytes,
+                         .in_flight = news->prior_flight,
+                         .rtt_us = news->rtt_us,
+                         .may_grow = forward && !reducing(tcb)};
 
-    if (reducing(tcb))
-        return prr_ack(tcb, rec->delivered - news->delivered, rec->lost_total - news->lost,
-                       news->advanced);
-    if (!(rec->reordering > tcp->net.core.set.tcp_dupacks ? news->advanced || news->sacked
-                                                          : news->advanced))
-        return;
-    ack.acked = delivered_bytes(tcb, news);
     congestion_acked(tcp, tcb, &ack);
+    if (reducing(tcb))
+        prr_ack(tcb, rec->delivered - news->delivered, rec->lost_total - news->lost,
+                news->advanced);
 }
 
 /* ------------------------------------------------------- a timeout */

@@ -52,6 +52,7 @@ void tcp_respond_synack(struct tcp *tcp, const struct request *req)
         fastopen_cookie(tcp, &req->key, &h.fastopen);
         h.fastopen.experimental = req->experimental;
     }
+    ecn_answer(tcp, req, &h);
     tcp_send_bare(tcp, &h);
 }
 

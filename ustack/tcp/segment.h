@@ -33,6 +33,9 @@ struct tcp_options {
     bool wscale_ok, sack_ok, ts_ok;
     uint32_t ts_val, ts_ecr;
     struct fastopen_option fastopen;
+    bool ecn_ok;           /* has an AccECN option … */
+    uint8_t n_ecn;         /* … with so many fields … */
+    uint32_t ecn_bytes[3]; /* … in the order of the header */
     uint8_t n_sacks;
     struct range sacks[TCP_MAX_SACKS];
 };
@@ -43,6 +46,8 @@ struct segment {
     uint32_t len, text_len;
     uint16_t wnd, urg; /* as in the header */
     uint8_t flags;     /* enum tcp_flag */
+    bool ae;           /* the flag of RFC 9768 beside them */
+    uint8_t ip_ecn;    /* enum ip_ecn */
     uint16_t text_off; /* of the text, from the frame's start */
     struct tcp_options opt;
 };

@@ -3,7 +3,7 @@
  * request block would hold goes into the SYN-ACK and comes back in its ACK.
  *
  *   iss     mask(flow, irs) ^ | slot 4 | MSS 4 | MAC(flow, irs, slot, MSS) 24 |
- *   TSval   the clock, its low six bits | ECN's place | SACK | window scale 4 |
+ *   TSval   the clock, its low six bits | ECN |         SACK | window scale 4 |
  *
  * A slot is a minute; a cookie opens in its own slot and the next one, and only
  * at a listener that has sent cookies as lately. Of 2^32 acknowledgment numbers
@@ -21,6 +21,7 @@ enum {
     SLOTS = 2,      /* that a cookie lives */
     NO_WSCALE = 15, /* in the place of a scale */
     TS_SACK = 1 << 4,
+    TS_ECN = 1 << 5,
     TS_MASK = 63,
 };
 
@@ -83,6 +84,7 @@ void tcp_cookie_fill(const struct tcp *tcp, struct request *req)
         req->peer_mss = tcp_default_mss(tcp, &req->key.remote);
     req->cookie = true;
     req->sack_ok &= req->ts_ok;
+    req->ecn = req->ecn && req->ts_ok ? ECN_CLASSIC : ECN_OFF; /* no room for AccECN's state */
     req->wscale_ok &= req->ts_ok;
     req->iss = cookie(tcp, req);
 }
@@ -96,6 +98,8 @@ uint32_t tcp_cookie_ts(const struct tcp *tcp, const struct request *req)
     ts |= req->wscale_ok ? req->snd_wscale : NO_WSCALE;
     if (req->sack_ok)
         ts |= TS_SACK;
+    if (req->ecn)
+        ts |= TS_ECN;
     return (seq_gt(ts, now) ? ts - TS_MASK - 1 : ts) + req->ts_offset;
 }
 
@@ -111,6 +115,7 @@ static bool read_ts(const struct tcp *tcp, struct request *req, const struct seg
     req->ts_ok = true;
     req->ts_recent = seg->opt.ts_val;
     req->sack_ok = ts & TS_SACK;
+    req->ecn = ts & TS_ECN && set->tcp_ecn ? ECN_CLASSIC : ECN_OFF;
     req->wscale_ok = scale != NO_WSCALE;
     req->snd_wscale = (uint8_t)(req->wscale_ok ? scale : 0);
     return (set->tcp_sack || !req->sack_ok) && (set->tcp_window_scaling || !req->wscale_ok);

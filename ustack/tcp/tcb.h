@@ -29,6 +29,7 @@
 #include "../base/sndbuf.h"
 #include "../net/net.h"
 #include "cc.h"
+#include "ecn.h"
 #include "sent.h"
 #include "seq.h"
 
@@ -160,6 +161,7 @@ struct tcb {
     uint32_t max_wnd;   /* largest window the peer ever offered */
     struct cc cc;
     struct recovery rec;
+    struct ecn ecn;
     ust_time pace_at;         /* when what was sent will have left at the pacing rate */
     uint64_t max_pacing_rate; /* bytes/s; 0: no limit */
     uint8_t retransmits;      /* RTOs in a row */
@@ -266,6 +268,7 @@ struct request {
     uint32_t ts_recent, ts_offset;
     uint16_t peer_mss;
     uint8_t snd_wscale, rcv_wscale;
+    uint8_t ecn, ecn_handshake; /* enum ecn_mode; IP mark of the SYN */
     bool ts_ok : 1, sack_ok : 1, wscale_ok : 1;
     bool fastopen : 1, experimental : 1; /* the SYN-ACK brings a Fast Open cookie */
     bool cookie : 1;                     /* not a block, but what a cookie stands for */

@@ -232,6 +232,9 @@ struct tcp_header {
     struct fastopen_option fastopen;
     uint16_t urg; /* with TH_URG */
     bool may_fragment;
+    bool ae;        /* RFC 9768 */
+    unsigned n_ecn; /* fields of its option; 0: none */
+    uint32_t ecn_bytes[3];
 };
 unsigned tcp_options_len(const struct tcp_header *h);
 /* Puts a header in front of m's payload and sends it. Owns m. */
@@ -327,6 +330,7 @@ struct ack_news {
     uint32_t ts_ecr, rtt_us;                /* rtt_us: of the newest; 0: none */
     ust_time first_acked, last_acked;       /* when text sent once was sent; 0: none */
     ust_time first_sacked, last_sacked;
+    uint32_t ce_bytes; /* of what was delivered: met congestion */
     bool ecr_ok;
     bool advanced;     /* snd_una has moved */
     bool sacked;       /* something was newly sacked */
@@ -424,6 +428,7 @@ void recovery_cwr(struct tcp *tcp, struct tcb *tcb);
 void recovery_reduce_once(struct tcp *tcp, struct tcb *tcb);
 void recovery_ack(struct tcp *tcp, struct tcb *tcb, struct ack_news *news);
 void recovery_window(struct tcp *tcp, struct tcb *tcb, const struct ack_news *news);
+uint32_t recovery_delivered(const struct tcb *tcb, const struct ack_news *news);
 void recovery_rto(struct tcp *tcp, struct tcb *tcb);
 /* snd_mss has become less because the path did not take what begins at from. */
 void recovery_narrowed(struct tcp *tcp, struct tcb *tcb, uint32_t from);
@@ -433,7 +438,8 @@ void recovery_narrowed(struct tcp *tcp, struct tcb *tcb, uint32_t from);
 int congestion_choose(struct tcp *tcp, struct tcb *tcb, int64_t algorithm);
 /* The connection is established. */
 void congestion_start(struct tcp *tcp, struct tcb *tcb);
-/* ack: acked, in_flight and rtt_us; the rest is filled in. */
+/* Every ACK that brings something. ack: acked, ce_bytes, in_flight, rtt_us and
+ * may_grow; the rest is filled in. */
 void congestion_acked(struct tcp *tcp, struct tcb *tcb, struct cc_ack *ack);
 /* Sets ssthresh; cwnd is for recovery to bring down to it. */
 void congestion_lost(struct tcp *tcp, struct tcb *tcb, enum cc_cause cause, uint32_t in_flight);
@@ -447,6 +453,37 @@ void congestion_restart(struct tcp *tcp, struct tcb *tcb);
 void congestion_used(struct tcp *tcp, struct tcb *tcb, bool limited);
 /* Gives the state back. */
 void congestion_release(struct tcp *tcp, struct tcb *tcb);
+
+/* ecn.c: congestion marks */
+/* Does the congestion control live on them? */
+bool ecn_is_dctcp(const struct tcb *tcb);
+/* Puts what we ask for into our SYN; into our SYN-ACK what we answer. */
+void ecn_ask(const struct tcp *tcp, struct tcb *tcb, struct tcp_header *h);
+void ecn_answer(const struct tcp *tcp, const struct request *req, struct tcp_header *h);
+void ecn_answer_tcb(const struct tcp *tcp, const struct tcb *tcb, struct tcp_header *h);
+/* What the peer asks, answers, says to our answer. */
+void ecn_requested(const struct tcp *tcp, const struct tcb *listening, struct request *req,
+                   const struct segment *seg);
+void ecn_take_syn(struct tcb *tcb, const struct segment *seg);
+void ecn_take_synack(struct tcb *tcb, const struct segment *seg);
+void ecn_take_third(struct tcb *tcb, const struct segment *seg);
+/* A segment is about to leave; h has its other options, room: an option of
+ * AccECN fits in beside the text. */
+void ecn_mark(const struct tcp *tcp, struct tcb *tcb, struct tcp_header *h, enum ecn_what what,
+              bool room);
+/* May it be a super-segment? Not when its flags hold for the first part only. */
+bool ecn_bears_super(const struct tcb *tcb);
+/* A segment has come, and lies in the window. */
+void ecn_received(struct tcp *tcp, struct tcb *tcb, const struct segment *seg);
+/* What an ACK says of marks; true: the peer has seen some. */
+bool ecn_feedback(struct tcb *tcb, const struct segment *seg, struct ecn_news *news);
+
+/* accecn.c: RFC 9768 */
+void accecn_first_option(const struct tcp *tcp, struct tcp_header *h);
+void accecn_option(const struct tcp *tcp, struct tcb *tcb, struct tcp_header *h);
+void accecn_received(struct tcp *tcp, struct tcb *tcb, const struct segment *seg);
+void accecn_feedback(struct tcb *tcb, const struct segment *seg, unsigned ace,
+                     struct ecn_news *news);
 
 /* pace.c: when text may leave */
 static const int64_t PACE_MAX = 1ll << 42; /* bytes/s; who wants more is not paced */
