@@ -73,6 +73,8 @@ class TcpInfo:
     ato_us: int
     pacing_rate: int
     max_pacing_rate: int
+    delivery_rate: int
+    rate_app_limited: int
     ts_recent: int
     inq: int
     outq: int

@@ -363,6 +363,7 @@ enum ust_cc { /* congestion controls */
               UST_CC_RENO,
               UST_CC_CUBIC,
               UST_CC_DCTCP,
+              UST_CC_BBR,
               UST_CCS
 };
 const char *ust_cc_name(unsigned i); /* as Linux spells it; NULL past the last */
@@ -402,6 +403,8 @@ struct ust_tcp_info {
     uint32_t cwnd, ssthresh; /* bytes; ssthresh UINT32_MAX: not set */
     uint32_t rto_us, srtt_us, rttvar_us, min_rtt_us, ato_us;
     uint64_t pacing_rate, max_pacing_rate; /* bytes/s; UINT64_MAX: no limit */
+    uint64_t delivery_rate;                /* bytes/s, last measured; 0: never … */
+    uint8_t rate_app_limited;              /* … while the application had no more to send */
     uint32_t ts_recent;
     uint32_t inq, outq, unsent;     /* bytes */
     uint32_t ooo_bytes, ooo_ranges; /* out-of-order data held */

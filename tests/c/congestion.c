@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The windows of the congestion controls, fed with numbers and nothing else.
- * Sources: tcp/cc.c tcp/cc_newreno.c tcp/cc_cubic.c tcp/cc_dctcp.c tcp/hystart.c */
+ * Sources: tcp/cc.c tcp/cc_newreno.c tcp/cc_cubic.c tcp/cc_dctcp.c tcp/cc_bbr.c tcp/hystart.c */
 #include "tcp/cc.h"
 
 #include "check.h"
@@ -65,7 +65,7 @@ static void lose(struct flow *f)
 /* RFC 5681 3.1 */
 static void slow_start_doubles_in_a_round_trip(void)
 {
-    for (int which = 0; which < UST_CCS; which++) {
+    for (int which = 0; which < UST_CC_BBR; which++) {
         struct flow f = start(which, 10, 100);
 
         round_trip(&f, 100);
@@ -88,7 +88,7 @@ static void slow_start_ends_at_ssthresh(void)
 
 static void a_window_that_is_not_used_does_not_grow(void)
 {
-    for (int which = 0; which < UST_CCS; which++) {
+    for (int which = 0; which < UST_CC_BBR; which++) {
         struct flow f = start(which, 10, 100);
 
         ack(&f, MSS, 100, false);
@@ -299,7 +299,7 @@ static void hystart_believes_no_fewer_than_eight_samples(void)
 
 static void windows_do_not_overflow(void)
 {
-    for (int which = 0; which < UST_CCS; which++) {
+    for (int which = 0; which < UST_CC_BBR; which++) {
         struct flow f = start(which, 10, 100);
 
         f.cc.cwnd = CC_CWND_MAX - MSS;

@@ -21,6 +21,8 @@ static void fill_sender(const struct tcb *tcb, struct ust_tcp_info *info)
     info->snd_wscale = tcb->snd_wscale;
     info->cwnd = tcb->cc.cwnd;
     info->ssthresh = tcb->cc.ssthresh;
+    info->delivery_rate = tcb->delivery_rate;
+    info->rate_app_limited = tcb->rate_app_limited;
     info->max_pacing_rate = tcb->max_pacing_rate ? tcb->max_pacing_rate : UINT64_MAX;
     info->sndbuf = tcb->sndbuf.limit;
     info->outq = tcb->sndbuf.len;

@@ -6,12 +6,14 @@ const struct cc_ops *const cc_table[UST_CCS] = {
     [UST_CC_RENO] = &cc_newreno,
     [UST_CC_CUBIC] = &cc_cubic,
     [UST_CC_DCTCP] = &cc_dctcp,
+    [UST_CC_BBR] = &cc_bbr,
 };
 
 const char *const cc_names[UST_CCS + 1] = {
     [UST_CC_RENO] = "reno",
     [UST_CC_CUBIC] = "cubic",
     [UST_CC_DCTCP] = "dctcp",
+    [UST_CC_BBR] = "bbr",
 };
 
 const char *ust_cc_name(unsigned i)

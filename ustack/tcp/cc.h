@@ -43,15 +43,22 @@ struct cc {
 /* What one ACK tells. */
 struct cc_ack {
     ust_time now;
-    uint32_t acked;      /* bytes newly delivered, in order or not */
-    uint32_t ce_bytes;   /* of them, with a congestion mark */
-    uint32_t in_flight;  /* bytes, before this ACK */
-    uint32_t una, nxt;   /* SND.UNA after it, SND.NXT: round trips end by these */
-    uint32_t rtt_us;     /* measured by this ACK; 0: none */
-    uint32_t srtt_us;    /* 0: none yet */
-    uint32_t min_rtt_us; /* UINT32_MAX: none yet */
-    bool may_grow;       /* no reduction is under way */
-    bool cwnd_limited;   /* and cwnd is what holds sending back */
+    uint32_t acked;     /* bytes newly delivered, in order or not */
+    uint32_t ce_bytes;  /* of them, with a congestion mark */
+    uint32_t in_flight; /* bytes, before this ACK */
+    uint32_t pipe;      /* bytes thought to be in the network after it */
+    uint32_t lost;      /* packets newly thought lost */
+    uint64_t rate;      /* bytes/s that the path has just delivered; 0: not measured (rate.c) … */
+    bool app_limited;   /* … while the application had no more to send */
+    uint32_t delivered; /* packets so far; wraps */
+    uint32_t prior_delivered; /* the same when what rate was measured by was sent */
+    uint8_t ca_state;         /* enum ust_ca_state */
+    uint32_t una, nxt;        /* SND.UNA after it, SND.NXT: round trips end by these */
+    uint32_t rtt_us;          /* measured by this ACK; 0: none */
+    uint32_t srtt_us;         /* 0: none yet */
+    uint32_t min_rtt_us;      /* UINT32_MAX: none yet */
+    bool may_grow;            /* no reduction is under way */
+    bool cwnd_limited;        /* and cwnd is what holds sending back */
 };
 
 enum cc_cause {
@@ -60,6 +67,7 @@ enum cc_cause {
 };
 
 struct cc_ops {
+    bool owns_window;  /* also in recovery, and when idle: nobody else reduces it */
     bool needs_ecn;    /* works by marks: asks for ECN, and wants each one echoed */
     size_t state_size; /* at most CC_STATE_SIZE; 0: needs none, and state is NULL */
     void (*init)(struct cc *cc, void *state);
@@ -76,7 +84,7 @@ struct cc_ops {
 extern const struct cc_ops *const cc_table[UST_CCS];
 extern const char *const cc_names[UST_CCS + 1]; /* NULL at the end */
 
-extern const struct cc_ops cc_newreno, cc_cubic, cc_dctcp;
+extern const struct cc_ops cc_newreno, cc_cubic, cc_dctcp, cc_bbr;
 
 static inline bool cc_in_slow_start(const struct cc *cc)
 {

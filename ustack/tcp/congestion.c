@@ -108,6 +108,7 @@ int congestion_choose(struct tcp *tcp, struct tcb *tcb, int64_t algorithm)
     congestion_release(tcp, tcb);
     tcb->cc.algorithm = (uint8_t)algorithm; /* cwnd and ssthresh stay, as in Linux */
     tcb->cc.acked = 0;
+    tcb->cc.pacing_rate = 0;
     return 0;
 }
 
@@ -126,6 +127,11 @@ void congestion_start(struct tcp *tcp, struct tcb *tcb)
     cc->ssthresh = CC_SSTHRESH_NONE;
     cc->usage_seq = tcb->snd_una;
     cc->used_since = tcp_now(tcp);
+}
+
+bool congestion_owns_window(const struct tcb *tcb)
+{
+    return cc_table[tcb->cc.algorithm]->owns_window && tcb->cc.state != CC_NO_STATE;
 }
 
 /* ------------------------------------------------------- is the window used? */
@@ -176,7 +182,7 @@ void congestion_used(struct tcp *tcp, struct tcb *tcb, bool limited)
     }
     if (flight > cc->used)
         cc->used = flight;
-    if (tcp->net.core.set.tcp_idle_restart &&
+    if (tcp->net.core.set.tcp_idle_restart && !congestion_owns_window(tcb) &&
         tcp_now(tcp) - cc->used_since >= tcb->rto_us * 1000ull)
         shrink_to_use(tcp, tcb);
 }
@@ -207,7 +213,8 @@ void congestion_restart(struct tcp *tcp, struct tcb *tcb)
 
     if (tcb->snd_una != tcb->snd_max || idle == 0)
         return;
-    if (tcp->net.core.set.tcp_idle_restart && idle > tcb->rto_us * 1000ull)
+    if (tcp->net.core.set.tcp_idle_restart && !congestion_owns_window(tcb) &&
+        idle > tcb->rto_us * 1000ull)
         decay(tcp, tcb, idle);
     if (tcb->cc.state == CC_NO_STATE)
         return;

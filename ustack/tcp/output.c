@@ -305,6 +305,7 @@ enum progress tcp_send_new(struct tcp *tcp, struct tcb *tcb, unsigned max)
         return done;
     tcb->forced = tcb->push = tcb->more = false;
     sndspace_check(tcp, tcb);
+    rate_check_app_limited(tcb);
     congestion_used(tcp, tcb, tcb_pipe(tcb) + tcb->snd_mss > tcb->cc.cwnd);
     return done;
 }

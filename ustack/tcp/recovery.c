@@ -279,11 +279,14 @@ void recovery_window(struct tcp *tcp, struct tcb *tcb, const struct ack_news *ne
     struct cc_ack ack = {.acked = recovery_delivered(tcb, news),
                          .ce_bytes = news->ce_bytes,
                          .in_flight = news->prior_flight,
+                         .pipe = tcb_pipe(tcb),
+                         .ca_state = tcb->ca_state,
                          .rtt_us = news->rtt_us,
                          .may_grow = forward && !reducing(tcb)};
 
+    rate_sample(tcp, tcb, news, &ack);
     congestion_acked(tcp, tcb, &ack);
-    if (reducing(tcb))
+    if (reducing(tcb) && !congestion_owns_window(tcb))
         prr_ack(tcb, rec->delivered - news->delivered, rec->lost_total - news->lost,
                 news->advanced);
 }

@@ -105,8 +105,9 @@ static bool acks_original(const struct tcp *tcp, const struct tcb *tcb, uint8_t 
            seq_lt(news->ts_ecr, tcp_ts_at(at, tcb->ts_offset)) && tcp->net.core.now > at;
 }
 
-static void note_delivery(struct ack_news *news, const struct sent *s)
+static void note_delivery(struct tcb *tcb, struct ack_news *news, const struct sent *s)
 {
+    rate_delivered(tcb, s, news);
     if (!news->delivery || seq_gt(s->delivered, news->prior_delivered))
         news->prior_delivered = s->delivered;
     news->delivery = true;
@@ -128,9 +129,11 @@ static void take_acked(struct tcp *tcp, struct tcb *tcb, const struct sent *s, u
         if (seq_leq(s->end, rec->recover))
             news->orig_acked = true;
     }
+    if (!tcb->sack_ok)
+        rate_delivered(tcb, s, news);
     if (!(s->flags & SENT_SACKED) && tcb->sack_ok) {
         rec->delivered += n;
-        note_delivery(news, s);
+        note_delivery(tcb, news, s);
         if (!acks_original(tcp, tcb, s->flags, s->at, news))
             rack_advance(tcp, tcb, s->flags, s->at, seq_min(s->end, tcb->snd_una));
     }
@@ -245,7 +248,7 @@ static void tag(struct tcp *tcp, struct tcb *tcb, struct sent *s, struct ack_new
         flags &= (uint8_t)~(SENT_LOST | SENT_AGAIN);
     rec->fack = rec->sacked ? seq_max(rec->fack, s->end) : s->end;
     sent_set(tcp, tcb, s, flags);
-    note_delivery(news, s);
+    note_delivery(tcb, news, s);
     rec->delivered += s->segs;
     news->sacked = true;
 }

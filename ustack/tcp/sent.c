@@ -192,6 +192,7 @@ static void stretch(struct tcp *tcp, struct tcb *tcb, struct sent *s)
     time_insert(tcp, rec, s, rec->newest);
     s->at = stamp(tcp, rec);
     s->delivered = rec->delivered;
+    rate_sent(tcp, tcb, s);
     sack_forget_blocks(rec);
 }
 
@@ -225,6 +226,7 @@ void sent_add(struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint32_t end, bool
     s->end = end;
     s->at = stamp(tcp, rec);
     s->delivered = rec->delivered;
+    rate_sent(tcp, tcb, s);
     s->mss = (uint16_t)tcb->snd_mss;
     s->segs = packets_of(end - seq, fin, tcb->snd_mss);
     s->flags = fin ? SENT_FIN : 0;
@@ -332,6 +334,7 @@ void sent_resent(struct tcp *tcp, struct tcb *tcb, struct sent *s, uint8_t flags
     time_remove(tcp, rec, s);
     s->at = stamp(tcp, rec);
     s->delivered = rec->delivered;
+    rate_sent(tcp, tcb, s);
     sent_set(tcp, tcb, s, s->flags | flags);
 }
 

@@ -41,9 +41,12 @@ struct sent {
     ust_time at;           /* last transmission; no two of a connection at one time */
     uint32_t next, prev;   /* by sequence number; next: free list, too */
     uint32_t later, older; /* by time */
-    uint32_t delivered;    /* packets that had been delivered by then */
+    uint32_t delivered;    /* packets that had been delivered by then … */
+    ust_time delivered_at; /* … and when the last of them was … */
+    ust_time first_sent;   /* … and when it had been sent (rate.c) */
     uint16_t segs, mss;    /* packets, and their text but for the last one's */
     uint8_t flags;         /* enum sent_flag */
+    bool app_limited;      /* the application had no more to send */
 };
 
 struct recovery {
@@ -56,8 +59,11 @@ struct recovery {
     /* packets, and bytes, of the records by what is known of them */
     uint32_t packets, sacked, lost, again, waiting;
     uint32_t sacked_bytes, lost_bytes, again_bytes;
-    uint32_t delivered;  /* packets ever acknowledged or sacked */
-    uint32_t lost_total; /* packets ever thought lost */
+    uint32_t delivered;    /* packets ever acknowledged or sacked */
+    uint32_t app_limited;  /* until so many are delivered; 0: not */
+    ust_time delivered_at; /* when the last of them were */
+    ust_time first_sent;   /* when the youngest of them was */
+    uint32_t lost_total;   /* packets ever thought lost */
 
     bool own_used : 1;    /* the record of this TCB that no pool is needed for */
     bool burst : 1;       /* the last record is of the burst that is being sent */

@@ -162,6 +162,8 @@ struct tcb {
     struct cc cc;
     struct recovery rec;
     struct ecn ecn;
+    uint64_t delivery_rate;   /* bytes/s, last measured; 0: never */
+    bool rate_app_limited;    /* while the application had no more to send */
     ust_time pace_at;         /* when what was sent will have left at the pacing rate */
     uint64_t max_pacing_rate; /* bytes/s; 0: no limit */
     uint8_t retransmits;      /* RTOs in a row */

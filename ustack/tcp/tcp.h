@@ -330,7 +330,10 @@ struct ack_news {
     uint32_t ts_ecr, rtt_us;                /* rtt_us: of the newest; 0: none */
     ust_time first_acked, last_acked;       /* when text sent once was sent; 0: none */
     ust_time first_sacked, last_sacked;
-    uint32_t ce_bytes; /* of what was delivered: met congestion */
+    uint32_t ce_bytes;                      /* of what was delivered: met congestion */
+    ust_time rate_at, rate_sent, send_time; /* of the youngest record delivered: see rate.c */
+    uint32_t rate_prior;
+    bool rate_app_limited;
     bool ecr_ok;
     bool advanced;     /* snd_una has moved */
     bool sacked;       /* something was newly sacked */
@@ -438,6 +441,8 @@ void recovery_narrowed(struct tcp *tcp, struct tcb *tcb, uint32_t from);
 int congestion_choose(struct tcp *tcp, struct tcb *tcb, int64_t algorithm);
 /* The connection is established. */
 void congestion_start(struct tcp *tcp, struct tcb *tcb);
+/* Must recovery leave cwnd alone? */
+bool congestion_owns_window(const struct tcb *tcb);
 /* Every ACK that brings something. ack: acked, ce_bytes, in_flight, rtt_us and
  * may_grow; the rest is filled in. */
 void congestion_acked(struct tcp *tcp, struct tcb *tcb, struct cc_ack *ack);
@@ -484,6 +489,14 @@ void accecn_option(const struct tcp *tcp, struct tcb *tcb, struct tcp_header *h)
 void accecn_received(struct tcp *tcp, struct tcb *tcb, const struct segment *seg);
 void accecn_feedback(struct tcb *tcb, const struct segment *seg, unsigned ace,
                      struct ecn_news *news);
+
+/* rate.c: how fast the path delivers */
+void rate_sent(const struct tcp *tcp, struct tcb *tcb, struct sent *s);
+void rate_delivered(struct tcb *tcb, const struct sent *s, struct ack_news *news);
+/* Fills in what ack tells of it. */
+void rate_sample(const struct tcp *tcp, struct tcb *tcb, const struct ack_news *news,
+                 struct cc_ack *ack);
+void rate_check_app_limited(struct tcb *tcb);
 
 /* pace.c: when text may leave */
 static const int64_t PACE_MAX = 1ll << 42; /* bytes/s; who wants more is not paced */

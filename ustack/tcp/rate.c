@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* How fast the path delivers (draft-cheng-iccrg-delivery-rate-estimation).
+ *
+ * A record remembers, from when it was sent, how much had been delivered and
+ * when. The ACK that delivers it then knows how much came in between, and how
+ * long that took: the longer of the time to send it and the time of its ACKs,
+ * so that neither bursts nor compressed ACKs make the path look faster than it
+ * is. A sample taken while the application had nothing more to send is marked:
+ * the path might do better.                                                 */
+#include "tcp.h"
+
+void rate_sent(const struct tcp *tcp, struct tcb *tcb, struct sent *s)
+{
+    struct recovery *rec = &tcb->rec;
+
+    if (rec->packets == 0)
+        rec->first_sent = rec->delivered_at = tcp_now(tcp);
+    s->first_sent = rec->first_sent;
+    s->delivered_at = rec->delivered_at;
+    s->app_limited = rec->app_limited != 0;
+}
+
+/* Of all records that an ACK delivers the youngest counts. */
+void rate_delivered(struct tcb *tcb, const struct sent *s, struct ack_news *news)
+{
+    if (s->delivered_at == 0 || (news->rate_at && s->at < news->rate_sent))
+        return;
+    news->rate_at = s->delivered_at;
+    news->rate_sent = s->at;
+    news->rate_prior = s->delivered;
+    news->rate_app_limited = s->app_limited;
+    news->send_time = s->at - s->first_sent;
+    tcb->rec.first_sent = s->at;
+}
+
+void rate_sample(const struct tcp *tcp, struct tcb *tcb, const struct ack_news *news,
+                 struct cc_ack *ack)
+{
+    struct recovery *rec = &tcb->rec;
+    uint32_t delivered = rec->delivered - news->delivered;
+    ust_time time;
+
+    if (rec->app_limited && seq_gt(rec->delivered, rec->app_limited))
+        rec->app_limited = 0;
+    if (delivered)
+        rec->delivered_at = tcp_now(tcp);
+    ack->delivered = rec->delivered;
+    ack->lost = rec->lost_total - news->lost;
+    if (news->rate_at == 0)
+        return;
+    ack->prior_delivered = news->rate_prior;
+    ack->app_limited = news->rate_app_limited;
+    time = tcp_now(tcp) - news->rate_at;
+    if (time < news->send_time)
+        time = news->send_time;
+    if (time == 0 || time < tcb->min_rtt * 1000ull)
+        return; /* sent again just now: whose ACK is it? */
+    ack->rate = (uint64_t)(rec->delivered - news->rate_prior) * tcb->snd_mss * NS_PER_S / time;
+    if (!ack->app_limited || ack->rate >= tcb->delivery_rate) {
+        tcb->delivery_rate = ack->rate;
+        tcb->rate_app_limited = ack->app_limited;
+    }
+}
+
+/* Nothing more to send, while the window allows more. */
+void rate_check_app_limited(struct tcb *tcb)
+{
+    struct recovery *rec = &tcb->rec;
+    bool out = seq_geq(tcb->snd_nxt + tcb->snd_mss, snd_end(tcb) + 1);
+    uint32_t end;
+
+    if (!out || tcb_pipe(tcb) >= tcb->cc.cwnd || rec->waiting)
+        return;
+    end = rec->delivered + rec->packets - rec->sacked - rec->lost + rec->again;
+    rec->app_limited = end ? end : 1;
+}
