@@ -96,11 +96,11 @@ def san(args: list[str]) -> int:
 
 @target
 def cover(args: list[str]) -> int:
-    """lines and branches of the C engine that tests/net, udp and tcp run, or the tests given"""
+    """lines and branches of the C engine that its tests run, or the tests that are given"""
     prepare("test", engine=False)
     tree = coverage_tree()
     env = {"PYTHONPATH": str(tree), "PYTHONSAFEPATH": "1", "USTACK_SANITIZER": "coverage"}
-    tests = args or ["tests/net", "tests/udp", "tests/tcp", "tests/test_seeds.py"]
+    tests = args or ["tests/net", "tests/udp", "tests/tcp", *ALSO_COVER]
     status = call([sys.executable, "-m", "pytest", "-q", *tests], env, tree)
     print_coverage(tree)
     return status
@@ -377,6 +377,10 @@ def sanitizer_library(name: str) -> str:
 
 
 # ------------------------------------------------------------------------------------- coverage
+
+
+#: Tests elsewhere that run TCP as well.
+ALSO_COVER = [f"tests/{name}" for name in ("drill", "sim", "properties", "test_seeds.py")]
 
 
 def coverage_tree() -> Path:

@@ -468,3 +468,19 @@ def test_acks_for_segments_outside_a_half_open_window_are_limited(wire: Wire) ->
         +.5 < .  0:0(0) ack 1 win 1000
         +0  > .  1:1(0) ack 1
     """)
+
+
+def test_a_slow_simultaneous_open_leaves_no_backoff(wire: Wire) -> None:
+    """RFC 6298 5.7: after a SYN that was lost the RTO begins anew, with 3 s."""
+    sock = wire.connect()
+    wire("""
+        +0 > S  0:0(0) <...>
+        +1 > S  0:0(0) <...>
+        +2 > S  0:0(0) <...>
+        +0 < S  0:0(0)       win 65535 <mss 1000>
+        +0 > S. 0:0(0) ack 1           <...>
+        +0 < .  1:1(0) ack 1 win 65535
+    """)
+    assert sock.state == "ESTABLISHED"
+    assert sock.info.backoff == 0
+    assert sock.info.rto_us == 3_000_000

@@ -6,9 +6,11 @@ from __future__ import annotations
 import errno
 
 import pytest
+from ustack._ustack import lib
 
 import notation
 import rig
+from notation import Segment
 from wire import Peer, Wire
 
 pytestmark = pytest.mark.both_versions
@@ -146,3 +148,21 @@ def test_a_syn_is_dropped_while_the_accept_queue_is_full(wire: Wire) -> None:
     wire.peer(1002)("+0 < S 0:0(0) win 65535 <mss 1000>")
     assert wire.stats["tcp.drop.acceptq"] == 1
     assert wire.engine.usage().requests == 0
+
+
+def test_listening_again_changes_the_backlog(wire: Wire) -> None:
+    """As listen(2): of 1, two connections may wait; of 0, one."""
+    for backlog, fits in ((1, 2), (0, 1)):
+        listener = wire.engine.listen(1000 + backlog, backlog=8)
+        assert lib.ust_listen(wire.engine.raw, listener, backlog) == 0
+        states = []
+        for i in range(3):
+            peer = wire.peer(50000 + 10 * backlog + i, our_port=1000 + backlog)
+            wire.inject(peer.frame(Segment("S", 0, 0, None, 65535)))
+            while wire.take(peer=peer):
+                pass
+            wire.inject(peer.frame(Segment(".", 1, 0, 1, 65535)))
+            while wire.take(peer=peer):
+                pass
+            states.append(peer.state)
+        assert states.count("ESTABLISHED") == fits

@@ -371,3 +371,14 @@ def test_a_fin_beyond_the_window_is_cut_off_with_the_text(wire: Wire) -> None:
     taken = wire.take(0.05)
     assert taken is not None and taken[1].ack == 2921
     assert sock.state == "ESTABLISHED"
+
+
+def test_a_window_of_one_byte_is_used_by_the_persist_timer(wire: Wire) -> None:
+    """RFC 1122 4.2.3.4: silly window avoidance gives way in the end; no probe is needed."""
+    sock = wire.established(mss=1000, wscale=None, win=4000)
+    wire("+0 < . 1:1(0) ack 1 win 1")
+    sock.send(10)
+    took = wire.take(10)
+    assert took is not None and took[0] > 0.1
+    assert (took[1].seq, took[1].length) == (1, 1)
+    assert wire.stats["tcp.probes"] == 0
