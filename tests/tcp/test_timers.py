@@ -119,13 +119,13 @@ def test_no_keepalive_is_sent_while_data_is_in_flight(wire: Wire) -> None:
 
 
 def test_a_peers_keepalive_is_answered(wire: Wire) -> None:
-    """RFC 9293 3.8.4: with and without the byte of garbage."""
+    """RFC 9293 3.8.4: with and without the byte of garbage, which counts as sent twice."""
     wire.established(rtt=0.1)
     wire("""
         +1 < . 0:0(0) ack 1 win 257
         +0 > . 1:1(0) ack 1
         +1 < . 0:1(1) ack 1 win 257
-        +0 > . 1:1(0) ack 1
+        +0 > . 1:1(0) ack 1 <nop,nop,sack 0:1>
     """)
 
 

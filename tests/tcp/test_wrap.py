@@ -67,7 +67,7 @@ def test_their_numbers_wrap_in_the_middle_of_a_transfer(wire: Wire, distance: in
             while wire.take(0.05) is not None:
                 pass
     assert sock.recv() == pattern(1, 4001)
-    wire("+0 < F. 4001:4001(0) ack 1 win 257\n +0 > . 1:1(0) ack 4002")
+    wire("+0 < F. 4001:4001(0) ack 1 win 257\n +.04 > . 1:1(0) ack 4002")
     assert sock.recv() == b""
 
 

@@ -18,7 +18,7 @@ from ustack import _options
 from ustack._native import check, ffi, lib, pack_address, unpack_address
 from ustack._settings import settings
 from ustack.drill.backend import SECOND, Host, Sent
-from ustack.drill.sysctl import DEFAULTS, engine_settings
+from ustack.drill.sysctl import BUFFERS, DEFAULTS, engine_settings
 from ustack.tcp_info import STATES, TcpInfo
 
 __all__ = ["EngineBackend"]
@@ -69,7 +69,7 @@ class EngineBackend:
         config = ffi.gc(lib.ust_config_new(b"linux"), lib.ust_config_free)
         for name, value in SMALL.items():
             check(lib.ust_config_set(config, name.encode(), value), f"setting {name}={value}")
-        for key, text in self.host.sysctls.items():
+        for key, text in (BUFFERS | self.host.sysctls).items():
             if not self._configure(config, key, text) and DEFAULTS.get(key) != text:
                 self.unknown.append(f"sysctl {key}={text}")
         lib.ust_config_entropy(config, seed, bytes(range(32)))
@@ -137,7 +137,9 @@ class EngineBackend:
                 return True
             deadline = int(lib.ust_engine_deadline(self._raw))
             if deadline > until:
-                self._now = max(self._now, until)
+                if until > self._now:
+                    self._now = until
+                    lib.ust_engine_tick(self._raw, until)  # the calls that follow know the time
                 return False
             rounds = 0 if deadline > self._now else rounds + 1
             if rounds > SYNC_ROUNDS:

@@ -30,7 +30,7 @@ from ustack.drill.compare import Mode
 from ustack.drill.packet import checksum
 from ustack.drill.runner import run
 from ustack.drill.script import Script
-from ustack.drill.sysctl import DEFAULTS
+from ustack.drill.sysctl import BUFFERS, DEFAULTS
 from ustack.drill.verdict import Verdict
 from ustack.io import userns
 
@@ -111,9 +111,7 @@ class LinuxBackend:
         for key in ("net.ipv6.conf.all.accept_dad", "net.ipv6.conf.default.accept_dad"):
             self.sysctl(key, "0")
         self.tun = _open_tun(host)
-        for key in ("net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem"):
-            self.sysctl(key, DEFAULTS[key])  # windows that scripts of every origin fit into
-        for key, value in host.sysctls.items():
+        for key, value in (BUFFERS | host.sysctls).items():
             if not self.sysctl(key, value) and DEFAULTS.get(key) != value:
                 self.unknown.append(f"sysctl {key}={value}")
         self._settle()

@@ -7,11 +7,14 @@ from collections.abc import Iterator
 
 from ustack._native import lib
 
-__all__ = ["DEFAULTS", "engine_settings"]
+__all__ = ["BUFFERS", "DEFAULTS", "engine_settings"]
 
-DEFAULTS = {
+#: Buffers that scripts of every origin fit into; also where no defaults.sh is called.
+BUFFERS = {
     "net.ipv4.tcp_rmem": "4096 540000 15728640",
     "net.ipv4.tcp_wmem": "4096 262144 4194304",
+}
+DEFAULTS = BUFFERS | {
     "net.ipv4.tcp_timestamps": "1",
     "net.ipv4.tcp_syn_retries": "5",
     "net.ipv4.tcp_synack_retries": "5",

@@ -121,6 +121,8 @@ static void delay(struct tcp *tcp, struct tcb *tcb)
     uint32_t us = delay_us(tcp, tcb);
     ust_time at = tcp_now(tcp) + us * 1000ull;
 
+    if (us == 0)
+        return owe_ack(tcp, tcb);
     if (!tcp_armed(tcb, TIMER_DELACK))
         return tcp_arm(tcp, tcb, TIMER_DELACK, at);
     if (tcb->deadline[TIMER_DELACK] <= tcp_now(tcp) + us * 250ull)
@@ -152,6 +154,14 @@ void delack_wait_for_text(struct tcp *tcp, struct tcb *tcb)
     tcb->rcv_acked = tcb->irs;
     delack_quick(tcp, tcb);
     tcp_arm(tcp, tcb, TIMER_DELACK, tcp_now(tcp) + most_ato(tcp) * 1000ull);
+}
+
+/* The application will close in turn, as Linux expects: its FIN carries the ACK,
+ * unless it is later than ato. */
+void delack_fin(struct tcp *tcp, struct tcb *tcb)
+{
+    tcb->pingpong = true;
+    delack_decide(tcp, tcb);
 }
 
 void delack_expired(struct tcp *tcp, struct tcb *tcb)

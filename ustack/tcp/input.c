@@ -156,6 +156,8 @@ static void owe_oow_ack(struct tcp *tcp, struct tcb *tcb, const struct segment *
     if (!may_answer(tcp, tcb, seg))
         return count(tcp_core(tcp), C_TCP_ACK_OOW_LIMITED);
     count(tcp_core(tcp), C_TCP_ACK_OOW);
+    if (seg->len > 0 && seq_lt(seg->seq, tcb->rcv_nxt))
+        dsack_set(tcp, tcb, seg->seq, seq_min(seg->seq + seg->len, tcb->rcv_nxt));
     tcb->dupacks_due++;
     tcp_ready(tcp, tcb);
 }
@@ -247,8 +249,6 @@ static int reset_error(const struct tcb *tcb)
     switch (tcb->state) {
     case UST_SYN_RECEIVED: return ECONNREFUSED;
     case UST_CLOSE_WAIT: return EPIPE; /* as Linux: the peer had finished already */
-    case UST_CLOSING:
-    case UST_LAST_ACK: return 0;
     default: return ECONNRESET;
     }
 }
@@ -291,11 +291,12 @@ static void update_ts_recent(struct tcp *tcp, struct tcb *tcb, const struct segm
 }
 
 /* Cuts off what is already received and what lies beyond the window. */
-static void trim_to_window(struct tcb *tcb, struct segment *seg)
+static void trim_to_window(const struct tcp *tcp, struct tcb *tcb, struct segment *seg)
 {
     uint32_t wnd = tcb->rcv_adv - tcb->rcv_nxt, old;
 
     if (seq_lt(seg->seq, tcb->rcv_nxt)) {
+        dsack_set(tcp, tcb, seg->seq, seq_min(seg->seq + seg->text_len, tcb->rcv_nxt));
         old = tcb->rcv_nxt - seg->seq;
         if (old > seg->text_len)
             old = seg->text_len;
@@ -351,13 +352,20 @@ static void take_out_of_order(struct tcp *tcp, struct tcb *tcb, struct segment *
 }
 
 /* Text for an application that has closed: it is lost, and the peer must know
- * (RFC 9293 3.6.1, as Linux). */
+ * (RFC 9293 3.6.1). The RST is that of a connection that is gone, as Linux's. */
 static bool nobody_reads(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
 {
     if (!tcb->orphan || seg->text_len == 0 || !seq_gt(seg->seq + seg->text_len, tcb->rcv_nxt))
         return false;
     count(tcp_core(tcp), C_TCP_DROP_CLOSED_RCV);
-    tcp_abort(tcp, tcb, 0);
+    if (tcp_send_bare(tcp, &(struct tcp_header){.key = &tcb->key,
+                                                .seq = seg->ack,
+                                                .flags = TH_RST,
+                                                .tos = tcb->tos,
+                                                .ttl = tcb->ttl,
+                                                .dst = &tcb->dst}))
+        count(tcp_core(tcp), C_TCP_RESETS_OUT);
+    tcp_done(tcp, tcb, 0);
     return true;
 }
 
@@ -388,7 +396,7 @@ static enum verdict process_text(struct tcp *tcp, struct tcb *tcb, struct segmen
         return DROP;
     if (seg->text_len > 0 && tcb->rcv_adv == tcb->rcv_nxt)
         owe_ack(tcp, tcb); /* a probe of our closed window */
-    trim_to_window(tcb, seg);
+    trim_to_window(tcp, tcb, seg);
     if (seg->text_len > 0 && core->pool.n_free[MBUF_SMALL] < (uint64_t)core->set.mbuf_reserve) {
         owe_ack(tcp, tcb);
         count(core, C_TCP_DROP_NOMBUF);
@@ -418,7 +426,6 @@ static void fin_received(struct tcp *tcp, struct tcb *tcb)
     tcb->rcv_nxt++;
     if (seq_lt(tcb->rcv_adv, tcb->rcv_nxt))
         tcb->rcv_adv = tcb->rcv_nxt;
-    owe_ack(tcp, tcb);
     tcp_changed(tcp, tcb);
 }
 
@@ -431,11 +438,18 @@ static void process_fin(struct tcp *tcp, struct tcb *tcb, const struct segment *
         return;
     fin_received(tcp, tcb);
     switch (tcb->state) {
-    case UST_ESTABLISHED: tcb->state = UST_CLOSE_WAIT; break;
+    case UST_ESTABLISHED:
+        tcb->state = UST_CLOSE_WAIT;
+        delack_fin(tcp, tcb);
+        break;
     case UST_FIN_WAIT_1: /* ours is not acknowledged, or we would be in 2 */
         tcb->state = UST_CLOSING;
+        owe_ack(tcp, tcb);
         break;
-    case UST_FIN_WAIT_2: tcp_enter_timewait(tcp, tcb); break;
+    case UST_FIN_WAIT_2:
+        owe_ack(tcp, tcb);
+        tcp_enter_timewait(tcp, tcb);
+        break;
     }
 }
 

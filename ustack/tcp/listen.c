@@ -235,6 +235,8 @@ void tcp_listen_input(struct tcp *tcp, struct tcb *listening, struct segment *se
         tcp_respond_rst(tcp, seg, p);
         return seg_drop(tcp, seg, C_TCP_DROP_LISTEN);
     }
+    if (seg->flags & TH_FIN) /* a SYN with FIN opens nothing, as in Linux */
+        return seg_drop(tcp, seg, C_TCP_DROP_LISTEN);
     if (seg->flags & TH_SYN) /* third */
         return take_syn(tcp, listening, &key, seg, min_iss);
     seg_drop(tcp, seg, C_TCP_DROP_LISTEN); /* fourth: should not be reached */
@@ -455,11 +457,7 @@ void tcp_request_input(struct tcp *tcp, struct request *req, struct segment *seg
         request_ack(tcp, req, C_TCP_ACK_OOW);
         return seg_drop(tcp, seg, C_TCP_DROP_PAWS);
     }
-    if (rst && seg->seq != req->irs + 1) { /* second; RFC 5961 3.2 */
-        request_ack(tcp, req, C_TCP_CHALLENGE);
-        return seg_drop(tcp, seg, C_TCP_DROP_RST);
-    }
-    if (rst || syn) /* back to LISTEN */
+    if (rst || syn) /* second: back to LISTEN; anywhere in the window, as Linux */
         request_free(tcp, req);
     if (rst)
         return count(tcp_core(tcp), C_TCP_RESETS_IN);

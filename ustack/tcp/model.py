@@ -186,7 +186,7 @@ class Connection(Space):
             return
         if seg.ack is not None:
             self._reset_answer(seg)
-        elif seg.syn:
+        elif seg.syn and not seg.fin:  # with FIN it opens nothing, as in Linux
             beyond = self.snd_nxt if self.state is State.TIME_WAIT else None
             self.__init__(self.limits)  # type: ignore[misc]
             self.listening = self.passive = True
@@ -295,10 +295,10 @@ class Connection(Space):
         return False
 
     def _check_rst(self, seg: Segment, now: float) -> bool:
-        """Second (RFC 5961 3.2)."""
+        """Second (RFC 5961 3.2); for a half-open connection any RST in the window, as Linux."""
         if not seg.rst:
             return True
-        if seg.seq != self.rcv_nxt:
+        if seg.seq != self.rcv_nxt and not self._half_open:
             self._limited_ack(now)
             return False
         if self._half_open:
@@ -307,8 +307,6 @@ class Connection(Space):
             self._delete("ECONNREFUSED")
         elif self.state is State.CLOSE_WAIT:
             self._delete("EPIPE")  # as Linux
-        elif self.state in (State.CLOSING, State.LAST_ACK):
-            self._delete()
         else:
             self._delete("ECONNRESET")
         return False
@@ -379,7 +377,8 @@ class Connection(Space):
         if not (seg.text_len or seg.fin) or self.state not in RECEIVING:
             return
         if self.orphan and seg.text_len and lt(self.rcv_nxt, seg.end - seg.fin):
-            self.abort()  # nobody will read it (RFC 1122 4.2.2.13)
+            self.owed.append(Reply("R", seg.ack))  # nobody will read it (RFC 1122 4.2.2.13)
+            self._delete()
             return
         if seg.text_len and self.rcv_edge == self.rcv_nxt:
             self.ack_by = now  # a probe of our closed window
@@ -430,8 +429,9 @@ class Connection(Space):
         self.rcv_nxt = (self.rcv_nxt + 1) % 2**32
         if lt(self.rcv_edge, self.rcv_nxt):
             self.rcv_edge = self.rcv_nxt
-        self._ack_within(0, now)
-        if self.state is State.ESTABLISHED:
+        closes = self.state is State.ESTABLISHED  # whose application may close soon, too
+        self._ack_within(self.limits.delayed_ack if closes else 0, now)
+        if closes:
             self.state = State.CLOSE_WAIT
         elif self.state is State.FIN_WAIT_1:  # ours is not acknowledged, or it were FIN-WAIT-2
             self.state = State.CLOSING

@@ -13,7 +13,7 @@ uint16_t tcp_advmss(const struct tcp *tcp, const struct ust_addr *remote)
     uint32_t headers = addr_is_v4(remote) ? V4_HEADERS : V6_HEADERS;
 
     /* MUST-67: what we can take is what the interface can */
-    return (uint16_t)(mtu > headers + 88 ? mtu - headers : 88);
+    return (uint16_t)(mtu > headers ? mtu - headers : 1);
 }
 
 uint16_t tcp_default_mss(const struct tcp *tcp, const struct ust_addr *remote)

@@ -40,11 +40,14 @@ static struct tcp_header header(const struct tcp *tcp, struct tcb *tcb, uint32_t
     return h;
 }
 
-static unsigned sack_blocks(const struct tcp *tcp, const struct tcb *tcb, struct range out[4])
+static unsigned sack_blocks(const struct tcp *tcp, struct tcb *tcb, struct range out[4])
 {
-    if (!tcb->sack_ok || tcb->reass == TCP_NONE)
+    unsigned n, room = tcb->ts_ok ? 3 : 4; /* 40 bytes of options */
+
+    if (!tcb->sack_ok)
         return 0;
-    return reass_sacks(tcp, tcb, out, tcb->ts_ok ? 3 : 4); /* 40 bytes of options */
+    n = dsack_block(tcb, out);
+    return n + reass_sacks(tcp, tcb, out + n, room - n);
 }
 
 static enum progress send_ack(struct tcp *tcp, struct tcb *tcb, uint32_t seq)

@@ -153,16 +153,23 @@ static void drop_range(struct mbuf_pool *pool, struct reass *r, unsigned i)
 /* Makes [*lo, *hi) a piece that overlaps no range: cuts off both ends what is
  * already held, and drops ranges that lie wholly inside, for it brings their
  * bytes again. */
-static void cut_overlap(struct mbuf_pool *pool, struct reass *r, uint32_t *lo, uint32_t *hi)
+static void cut_overlap(struct tcp *tcp, struct tcb *tcb, struct reass *r, uint32_t *lo,
+                        uint32_t *hi)
 {
     unsigned i = ranges_find(r->range, r->n, *lo);
 
-    if (i < r->n && seq_leq(r->range[i].lo, *lo))
+    if (i < r->n && seq_leq(r->range[i].lo, *lo)) {
+        dsack_set(tcp, tcb, *lo, seq_min(r->range[i].hi, *hi));
         *lo = seq_min(r->range[i++].hi, *hi);
-    while (i < r->n && seq_lt(*lo, *hi) && seq_leq(r->range[i].hi, *hi))
-        drop_range(pool, r, i);
-    if (i < r->n && seq_lt(r->range[i].lo, *hi))
+    }
+    while (i < r->n && seq_lt(*lo, *hi) && seq_leq(r->range[i].hi, *hi)) {
+        dsack_extend(tcp, tcb, r->range[i].lo, r->range[i].hi);
+        drop_range(&tcp->net.core.pool, r, i);
+    }
+    if (i < r->n && seq_lt(r->range[i].lo, *hi)) {
+        dsack_extend(tcp, tcb, r->range[i].lo, *hi);
         *hi = r->range[i].lo;
+    }
 }
 
 /* ------------------------------------------------------- making room */
@@ -235,9 +242,10 @@ void reass_add(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
         return seg_drop(tcp, seg, C_TCP_DROP_OOO);
     if (ranges_cover(r->range, r->n, lo, hi)) {
         remember(r, lo);
+        dsack_set(tcp, tcb, lo, hi);
         return seg_drop(tcp, seg, C_TCP_DROP_DUP);
     }
-    cut_overlap(pool, r, &lo, &hi);
+    cut_overlap(tcp, tcb, r, &lo, &hi);
     mbuf_trim_front(pool, m, seg->text_off + (lo - seg->seq));
     mbuf_trim_to(pool, m, hi - lo);
     if (!make_room(tcp, tcb, r, lo, mbuf_truesize(pool, m)) ||
@@ -278,6 +286,8 @@ void reass_drain(struct tcp *tcp, struct tcb *tcb)
 
     if (!r)
         return;
+    for (unsigned i = 0; i < r->n && seq_lt(r->range[i].lo, tcb->rcv_nxt); i++)
+        dsack_extend(tcp, tcb, r->range[i].lo, seq_min(r->range[i].hi, tcb->rcv_nxt));
     while (r->head != MBUF_NONE && seq_leq(pool->meta[r->head].seq, tcb->rcv_nxt))
         deliver(tcp, tcb, unlink_behind(pool, r, MBUF_NONE));
     gone = ranges_drop_below(r->range, &r->n, tcb->rcv_nxt);

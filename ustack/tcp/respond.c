@@ -76,6 +76,9 @@ void tcp_send_rst(struct tcp *tcp, struct tcb *tcb)
                                                 .flags = TH_RST | TH_ACK,
                                                 .tos = tcb->tos,
                                                 .ttl = tcb->ttl,
-                                                .dst = &tcb->dst}))
+                                                .dst = &tcb->dst,
+                                                .ts = tcb->ts_ok,
+                                                .ts_val = tcp_ts_now(tcp, tcb->ts_offset),
+                                                .ts_ecr = tcb->ts_recent}))
         count(tcp_core(tcp), C_TCP_RESETS_OUT);
 }

@@ -187,7 +187,8 @@ struct tcb {
     struct rcvwnd rcvwnd;
     uint32_t dupacks_due, challenges_due; /* each is sent */
     struct rcvbuf rcvbuf;
-    uint32_t reass; /* index, or TCP_NONE */
+    uint32_t reass;   /* index, or TCP_NONE */
+    struct range dup; /* text that came twice, for the next ACK; see dsack.c */
 
     /* options */
     uint16_t peer_mss, user_mss;

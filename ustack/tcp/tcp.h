@@ -204,6 +204,7 @@ void rcvwnd_set_clamp(struct tcb *tcb, uint32_t clamp);
 void delack_measure_mss(struct tcb *tcb, const struct segment *seg);
 void delack_text_arrived(struct tcp *tcp, struct tcb *tcb, uint32_t len);
 void delack_decide(struct tcp *tcp, struct tcb *tcb);
+void delack_fin(struct tcp *tcp, struct tcb *tcb);
 void delack_expired(struct tcp *tcp, struct tcb *tcb);
 void delack_wait_for_text(struct tcp *tcp, struct tcb *tcb);
 /* Acknowledge the next segments at once. */
@@ -508,6 +509,13 @@ uint32_t pace_allows(struct tcp *tcp, struct tcb *tcb);
 uint32_t pace_burst(const struct tcp *tcp, const struct tcb *tcb);
 /* So many have left. */
 void pace_sent(struct tcp *tcp, struct tcb *tcb, uint32_t len);
+
+/* dsack.c: text that came twice, [lo, hi), for the next ACK. extend: what came
+ * with the same segment as an earlier piece. */
+void dsack_set(const struct tcp *tcp, struct tcb *tcb, uint32_t lo, uint32_t hi);
+void dsack_extend(const struct tcp *tcp, struct tcb *tcb, uint32_t lo, uint32_t hi);
+/* Takes the block to report: how many there are, 0 or 1. */
+unsigned dsack_block(struct tcb *tcb, struct range *out);
 
 /* reass.c: out-of-order text */
 /* Queues seg's text at seg->seq > rcv_nxt; owns seg->m. */
