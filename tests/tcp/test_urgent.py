@@ -133,7 +133,7 @@ def test_an_old_pointer_is_no_news(wire: Wire) -> None:
         +0 < P.  1:11(10) ack 1 win 257
         +0 > .   1:1(0) ack 11
         +0 < PU. 1:11(10) ack 1 win 257 urg 3
-        +0 > .   1:1(0) ack 11
+        +0 > .   1:1(0) ack 11 <nop,nop,sack 1:11>
     """)
     assert not sock.ready & lib.UST_URGENT
     assert sock.recv() == pattern(1, 11)
