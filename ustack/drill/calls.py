@@ -35,6 +35,7 @@ Attempt = Callable[[], int]
 READERS = frozenset({"recv", "read", "recvfrom", "recvmsg", "readv"})
 
 _LINGER = (1, 13)
+_MSG_FASTOPEN = 0x20000000
 _CONGESTION = (6, 13)
 _STRINGS = {_CONGESTION}
 _TCP_INFO = (6, 11)
@@ -218,7 +219,7 @@ class Calls:
         *, expected: object,
     ) -> Attempt:  # fmt: skip
         """sendto()."""
-        to = self._address(address, self.host.remote, self.host.connect_port)
+        to = self._destination(fd, address, number_of(flags))
         whole = self._data(fd, data, number_of(size))
         return self._sender(fd, whole, number_of(flags), to)
 
@@ -231,10 +232,15 @@ class Calls:
         if not isinstance(message, Struct):
             raise ScriptError("sendmsg() takes a structure")
         refuse_control(message)
-        to = message.get("msg_name")
-        address = self._address(to, self.host.remote, self.host.connect_port) if to else None
+        address = self._destination(fd, message.get("msg_name"), number_of(flags))
         data = self._gather(fd, message.get("msg_iov"))
         return self._sender(fd, data, number_of(flags), address)
+
+    def _destination(self, fd: Fd, address: object, flags: int) -> tuple[str, int] | None:
+        """Where a datagram, or the SYN of a fast open, goes; other text goes to the peer."""
+        if address is None or (fd.kind == linux.SOCK_STREAM and not flags & _MSG_FASTOPEN):
+            return None
+        return self._address(address, self.host.remote, self.host.connect_port)
 
     def _gather(self, fd: Fd, vector: object) -> bytes:
         offset, parts = fd.flow.written if fd.flow else 0, []
@@ -256,20 +262,22 @@ class Calls:
         self, fd: Fd, data: bytes, flags: int, to: tuple[str, int] | None = None
     ) -> Attempt:
         """A write that, on a blocking socket, goes on until everything is taken."""
-        taken = 0
+        taken, begun = 0, False
 
         def attempt() -> int:
-            nonlocal taken
+            nonlocal taken, begun
             while True:
+                now_to, now_flags = (None, flags & ~_MSG_FASTOPEN) if begun else (to, flags)
+                begun = begun or bool(flags & _MSG_FASTOPEN)
                 try:
-                    got = self.backend.send(fd.handle, data[taken:], flags, to)
+                    got = self.backend.send(fd.handle, data[taken:], now_flags, now_to)
                 except BlockingIOError:
                     if taken and (fd.nonblocking or flags & linux.MSG_DONTWAIT):
                         return taken
                     raise
                 finally:
-                    if to is not None:
-                        self.on_connect(fd, *to)
+                    if now_to is not None:
+                        self.on_connect(fd, *now_to)
                 taken += got
                 if fd.flow:
                     fd.flow.written += got

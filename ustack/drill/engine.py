@@ -45,9 +45,14 @@ SMALL = {
     "tcp.max_tw_buckets": 64,
     "tcp.max_reass": 16,
 }
-_MSG = {linux.MSG_PEEK: lib.UST_MSG_PEEK, linux.MSG_MORE: lib.UST_MSG_MORE}
+_MSG = {
+    linux.MSG_PEEK: lib.UST_MSG_PEEK,
+    linux.MSG_MORE: lib.UST_MSG_MORE,
+    linux.MSG_OOB: lib.UST_MSG_OOB,
+    linux.MSG_TRUNC: lib.UST_MSG_TRUNC,
+}
 _MSG_QUIET = linux.MSG_DONTWAIT | linux.MSG_NOSIGNAL | linux.MSG_WAITALL | linux.MSG_EOR
-_IOCTLS = {0x541B: lib.UST_OPT_INQ, 0x5411: lib.UST_OPT_OUTQ}
+_MSG_FASTOPEN = 0x20000000
 
 
 class EngineBackend:
@@ -182,6 +187,8 @@ class EngineBackend:
 
     def send(self, handle: int, data: bytes, flags: int, to: tuple[str, int] | None = None) -> int:
         """Write."""
+        if to is not None and flags & _MSG_FASTOPEN:
+            return self._connect_with_text(handle, data, flags & ~_MSG_FASTOPEN, to)
         ours = self._flags(flags)
         if to is None:
             result = lib.ust_send(self._raw, handle, data, len(data), ours)
@@ -190,6 +197,12 @@ class EngineBackend:
             result = lib.ust_sendto(self._raw, handle, data, len(data), addr, to[1])
         self._collect()
         return check(result, "send")
+
+    def _connect_with_text(self, handle: int, data: bytes, flags: int, to: tuple[str, int]) -> int:
+        """MSG_FASTOPEN: a connect() that waits for the first text, and that text (RFC 7413)."""
+        lib.ust_setopt(self._raw, handle, lib.UST_OPT_FASTOPEN_CONNECT, 1)
+        self.connect(handle, *to)
+        return self.send(handle, data, flags)
 
     def recv(self, handle: int, size: int, flags: int) -> bytes:
         """Read."""
@@ -245,10 +258,10 @@ class EngineBackend:
         return int(value[0])
 
     def ioctl(self, handle: int, request: int) -> int:
-        """SIOCINQ and SIOCOUTQ."""
-        if request not in _IOCTLS:
+        """SIOCINQ, SIOCOUTQ, SIOCOUTQNSD, SIOCATMARK."""
+        if request not in _options.IOCTLS:
             raise OSError(errno.ENOTTY, f"ioctl {request:#x} is not supported")
-        return self._getopt(handle, _IOCTLS[request])
+        return self._getopt(handle, _options.IOCTLS[request])
 
     def poll(self, handle: int) -> int:
         """Readiness as poll() says it."""
@@ -258,6 +271,7 @@ class EngineBackend:
             (lib.UST_READABLE, select.POLLIN | select.POLLRDNORM),
             (lib.UST_WRITABLE, select.POLLOUT | select.POLLWRNORM),
             (lib.UST_HUP, select.POLLHUP),
+            (lib.UST_URGENT, select.POLLPRI),
             (lib.UST_ERROR, select.POLLERR),
         ):
             if ready & ours:

@@ -29,12 +29,14 @@ _LATER = "dsack_dups reord_seen rcv_ooopack snd_wnd rcv_wnd rehash"
 _RTO = "total_rto total_rto_recoveries"  # two of 16 bits
 _AFTER = "total_rto_time"
 _ACCECN = "received_ce delivered_e1_bytes delivered_e0_bytes delivered_ce_bytes"
+_ACCECN3 = "accecn_fail_mode accecn_opt_seen"
 _ACCECN2 = "received_e1_bytes received_e0_bytes received_ce_bytes"
 
 _FIELDS: list[tuple[str, str]] = []
 for _format, _names in (
     ("B", _HEAD), ("I", _WORDS), ("Q", _LONGS), ("I", _MORE), ("Q", _RATES), ("I", _DELIVERED),
     ("Q", _BYTES), ("I", _LATER), ("H", _RTO), ("I", _AFTER), ("I", _ACCECN), ("I", _ACCECN2),
+    ("H", _ACCECN3),
 ):  # fmt: skip
     _FIELDS += [(_format, name) for name in _names.split()]
 
