@@ -148,6 +148,39 @@ def test_sendto_opens_and_asks_for_a_cookie() -> None:
     assert verdict.passed, verdict
 
 
+def test_a_control_message_tells_what_is_left_to_read() -> None:
+    text = """
+    +0 setsockopt(4, SOL_TCP, TCP_INQ, [1], 4) = 0
+    +0 < P. 1:31(30) ack 1 win 257
+    +0 > . 1:1(0) ack 31
+    +0 recvmsg(4, {msg_name(...)=..., msg_iov(1)=[{..., 10}], msg_flags=0,
+                   msg_control=[{cmsg_level=SOL_TCP, cmsg_type=TCP_CM_INQ, cmsg_data=%d}]}, 0) = 10
+    """
+    assert play(text % 20).passed
+    assert play(text % 21).got == "20"
+
+
+def test_splice_moves_bytes_through_a_pipe() -> None:
+    verdict = play(
+        """
+        +0 pipe([5, 6]) = 0
+        +0 < P. 1:31(30) ack 1 win 257
+        +0 > . 1:1(0) ack 31
+        +0 splice(4, NULL, 6, NULL, 100, 0) = 30
+        +0 splice(5, NULL, 4, NULL, 20, 0) = 20
+        +0 > P. 1:21(20) ack 31
+        +0 close(5) = 0
+        +0 close(6) = 0
+        """
+    )
+    assert verdict.passed, verdict
+
+
+def test_what_a_scripts_python_prints_is_no_verdict(capsys: pytest.CaptureFixture[str]) -> None:
+    assert play("+0 %{ print(tcpi_state) }%").passed
+    assert capsys.readouterr() == ("", "1\n")
+
+
 def test_semantic_ignores_what_systems_differ_in() -> None:
     text = """
     +0 < P. 1:11(10) ack 1 win 257

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import errno
 import socket as linux
-import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ustack.drill import tcpinfo
+from ustack.drill.arguments import iovec, number_of, option_value, refuse_control
 from ustack.drill.backend import Backend
 from ustack.drill.expression import CONSTANTS, evaluate
 from ustack.drill.flow import pattern
@@ -27,7 +27,7 @@ from ustack.drill.script import Call, ScriptError, Struct
 if TYPE_CHECKING:
     from ustack.drill.flow import Flow
 
-__all__ = ["READERS", "Attempt", "Calls", "Fd", "Mismatch"]
+__all__ = ["NO_HANDLE", "READERS", "Attempt", "Calls", "Fd", "Mismatch"]
 
 Attempt = Callable[[], int]
 
@@ -39,6 +39,10 @@ _MSG_FASTOPEN = 0x20000000
 _CONGESTION = (6, 13)
 _STRINGS = {_CONGESTION}
 _TCP_INFO = (6, 11)
+_TCP_INQ = (6, 36)
+SIOCINQ = 0x541B
+
+NO_HANDLE = -1  # of descriptors that are the script's own: epoll instances, pipes
 
 
 class Mismatch(Exception):
@@ -57,7 +61,7 @@ class Fd:
     kind: int = linux.SOCK_STREAM
     nonblocking: bool = False
     flow: Flow | None = None
-    connecting: bool = False
+    tells_inq: bool = False  # TCP_INQ is on
 
 
 class Calls:
@@ -193,7 +197,8 @@ class Calls:
 
         def attempt() -> int:
             self.fds = {number: other for number, other in self.fds.items() if other is not fd}
-            self.backend.close(fd.handle)
+            if fd.handle != NO_HANDLE:
+                self.backend.close(fd.handle)
             return 0
 
         return attempt
@@ -310,12 +315,33 @@ class Calls:
         return self._reader(fd, sum(size for _, size in iovec(vector)), 0, ...)
 
     def do_recvmsg(self, fd: Fd, message: object, flags: object, *, expected: object) -> Attempt:
-        """recvmsg(), without control messages."""
+        """recvmsg(); of control messages there is only TCP_CM_INQ."""
         if not isinstance(message, Struct):
             raise ScriptError("recvmsg() takes a structure")
-        refuse_control(message)
+        inq = self._wanted_inq(fd, message)
         total = sum(size for _, size in iovec(message.get("msg_iov")))
-        return self._reader(fd, total, number_of(flags), ...)
+        read = self._reader(fd, total, number_of(flags), ...)
+
+        def attempt() -> int:
+            got = read()
+            if inq is not None:
+                self._differs("TCP_CM_INQ", inq, self.backend.ioctl(fd.handle, SIOCINQ))
+            return got
+
+        return attempt
+
+    @staticmethod
+    def _wanted_inq(fd: Fd, message: Struct) -> int | None:
+        """What a TCP_CM_INQ message is to say; None if the script expects none."""
+        control = message.get("msg_control")
+        if not fd.tells_inq or not isinstance(control, list) or len(control) != 1:
+            refuse_control(message)
+            return None
+        row = control[0]
+        if not isinstance(row, Struct) or row.get("cmsg_type") != CONSTANTS["TCP_CM_INQ"]:
+            refuse_control(message)
+            return None
+        return number_of(row.get("cmsg_data"))
 
     def _reader(self, fd: Fd, size: int, flags: int, want: object) -> Attempt:
         got = b""
@@ -352,6 +378,9 @@ class Calls:
         """setsockopt()."""
         key = number_of(level), number_of(name)
         raw = option_value(key, value)
+        if key == _TCP_INQ:
+            fd.tells_inq = bool(raw)
+            return lambda: 0
         return done(lambda: self.backend.setsockopt(fd.handle, *key, raw))
 
     def do_getsockopt(
@@ -444,48 +473,3 @@ def no_wait(attempt: Attempt, fd: Fd, flags: int) -> Attempt:
             raise OSError(-(error.errno or errno.EAGAIN), "would block") from None
 
     return impatient
-
-
-def number_of(value: object) -> int:
-    """A number among a call's arguments; 0 for `...`."""
-    if value is ...:
-        return 0
-    if isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    if not isinstance(value, int):
-        raise ScriptError(f"expected a number, got {value!r}")
-    return value
-
-
-def iovec(vector: object) -> list[tuple[object, int]]:
-    """The parts of a `struct iovec []`: data and length of each."""
-    if not isinstance(vector, list):
-        raise ScriptError(f"expected [{{..., 1000}}], got {vector!r}")
-    parts: list[tuple[object, int]] = []
-    for item in vector:
-        if not isinstance(item, Struct) or len(item.fields) != 2:
-            raise ScriptError(f"expected {{..., 1000}}, got {item!r}")
-        (_, data), (_, size) = item.fields
-        parts.append((data, number_of(size)))
-    return parts
-
-
-def refuse_control(message: Struct) -> None:
-    """Say that control messages are not supported, when there are some."""
-    control = message.get("msg_control")
-    if control not in (None, ..., []):
-        raise ScriptError("control messages (msg_control) are not supported")
-
-
-def option_value(key: tuple[int, int], value: object) -> int | bytes:
-    """What setsockopt() is given: a number, or the bytes of a text or a structure."""
-    if isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    if isinstance(value, Struct) and key == _LINGER:
-        numbers = [number_of(item) for _, item in value.fields]
-        return struct.pack("=ii", *numbers)
-    if isinstance(value, list):
-        return struct.pack(f"={len(value)}i", *map(number_of, value))
-    if isinstance(value, bytes):
-        return value
-    return number_of(value)

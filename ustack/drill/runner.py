@@ -15,9 +15,11 @@ Not here: calls (calls.py), what counts as the same packet (compare.py), command
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -30,10 +32,10 @@ from ustack.drill.engine import EngineBackend
 from ustack.drill.expression import evaluate
 from ustack.drill.flow import Flow
 from ustack.drill.host import Environment, apply_options
+from ustack.drill.pipes import PipeCalls
 from ustack.drill.script import Call, Code, Command, Event, Packet, Script, ScriptError, WhenKind
 from ustack.drill.traffic import Failure, Traffic, Window
 from ustack.drill.verdict import Verdict
-from ustack.drill.wait import AllCalls
 
 __all__ = ["Failure", "run"]
 
@@ -108,7 +110,7 @@ class Runner:
         for what in self.backend.unknown:
             self.environment.skip(what)
         self.environment.sysctl = self.backend.sysctl
-        self.calls = AllCalls(self.backend, self.names)
+        self.calls = PipeCalls(self.backend, self.names)
         self.calls.on_connect = self._on_connect
         self.calls.on_accept = self._on_accept
         self.calls.on_listen = lambda fd: self._listening.append(fd)
@@ -353,7 +355,8 @@ class Runner:
             return
         text = _dedent(code.text)
         try:
-            exec(compile(text, "<code>", "exec"), self.variables)
+            with contextlib.redirect_stdout(sys.stderr):  # stdout is for verdicts
+                exec(compile(text, "<code>", "exec"), self.variables)
         except Exception as error:
             kind = type(error).__name__
             raise Failure(

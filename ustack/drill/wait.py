@@ -6,7 +6,8 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass, field
 
-from ustack.drill.calls import Attempt, Calls, Fd, Mismatch, number_of
+from ustack.drill.arguments import number_of
+from ustack.drill.calls import NO_HANDLE, Attempt, Calls, Fd, Mismatch
 from ustack.drill.script import ScriptError, Struct
 
 __all__ = ["AllCalls"]
@@ -65,7 +66,7 @@ class AllCalls(Calls):
 
     def do_epoll_create(self, size: object, *, expected: object) -> Attempt:
         """epoll_create()."""
-        return lambda: self._new(expected, Epoll(0))
+        return lambda: self._new(expected, Epoll(NO_HANDLE))
 
     do_epoll_create1 = do_epoll_create
 
