@@ -209,8 +209,10 @@ class EngineBackend:
         ours = self._flags(flags)
         buf = self._buf if size <= len(self._buf) else ffi.new("uint8_t[]", size)
         got = lib.ust_recv(self._raw, handle, buf, size, ours)
+        data = bytes(ffi.buffer(buf, max(got, 0)))  # before frames are put into the same buffer
         self._collect()
-        return bytes(ffi.buffer(buf, check(got, "recv")))
+        check(got, "recv")
+        return data
 
     @staticmethod
     def _flags(flags: int) -> int:

@@ -198,7 +198,7 @@ static void on_keepalive(struct tcp *tcp, struct tcb *tcb)
         count(tcp_core(tcp), C_TCP_TIMEOUTS);
         return tcp_abort(tcp, tcb, ETIMEDOUT);
     }
-    tcb->keepalives++;
+    tcb->keepalives += tcb->keepalives < UINT8_MAX; /* a user timeout may allow many */
     tcb->keepalive_due = true;
     tcp_arm_keepalive(tcp, tcb, tcp_now(tcp));
     tcp_ready(tcp, tcb);
