@@ -258,9 +258,8 @@ class Runner:
             return
         self.failed_line = waiting.event.line
         wanted = evaluate(call.result, self.names)
-        if (wanted is not ... and wanted != result) or (call.errno or "") != (
-            name if error else ""
-        ):
+        wanted_error = getattr(errno, call.errno, -1) if call.errno else 0
+        if (wanted is not ... and wanted != result) or wanted_error != error:
             if wanted is not ... or call.errno:
                 raise Failure(waiting.event.text, got)
         if abs(now - waiting.end) > self._slack(waiting.end) and self.mode is not Mode.API:
