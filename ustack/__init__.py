@@ -3,6 +3,7 @@
 
 from ustack._network import Neighbour, Route, StackAddress
 from ustack._settings import Setting, settings
+from ustack.congestion import Ack, CongestionControl, Loss, control_congestion
 from ustack.datagram import PingSocket, UdpSocket
 from ustack.errors import ConfigError, PortError, UstackError
 from ustack.poll import Poll
@@ -14,8 +15,11 @@ from ustack.tcp_info import TcpInfo
 __version__ = "0.1.0"
 
 __all__ = [
+    "Ack",
     "Address",
     "ConfigError",
+    "CongestionControl",
+    "Loss",
     "Neighbour",
     "PingSocket",
     "Poll",
@@ -28,6 +32,7 @@ __all__ = [
     "TcpInfo",
     "UdpSocket",
     "UstackError",
+    "control_congestion",
     "new_event_loop",
     "run",
     "settings",

@@ -20,6 +20,29 @@ int ust_worker_set(struct ust_worker *w, const char *name, int64_t value)
     return r;
 }
 
+unsigned ust_worker_cc_reports(struct ust_worker *w, struct ust_cc_report *reports, unsigned max)
+{
+    unsigned n = 0;
+
+    if (worker_enter(w)) {
+        n = ust_cc_reports(w->eng, reports, max);
+        worker_leave(w);
+    }
+    return n;
+}
+
+int ust_worker_cc_update(struct ust_worker *w, ust_handle h, uint32_t cwnd, uint64_t pacing_rate,
+                         int per_round)
+{
+    int r = -EBADF;
+
+    if (worker_enter(w)) {
+        r = ust_cc_update(w->eng, h, cwnd, pacing_rate, per_round);
+        worker_leave(w);
+    }
+    return r;
+}
+
 int ust_worker_enable_ipv6(struct ust_worker *w, int iface)
 {
     int r = -EBADF;

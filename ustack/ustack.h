@@ -364,6 +364,7 @@ enum ust_cc { /* congestion controls */
               UST_CC_CUBIC,
               UST_CC_DCTCP,
               UST_CC_BBR,
+              UST_CC_PYTHON, /* ust_cc_reports() and ust_cc_update() */
               UST_CCS
 };
 const char *ust_cc_name(unsigned i); /* as Linux spells it; NULL past the last */
@@ -374,6 +375,43 @@ enum ust_fastopen_fail { /* Linux's numbers: why our SYN's text was not taken */
                          UST_FASTOPEN_NOT_ACKED = 2,
                          UST_FASTOPEN_RETRANSMITTED = 3,
 };
+/* A congestion control outside the engine: it takes reports and sets the window.
+ * There is one report a connection at most, which grows until it is taken, so
+ * however late the controller is, nothing piles up. Until it says otherwise,
+ * the window stays as it is, is halved at a loss, and undone, as reno's. */
+enum ust_cc_news {
+    UST_CC_ACK = 1,      /* acked, rtt_us and n_acks have grown */
+    UST_CC_ROUND = 2,    /* a round trip has ended */
+    UST_CC_LOSS = 4,     /* recovery has begun */
+    UST_CC_ECN = 8,      /* the peer has echoed congestion marks */
+    UST_CC_TIMEOUT = 16, /* an RTO: the window is one segment */
+    UST_CC_UNDO = 32,    /* the last loss or timeout was none */
+    UST_CC_RESTART = 64, /* sends again after idle_ns without anything in flight */
+    UST_CC_START = 128,  /* the first report of this connection */
+};
+struct ust_cc_report {
+    ust_handle handle;
+    uint64_t user;            /* of ust_set_user() */
+    uint32_t news;            /* enum ust_cc_news */
+    uint32_t mss, prior_cwnd; /* bytes; prior_cwnd: before the last reduction */
+    uint32_t cwnd;            /* what update decides: the window, or what it is to become */
+    uint32_t window;          /* what may be in flight now */
+    uint32_t in_flight;       /* bytes, before the last ACK */
+    uint32_t rtt_us;          /* the last one measured since the last report; 0: none */
+    uint32_t srtt_us, min_rtt_us;
+    uint32_t n_acks; /* since the last report */
+    uint64_t acked;  /* bytes delivered since the last report */
+    ust_time now, idle_ns;
+    int32_t limited; /* cwnd is what holds sending back */
+};
+int ust_cc_pending(const struct ust_engine *eng); /* are there any? */
+/* Takes up to max of them. */
+unsigned ust_cc_reports(struct ust_engine *eng, struct ust_cc_report *reports, unsigned max);
+/* Sets the window; in recovery, and in slow start after it, what it is to
+ * become. pacing_rate: bytes a second, 0: by cwnd and RTT. per_round: report no
+ * ACK by itself. -EBADF; -EINVAL: the connection has another congestion control. */
+int ust_cc_update(struct ust_engine *eng, ust_handle h, uint32_t cwnd, uint64_t pacing_rate,
+                  int per_round);
 
 enum ust_ca_state { /* Linux's names and numbers */
                     UST_CA_OPEN = 0,
@@ -617,6 +655,10 @@ int ust_worker_names(struct ust_worker *w, ust_handle h, struct ust_addr *local,
                      uint16_t *local_port, struct ust_addr *remote, uint16_t *remote_port);
 int ust_worker_tcp_info(struct ust_worker *w, ust_handle h, struct ust_tcp_info *info);
 
+unsigned ust_worker_cc_reports(struct ust_worker *w, struct ust_cc_report *reports, unsigned max);
+int ust_worker_cc_update(struct ust_worker *w, ust_handle h, uint32_t cwnd, uint64_t pacing_rate,
+                         int per_round);
+
 /* The engine's control plane, in the same way. */
 int ust_worker_set(struct ust_worker *w, const char *name, int64_t value);
 int ust_worker_get(struct ust_worker *w, const char *name, int64_t *value);
@@ -747,6 +789,7 @@ enum ust_sim_why {                  /* why ust_sim_run() returned */
                    UST_SIM_EVENTS,  /* sockets that belong to no flow have news */
                    UST_SIM_CAPTURE, /* the capture buffer wants to be emptied */
                    UST_SIM_FLOW,    /* a flow ended */
+                   UST_SIM_CC,      /* a host has reports of congestion */
 };
 
 struct ust_sim *ust_sim_new(ust_time now);

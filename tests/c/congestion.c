@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The windows of the congestion controls, fed with numbers and nothing else.
- * Sources: tcp/cc.c tcp/cc_newreno.c tcp/cc_cubic.c tcp/cc_dctcp.c tcp/cc_bbr.c tcp/hystart.c */
+ * Sources: tcp/cc.c tcp/cc_newreno.c tcp/cc_python.c tcp/cc_cubic.c tcp/cc_dctcp.c tcp/cc_bbr.c
+ * tcp/hystart.c */
 #include "tcp/cc.h"
 
 #include "check.h"

@@ -127,6 +127,12 @@ class Flow:
             self._last = TcpInfo.read(self._info)
         return self._last
 
+    @property
+    def window(self) -> int:
+        """The client's cwnd, in bytes; 0 before there is one."""
+        info = self.info()
+        return info.cwnd if info else 0
+
     def server_info(self) -> TcpInfo | None:
         """Return what the server's engine knows of the connection; None when it is gone."""
         handle = self._stats().server

@@ -26,6 +26,7 @@ from typing import Any, TypeAlias
 from ustack._native import check, ffi, lib, pack_address
 from ustack._options import CONGESTION_CONTROLS
 from ustack._settings import configure
+from ustack.congestion import Congestion
 from ustack.errors import ConfigError
 from ustack.sim.conditions import NS, Conditions, Path
 from ustack.sim.flow import Flow, Samples
@@ -215,12 +216,12 @@ class Network:
         bytes: int | None = None,
         start: float = 0.0,
         stop: float | None = None,
-        congestion: str | None = None,
+        congestion: str | Congestion | None = None,
         name: str | None = None,
     ) -> Flow:
         """Transfer bytes, or with None as many as go; start, stop: seconds.
 
-        congestion: the sender's congestion control.
+        congestion: the sender's congestion control: a name, or a class (see congestion.py).
         """
         return self._flow(
             name or f"bulk{len(self.flows)}",
@@ -244,7 +245,7 @@ class Network:
         period: float = 0.0,
         start: float = 0.0,
         stop: float | None = None,
-        congestion: str | None = None,
+        congestion: str | Congestion | None = None,
         name: str | None = None,
     ) -> Flow:
         """Send requests and wait for the answers, one after the other.
@@ -268,7 +269,7 @@ class Network:
         name: str,
         ends: tuple[Host, Host],
         times: tuple[float, float | None],
-        congestion: str | None,
+        congestion: str | Congestion | None,
         **values: int,
     ) -> Flow:
         client, server = ends
@@ -278,7 +279,7 @@ class Network:
         raw.addr = pack_address(server.address)[0]
         raw.listener = self._listen(server, port, congestion)
         raw.socket = check(lib.ust_socket(client.engine), f"flow {name}")
-        _choose_congestion(client, raw.socket, congestion)
+        _choose_congestion(client, raw.socket, port, congestion)
         start, stop = times
         raw.start = max(self.now_ns, START + round(start * NS))
         raw.stop = NEVER if stop is None else START + round(stop * NS)
@@ -287,9 +288,9 @@ class Network:
         self.flows.append(flow)
         return flow
 
-    def _listen(self, server: Host, port: int, congestion: str | None) -> int:
+    def _listen(self, server: Host, port: int, congestion: str | Congestion | None) -> int:
         handle = check(lib.ust_socket(server.engine), f"a listener on {server.name}")
-        _choose_congestion(server, handle, congestion)
+        _choose_congestion(server, handle, port, congestion)
         anything = pack_address("::" if ":" in server.address else "0.0.0.0")
         check(lib.ust_bind(server.engine, handle, anything, port), f"port {port} of {server.name}")
         check(lib.ust_listen(server.engine, handle, 1), f"port {port} of {server.name}")
@@ -360,6 +361,9 @@ class Network:
             why = lib.ust_sim_run(self._raw, min(end, next_event))  # law 3: once an agenda item
             if why == lib.UST_SIM_CAPTURE:
                 self._write_captures()
+            elif why == lib.UST_SIM_CC:
+                self._hand_out_reports()
+                continue
             while self._agenda and self._agenda[0][0] <= self.now_ns:
                 heapq.heappop(self._agenda)[2]()
             if until is not None and until():
@@ -368,6 +372,12 @@ class Network:
                 break
         self._write_captures()
         return until is not None and until()
+
+    def _hand_out_reports(self) -> None:
+        for node in self.nodes.values():
+            if isinstance(node, Host) and node.controllers is not None:
+                if node.controllers.run():
+                    self.touch(node)
 
     def touch(self, host: Host) -> None:
         """Say that calls were made on a host's engine, so that it sends what it has to."""
@@ -399,13 +409,16 @@ class Network:
                     file.write(ffi.buffer(buf, n))
 
 
-def _choose_congestion(host: Host, handle: int, name: str | None) -> None:
-    """Choose a socket's congestion control; None: what the stack has for all."""
-    if name is None:
+def _choose_congestion(host: Host, handle: int, port: int, choice: str | Congestion | None) -> None:
+    """Choose a socket's congestion control; None: what the stack has for all. port: the flow's."""
+    if choice is None:
         return
-    known = [choice.decode() for choice in CONGESTION_CONTROLS]
-    if name not in known:
-        raise ConfigError(f"congestion must be one of {', '.join(known)}, got {name!r}")
-    number = known.index(name)
+    if isinstance(choice, type):
+        host.control(port, choice)
+        choice = "python"
+    known = [name.decode() for name in CONGESTION_CONTROLS]
+    if choice not in known:
+        raise ConfigError(f"congestion must be one of {', '.join(known)}, got {choice!r}")
+    number = known.index(choice)
     done = lib.ust_setopt(host.engine, handle, lib.UST_OPT_CONGESTION, number)
-    check(done, f"congestion control {name}")
+    check(done, f"congestion control {choice}")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ustack._native import ffi, lib
+from ustack.congestion import Congestion, Controllers, for_engine
 from ustack.sim.conditions import NS, Path, PathStats
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class Host(Switch):
     ) -> None:
         super().__init__(net, name, number)
         self.address, self.prefix, self.engine = address, prefix, engine
+        self.controllers: Controllers | None = None  # of congestion controls in Python
+        self._controls: dict[int, Congestion] = {}  # by the port of a flow's server
         self._next_port = FIRST_PORT
 
     @property
@@ -48,6 +51,17 @@ class Host(Switch):
         lib.ust_engine_counters(self.engine, values)
         names = [ffi.string(lib.ust_counter_name(i)).decode() for i in range(count)]  # law 3: once
         return dict(zip(names, values, strict=True))
+
+    def control(self, port: int, kind: Congestion) -> None:
+        """Let objects of this class control the connections with this port at either end."""
+        self._controls[port] = kind
+        if self.controllers is None:
+            self.controllers = for_engine(self.engine, self._choose)
+
+    def _choose(self, handle: int) -> Congestion | None:
+        ports, addrs = ffi.new("uint16_t[2]"), ffi.new("struct ust_addr[2]")
+        lib.ust_names(self.engine, handle, addrs, ports, addrs + 1, ports + 1)
+        return self._controls.get(ports[0]) or self._controls.get(ports[1])
 
     def take_port(self) -> int:
         """Return a TCP port that nothing here has used."""

@@ -234,6 +234,8 @@ static void settle(struct ust_sim *sim)
             continue;
         hand_out_events(sim, (int32_t)i);
         put_out_frames(sim, n);
+        if (ust_cc_pending(n->engine))
+            sim->why = UST_SIM_CC;
         sim->host_due[i] = ust_engine_deadline(n->engine);
         if (sim->host_due[i] <= sim->now)
             sim->host_due[i] = sim->now + STUCK_NS;

@@ -3,17 +3,13 @@
 #include "cc.h"
 
 const struct cc_ops *const cc_table[UST_CCS] = {
-    [UST_CC_RENO] = &cc_newreno,
-    [UST_CC_CUBIC] = &cc_cubic,
-    [UST_CC_DCTCP] = &cc_dctcp,
-    [UST_CC_BBR] = &cc_bbr,
+    [UST_CC_RENO] = &cc_newreno, [UST_CC_CUBIC] = &cc_cubic,   [UST_CC_DCTCP] = &cc_dctcp,
+    [UST_CC_BBR] = &cc_bbr,      [UST_CC_PYTHON] = &cc_python,
 };
 
 const char *const cc_names[UST_CCS + 1] = {
-    [UST_CC_RENO] = "reno",
-    [UST_CC_CUBIC] = "cubic",
-    [UST_CC_DCTCP] = "dctcp",
-    [UST_CC_BBR] = "bbr",
+    [UST_CC_RENO] = "reno", [UST_CC_CUBIC] = "cubic",   [UST_CC_DCTCP] = "dctcp",
+    [UST_CC_BBR] = "bbr",   [UST_CC_PYTHON] = "python",
 };
 
 const char *ust_cc_name(unsigned i)

@@ -84,7 +84,16 @@ struct cc_ops {
 extern const struct cc_ops *const cc_table[UST_CCS];
 extern const char *const cc_names[UST_CCS + 1]; /* NULL at the end */
 
-extern const struct cc_ops cc_newreno, cc_cubic, cc_dctcp, cc_bbr;
+/* What a connection's "python" has to tell; it is the cc_state. See report.c. */
+struct cc_report {
+    uint64_t acked;
+    ust_time idle;
+    uint32_t news; /* enum ust_cc_news; 0: nothing, and it is in no list */
+    uint32_t in_flight, rtt_us, n_acks, round_end;
+    bool limited, per_round;
+};
+
+extern const struct cc_ops cc_newreno, cc_cubic, cc_dctcp, cc_bbr, cc_python;
 
 static inline bool cc_in_slow_start(const struct cc *cc)
 {

@@ -42,6 +42,7 @@ static uint32_t take_from_idle(struct tcp *tcp)
         if (is_idle(tcp, owner)) {
             count(tcp_core(tcp), C_TCP_CC_STATE_TAKEN);
             owner->cc.state = CC_NO_STATE;
+            report_forget(tcp, i);
             return i;
         }
     }
@@ -75,6 +76,7 @@ void congestion_release(struct tcp *tcp, struct tcb *tcb)
     if (i == CC_NO_STATE)
         return;
     tcb->cc.state = CC_NO_STATE;
+    report_forget(tcp, i);
     tcp->cc_states[i].owner = TCP_NONE;
     tcp->cc_states[i].next = tcp->cc_state_free;
     tcp->cc_state_free = i;
@@ -221,6 +223,7 @@ void congestion_restart(struct tcp *tcp, struct tcb *tcb)
     ops = controller(tcp, tcb, &state);
     if (ops->on_restart)
         ops->on_restart(&tcb->cc, state, idle);
+    report_note(tcp, tcb, 0);
 }
 
 /* ------------------------------------------------------- what it is told */
@@ -237,6 +240,7 @@ void congestion_acked(struct tcp *tcp, struct tcb *tcb, struct cc_ack *ack)
     ack->min_rtt_us = tcb->min_rtt;
     ack->cwnd_limited = ack->may_grow && is_limited(&tcb->cc);
     ops->on_ack(&tcb->cc, state, ack);
+    report_note(tcp, tcb, 0);
 }
 
 void congestion_lost(struct tcp *tcp, struct tcb *tcb, enum cc_cause cause, uint32_t in_flight)
@@ -250,6 +254,7 @@ void congestion_lost(struct tcp *tcp, struct tcb *tcb, enum cc_cause cause, uint
     cc->acked = 0;
     tcb->ecn.cwr_due = tcb->ecn.mode == ECN_CLASSIC;
     ops->on_loss(cc, state, cause, in_flight);
+    report_note(tcp, tcb, 0);
 }
 
 void congestion_rto(struct tcp *tcp, struct tcb *tcb, uint32_t in_flight, bool again)
@@ -258,6 +263,7 @@ void congestion_rto(struct tcp *tcp, struct tcb *tcb, uint32_t in_flight, bool a
         congestion_lost(tcp, tcb, CC_LOSS, in_flight);
     tcb->cc.cwnd = tcb->cc.mss;
     tcb->cc.acked = 0;
+    report_note(tcp, tcb, UST_CC_TIMEOUT);
 }
 
 void congestion_undo(struct tcp *tcp, struct tcb *tcb)
@@ -273,4 +279,5 @@ void congestion_undo(struct tcp *tcp, struct tcb *tcb)
         cc->ssthresh = cc->prior_ssthresh;
     if (ops->on_undo)
         ops->on_undo(cc, state);
+    report_note(tcp, tcb, 0);
 }

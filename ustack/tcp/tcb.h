@@ -80,7 +80,9 @@ struct reass {
 struct cc_state {
     uint64_t words[CC_STATE_SIZE / 8];
     uint32_t owner; /* index of the TCB, or TCP_NONE */
-    uint32_t next;  /* free list */
+    uint32_t next;  /* free list, or list of reports; TCP_NONE */
+    uint32_t prev;  /* list of reports */
+    bool reported;  /* is in it */
 };
 
 /* What bounds the receive window; see rcvwnd.c. */

@@ -16,6 +16,7 @@ void tcp_init(struct tcp *tcp, const struct tcp_upcalls *up)
     tcp->up = up;
     tcp->ready_head = tcp->ready_tail = TCP_NONE;
     tcp->event_head = tcp->event_tail = TCP_NONE;
+    tcp->report_head = tcp->report_tail = TCP_NONE;
     tcp->tw_oldest = tcp->tw_newest = TCP_NONE;
     tcp->orphan_oldest = tcp->orphan_newest = TCP_NONE;
     tcp->tcb_free = tcp->listener_free = tcp->request_free = TCP_NONE;

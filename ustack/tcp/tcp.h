@@ -42,7 +42,8 @@ struct tcp {
     uint32_t *port_users; /* connections and binds of each local port */
     uint32_t n_tcbs, n_listeners, n_requests, n_timewaits, n_reasses, n_cc_states, n_sents;
     uint32_t tcbs_used, listeners_used, requests_used, timewaits_used, reasses_used;
-    uint32_t cc_states_used, cc_hand; /* clock's hand over cc_states */
+    uint32_t cc_states_used, cc_hand;  /* clock's hand over cc_states */
+    uint32_t report_head, report_tail; /* states with news; see report.c */
     uint32_t tcb_free, listener_free, request_free, timewait_free, reass_free, cc_state_free;
     uint32_t sent_free, sents_used, sents_fresh; /* from fresh on none was ever taken */
     uint32_t tw_oldest, tw_newest;
@@ -498,6 +499,16 @@ void rate_delivered(struct tcb *tcb, const struct sent *s, struct ack_news *news
 void rate_sample(const struct tcp *tcp, struct tcb *tcb, const struct ack_news *news,
                  struct cc_ack *ack);
 void rate_check_app_limited(struct tcb *tcb);
+
+/* report.c: news for congestion controls outside the engine */
+/* More has happened to this connection: enum ust_cc_news. */
+void report_note(struct tcp *tcp, const struct tcb *tcb, uint32_t more);
+/* The state of this number changes hands. */
+void report_forget(struct tcp *tcp, uint32_t i);
+/* The next connection with news, and what they are; or NULL. */
+struct tcb *report_take(struct tcp *tcp, struct cc_report *report);
+/* How often it wants to hear; false: it has another congestion control. */
+bool report_per_round(struct tcp *tcp, struct tcb *tcb, bool per_round);
 
 /* pace.c: when text may leave */
 static const int64_t PACE_MAX = 1ll << 42; /* bytes/s; who wants more is not paced */
