@@ -10,9 +10,9 @@ import argparse
 import statistics
 import sys
 
-import goodput
+import goodput_rows as goodput
 import kernel_link
-from goodput import LOSSY, LOSSY_BACK, Row, mean_and_interval
+from goodput_rows import LOSSY, LOSSY_BACK, Row, mean_and_interval
 
 SEEDS = range(1, 31)
 

@@ -364,7 +364,7 @@ enum ust_cc { /* congestion controls */
               UST_CC_CUBIC,
               UST_CC_DCTCP,
               UST_CC_BBR,
-              UST_CC_PYTHON, /* ust_cc_reports() and ust_cc_update() */
+              UST_CC_PYTHON, /* the last: ust_cc_reports(), ust_cc_update() */
               UST_CCS
 };
 const char *ust_cc_name(unsigned i); /* as Linux spells it; NULL past the last */

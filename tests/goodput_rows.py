@@ -134,31 +134,31 @@ def una(end: End) -> int:
     return int(end.engine.info(end.handle or 0).snd_una)
 
 
-def reordering(seconds: float = 30) -> Row:
-    """RFC 8985 6.2: 3 ms of reordering on a path of 20 ms."""
-    conditions = Conditions(
-        rate=20e6, delay=0.01, reorder=0.02, reorder_delay=0.003, queue=DropTail(None, 200_000)
-    )
-    net, a, b, link = pair(1, conditions, **{"tcp.wmem": 100_000, "tcp.wmem_max": 100_000})
-    net.bulk(a, b)
-    net.run(seconds / 3)
-    early = spurious(a)
-    net.run(seconds * 2 / 3)
-    late, undone = spurious(a), a.counters().get("tcp.recovery.undone", 0)
-    held, drops = link.forward_stats().held_back, link.forward_stats().drops
+def reordering(seeds: Iterable[int] = range(1, 6), seconds: float = 30) -> Row:
+    """RFC 8985 6.2: one frame in 50 comes 3 ms late on a path of 20 ms; nothing is lost.
+
+    The window is the receiver's, so ACKs clock what is sent.
+    """
+    conditions = Conditions(rate=100e6, delay=0.01, reorder=0.02, reorder_delay=0.003)
+    early = late = undone = held = drops = worst = 0
+    for seed in seeds:
+        net, a, b, link = pair(seed, conditions, **{"tcp.rmem": 100_000, "tcp.rmem_max": 100_000})
+        net.bulk(a, b)
+        net.run(seconds / 3)
+        early += a.counters()["tcp.rexmt.fast"]
+        net.run(seconds * 2 / 3)
+        counters, stats = a.counters(), link.forward_stats()
+        worst = max(worst, counters["tcp.rexmt.fast"])
+        late += counters["tcp.rexmt.fast"]
+        undone += counters["tcp.undo.recovery"] + counters["tcp.undo.dsack"]
+        held, drops = held + stats.held_back, drops + stats.drops
     found = (
-        f"{held} frames held back, {late} episodes, {undone} undone, {late - early} after the"
-        f" first third, {drops} drops"
+        f"{held} frames late in 5 runs, at most {worst} episode each, {undone} of {late} undone,"
+        f" {late - early} after the first third"
     )
     claim = "3 ms of reordering on 20 ms: at most one spurious episode, undone, and none after"
-    ok = late <= 1 and undone == late and drops == 0 and held > 20
+    ok = worst <= 1 and undone == late and late == early and drops == 0
     return Row(claim, found, ok, {"episodes": late, "undone": undone})
-
-
-def spurious(host: sim.Host) -> int:
-    """Recovery episodes so far; nothing is lost, so each is one too many."""
-    counters = host.counters()
-    return counters.get("tcp.recovery.episodes", counters.get("tcp.rexmt.fast", 0))
 
 
 def delay_spike() -> Row:
