@@ -15,6 +15,7 @@ import kernel_link
 from goodput_rows import LOSSY, LOSSY_BACK, Row, mean_and_interval
 
 SEEDS = range(1, 31)
+RTTS = ("rtt", "min_rtt")
 
 
 def lossy(args: argparse.Namespace) -> list[Row]:
@@ -28,10 +29,11 @@ def lossy(args: argparse.Namespace) -> list[Row]:
     print(f"goodput: {args.runs} runs of the kernel, {args.seconds:g} s", file=sys.stderr)
     outcomes = kernel_link.run(LOSSY, LOSSY_BACK, pairs=args.runs, seconds=args.seconds)
     linux, linux_half = mean_and_interval([outcome.goodput for outcome in outcomes])
-    rtt = statistics.mean(outcome.rtt for outcome in outcomes)
+    rtt, least = (statistics.mean(getattr(o, name) for o in outcomes) for name in RTTS)
     told = (
         f"{linux / 1e6:.3f} ± {linux_half / 1e6:.3f} Mbit/s, {args.runs} runs × {args.seconds:g} s,"
-        f" SRTT {rtt * 1e3:.1f} ms"
+        f" SRTT {rtt * 1e3:.1f} ms, least RTT {least * 1e3:.1f} ms, frames"
+        f" {outcomes[0].late * 1e3:.2f} ms late"
     )
     rows.append(Row("Linux's CUBIC on the same link, over taps", told, True))
     ratio = mean / linux

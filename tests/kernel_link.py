@@ -39,11 +39,17 @@ TXQLEN = 10_000  # the queue is to be the link's, not the tap's
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one transfer came to: bits per second read, the kernel's idea of the RTT, and rexmts."""
+    """What one transfer came to.
+
+    goodput: bits per second read. rtt, min_rtt: the kernel's, smoothed at the end, and least;
+    seconds. rexmts: segments. late: how much later than due a frame was handed over, on average.
+    """
 
     goodput: float
     rtt: float
+    min_rtt: float
     rexmts: int
+    late: float
 
 
 class Side:
@@ -145,9 +151,9 @@ def send(seconds: float, congestion: str) -> Callable[[socket.socket], bytes]:
         while time.monotonic() < end:
             with contextlib.suppress(TimeoutError):
                 sock.send(data)
-        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
-        rtt, rexmts = struct.unpack_from("=I", info, 68)[0], struct.unpack_from("=I", info, 100)[0]
-        return f"{rtt / 1e6} {rexmts}".encode()
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 160)
+        rtt, rexmts, least = (struct.unpack_from("=I", info, at)[0] for at in (68, 100, 148))
+        return f"{rtt / 1e6} {least / 1e6} {rexmts}".encode()
 
     return work
 
@@ -175,9 +181,9 @@ def run(
             receiver.channel.recv(2)
         for sender, _ in sides:
             sender.tell()
-        shuttle(sides, paths, seconds + 2 * LINGER)
+        late = shuttle(sides, paths, seconds + 2 * LINGER)
         return [
-            Outcome(float(receiver.channel.recv(100)), *_numbers(sender.channel.recv(100)))
+            Outcome(float(receiver.channel.recv(100)), *_numbers(sender.channel.recv(100)), late)
             for sender, receiver in sides
         ]
     finally:
@@ -186,14 +192,20 @@ def run(
                 side.close()
 
 
-def _numbers(text: bytes) -> tuple[float, int]:
-    rtt, rexmts = text.split()
-    return float(rtt), int(rexmts)
+def _numbers(text: bytes) -> tuple[float, float, int]:
+    rtt, least, rexmts = text.split()
+    return float(rtt), float(least), int(rexmts)
 
 
-def shuttle(sides: list[tuple[Side, Side]], paths: list[tuple[Path, Path]], seconds: float) -> None:
-    """Carry frames for so many seconds: out of a tap, through a path, into the other tap."""
+def shuttle(
+    sides: list[tuple[Side, Side]], paths: list[tuple[Path, Path]], seconds: float
+) -> float:
+    """Carry frames for so many seconds: out of a tap, through a path, into the other tap.
+
+    Returns how many seconds too late they were handed over, on average.
+    """
     ways = {}
+    late = count = 0
     for (a, b), (forward, back) in zip(sides, paths, strict=True):
         ways[a.tap], ways[b.tap] = (forward, b.tap), (back, a.tap)
     begin = time.monotonic_ns()
@@ -205,9 +217,14 @@ def shuttle(sides: list[tuple[Side, Side]], paths: list[tuple[Path, Path]], seco
             _read(tap, ways[tap][0])
         now = time.monotonic_ns()
         for path, to in ways.values():
-            while (frame := path.recv(now)) is not None:
+            while (due := path.deadline) <= now:
+                frame = path.recv(now)
+                if frame is None:
+                    continue
+                late, count = late + now - due, count + 1
                 with contextlib.suppress(BlockingIOError):
                     os.write(to, frame)
+    return late / count / 1e9 if count else 0.0
 
 
 def _read(tap: int, path: Path) -> None:

@@ -107,7 +107,7 @@ def test_losses_and_timeouts_are_told() -> None:
     net.links[0].change(loss=0.0)
     net.links[0].down(3)
     net.run(8)
-    assert told[-1].cause == "timeout"
+    assert "timeout" in {loss.cause for loss in told}
     assert flow.window == 20_000
     net.check()
 
