@@ -219,7 +219,7 @@ def bbr_rtt(seconds: float = 60) -> Row:
     return Row(claim, found, rtt <= 1.5 and share >= 0.9, {"rtt": rtt, "share": share})
 
 
-def fairness(seconds: float = 120) -> Row:
+def fairness(seconds: float = 240) -> Row:
     """Two CUBIC flows of one RTT, the second 5 s later; the first quarter does not count."""
     net = sim.Network(seed=1)
     left, sink = net.switch("left"), net.host("sink")
