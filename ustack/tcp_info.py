@@ -96,6 +96,9 @@ class TcpInfo:
     dupacks_in: int
     delivered_ce: int
     received_ce: int
+    received_e1_bytes: int
+    received_e0_bytes: int
+    received_ce_bytes: int
     unacked: int
     sacked: int
     lost: int

@@ -452,6 +452,8 @@ struct ust_tcp_info {
     uint64_t segs_in, segs_out, data_segs_in, data_segs_out;
     uint32_t total_retrans, dupacks_in;
     uint32_t delivered_ce, received_ce; /* segments marked CE: of ours; of the peer's (AccECN) */
+    uint32_t received_e1_bytes, received_e0_bytes,
+        received_ce_bytes;                   /* text by its mark (AccECN) */
     uint32_t unacked, sacked, lost, retrans; /* packets in flight, and what is known of them */
     uint32_t reordering;                     /* packets: how far back text has come */
     uint32_t delivered, dsack_dups;          /* packets */

@@ -292,6 +292,21 @@ def test_bytes_are_told_by_their_mark(wire: Wire) -> None:
     """)
 
 
+def test_tcp_info_tells_the_counts(wire: Wire) -> None:
+    wire.settings(tcp_ecn=3)
+    sock = passive(wire)
+    wire("""
+        +0 < [ect0] P. 1:1001(1000) ack 1 win 1000
+        +0 > EA. 1:1(0) ack 1001
+        +0 < [ce] P. 1001:1501(500) ack 1 win 1000
+        +0 > WA. 1:1(0) ack 1501
+    """)
+    info = sock.info
+    assert (info.received_ce, info.received_ce_bytes) == (1, 500)
+    assert (info.received_e0_bytes, info.received_e1_bytes) == (1000, 0)
+    assert info.ecn_seen
+
+
 def test_the_option_makes_room_for_sack(wire: Wire) -> None:
     """RFC 9768 3.2.3.3: SACK goes first."""
     wire.settings(tcp_ecn=3)

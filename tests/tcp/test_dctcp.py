@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import rig
+from ustack.sim import DropTail, Network
 from wire import Sock, Wire
 
 MSS = 1000
@@ -146,3 +147,28 @@ def test_a_change_to_dctcp_on_a_connection_without_ecn_is_reno(wire: Wire) -> No
     sock.setopt("CONGESTION", DCTCP)
     sock.send(MSS)
     wire("+0 > [noecn] P. 1:1001(1000) ack 1\n+.01 < . 1:1(0) ack 1001 win 257")
+
+
+def mean_queue(congestion: str, mark: int | None) -> tuple[float, float]:
+    """Two transfers through a switch: the queue's mean in bytes, the goodput in bits a second."""
+    net = Network(seed=1)
+    switch = net.switch("switch")
+    hosts = [net.host(name, settings={"tcp.ecn": 1}) for name in ("a", "b", "sink")]
+    for host in hosts[:2]:
+        net.link(host, switch, rate=1e9, delay=0.0001)
+    queue = DropTail(bytes=1_000_000, mark=mark)
+    link = net.link(switch, hosts[2], rate=100e6, delay=0.0005, queue=queue)
+    flows = [net.bulk(host, hosts[2], congestion=congestion) for host in hosts[:2]]
+    net.run(1)
+    before = link.forward.stats(net.now_ns).queue_byte_us
+    net.run(2)
+    waited = link.forward.stats(net.now_ns).queue_byte_us - before
+    return waited / 2e6, sum(flow.goodput for flow in flows)
+
+
+def test_its_queue_is_a_fifth_of_cubics_at_most() -> None:
+    """A switch marks beyond 30 kB of its 1 MB; CUBIC, without marks, fills it."""
+    cubic, _ = mean_queue("cubic", None)
+    dctcp, goodput = mean_queue("dctcp", 30_000)
+    assert dctcp < 0.2 * cubic
+    assert goodput > 0.93 * 100e6

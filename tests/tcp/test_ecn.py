@@ -46,6 +46,7 @@ def test_who_asks_is_given(wire: Wire, ask: int) -> None:
     assert passive(wire).info.ecn == 1
 
 
+@pytest.mark.rfc("SHLD-8")
 def test_who_asks_is_given_by_default(wire: Wire) -> None:
     """As Linux."""
     assert passive(wire).info.ecn == 1

@@ -80,7 +80,7 @@ enum { SETUP = 0, LIVE = UST_CONFIG_LIVE };
     X(tcp_congestion,     "tcp.congestion_control",  UST_CC_CUBIC, UST_CC_RENO, 0, UST_CCS - 1, LIVE, "congestion control of a new socket") \
     X(tcp_max_cc_states,  "tcp.max_cc_states",       16384, 16384, 1, 1 << 24, SETUP, "connections that may send at once by a congestion control with a state (others use reno)") \
     X(tcp_ecn,            "tcp.ecn",                 2, 2, 0, 5, LIVE, "ECN: 0 none; 1 asked for and given; 2 given to who asks; AccECN: 3 asked for and given; 4 given, ECN asked for; 5 given to who asks") \
-    X(tcp_ecn_option,     "tcp.ecn_option",          2, 2, 0, 2, LIVE, "AccECN option: 0 never; 1 when a count has changed; 2 wherever it fits") \
+    X(tcp_ecn_option,     "tcp.ecn_option",          2, 2, 0, 3, LIVE, "AccECN option: 0 never; 1 when a count has changed; 2, 3 wherever it fits") \
     X(tcp_pacing,         "tcp.pacing",              1, 0, 0, 1, LIVE, "1: text leaves spread over a round trip, not a window at once") \
     X(tcp_pacing_ss,      "tcp.pacing_ss_ratio",     200, 200, 10, 1000, LIVE, "pacing rate in slow start, percent of a window each round trip") \
     X(tcp_pacing_ca,      "tcp.pacing_ca_ratio",     120, 120, 10, 1000, LIVE, "the same in congestion avoidance") \

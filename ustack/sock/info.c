@@ -120,6 +120,9 @@ static void fill_tcb(const struct tcp *tcp, const struct tcb *tcb, struct ust_tc
                                   .ecn_seen = tcb->ecn.seen,
                                   .delivered_ce = tcb->ecn.delivered_ce,
                                   .received_ce = tcb->ecn.marked,
+                                  .received_e1_bytes = tcb->ecn.e1b,
+                                  .received_e0_bytes = tcb->ecn.e0b,
+                                  .received_ce_bytes = tcb->ecn.ceb,
                                   .ts_recent = tcb->ts_recent};
     fill_sender(tcb, info);
     info->pacing_rate = pace_rate(tcp, tcb);

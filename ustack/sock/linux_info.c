@@ -3,7 +3,14 @@
  * segments is rounded down; times are Linux's: us, but ms for the last_*.   */
 #include "sock.h"
 
-enum { OPT_TIMESTAMPS = 1, OPT_SACK = 2, OPT_WSCALE = 4, OPT_SYN_DATA = 32 };
+enum {
+    OPT_TIMESTAMPS = 1,
+    OPT_SACK = 2,
+    OPT_WSCALE = 4,
+    OPT_ECN = 8,
+    OPT_ECN_SEEN = 16,
+    OPT_SYN_DATA = 32,
+};
 
 static uint32_t segments(uint32_t bytes, uint32_t mss)
 {
@@ -19,9 +26,10 @@ static void linux_head(const struct ust_tcp_info *in, struct ust_linux_tcp_info 
     out->tcpi_backoff = in->backoff;
     out->tcpi_options =
         (uint8_t)((in->ts_ok ? OPT_TIMESTAMPS : 0) | (in->sack_ok ? OPT_SACK : 0) |
-                  (in->wscale_ok ? OPT_WSCALE : 0) | (in->syn_data ? OPT_SYN_DATA : 0));
+                  (in->wscale_ok ? OPT_WSCALE : 0) | (in->ecn ? OPT_ECN : 0) |
+                  (in->ecn_seen ? OPT_ECN_SEEN : 0) | (in->syn_data ? OPT_SYN_DATA : 0));
     out->tcpi_wscales = (uint8_t)(in->snd_wscale | in->rcv_wscale << 4);
-    out->tcpi_flags = (uint8_t)(in->fastopen_fail << 1);
+    out->tcpi_flags = (uint8_t)(in->rate_app_limited | in->fastopen_fail << 1);
 }
 
 static void linux_sender(const struct ust_tcp_info *in, struct ust_linux_tcp_info *out)
@@ -47,7 +55,9 @@ static void linux_sender(const struct ust_tcp_info *in, struct ust_linux_tcp_inf
     out->tcpi_notsent_bytes = in->unsent;
     out->tcpi_min_rtt = in->min_rtt_us;
     out->tcpi_data_segs_out = (uint32_t)in->data_segs_out;
+    out->tcpi_delivery_rate = in->delivery_rate;
     out->tcpi_delivered = in->delivered;
+    out->tcpi_delivered_ce = in->delivered_ce;
     out->tcpi_bytes_sent = in->bytes_sent;
     out->tcpi_bytes_retrans = in->bytes_retrans;
     out->tcpi_dsack_dups = in->dsack_dups;
@@ -67,6 +77,10 @@ static void linux_receiver(const struct ust_tcp_info *in, struct ust_linux_tcp_i
     out->tcpi_data_segs_in = (uint32_t)in->data_segs_in;
     out->tcpi_rcv_ooopack = in->rcv_ooopack;
     out->tcpi_rcv_wnd = in->rcv_wnd;
+    out->tcpi_received_ce = in->received_ce;
+    out->tcpi_received_e1_bytes = in->received_e1_bytes;
+    out->tcpi_received_e0_bytes = in->received_e0_bytes;
+    out->tcpi_received_ce_bytes = in->received_ce_bytes;
 }
 
 static void linux_times(const struct ust_tcp_info *in, struct ust_linux_tcp_info *out)
