@@ -168,6 +168,29 @@ def test_under_pressure_the_window_opens_no_further(wire: Wire) -> None:
     assert hog.info.rcv_adv == before
 
 
+@pytest.mark.parametrize("hogs", [0, 8])
+def test_a_connection_that_is_read_is_offered_its_share(wire: Wire, hogs: int) -> None:
+    """Alone a large window; beside others less, though its own buffer is empty."""
+    hungry(wire)
+    unread(wire, hogs)
+    sock = wire.established(peer=wire.peer(5000))
+    for _ in range(400):
+        put(wire, sock, wire.their_next(sock))
+        sock.recv()
+    forget(wire)
+    share = (free(wire) - 64 - POOL / 4) / 2 * SMALL  # mbuf.share_part is 2
+    assert sock.info.rcv_wnd <= max(share / 2, 65_535) + 256
+    assert (sock.info.rcv_wnd > 300_000) == (hogs == 0)
+
+
+def test_the_last_large_buffer_may_be_kept_by_who_holds_nothing(wire: Wire) -> None:
+    wire.settings(mbuf_large=1)
+    sock = wire.established()
+    put(wire, sock, 1, 2000)
+    assert wire.engine.usage().mbufs_large == 1
+    assert sock.info.inq == 2000
+
+
 def test_text_beyond_the_share_is_dropped_counted_and_answered(wire: Wire) -> None:
     """The peer believes in the window that it was offered while there was plenty."""
     wire.settings(tcp_max_tcbs=80, tcp_rmem=400_000)

@@ -26,6 +26,18 @@ static uint32_t max32(uint32_t a, uint32_t b)
     return a > b ? a : b;
 }
 
+/* What may be offered of the buffers that all share: half of the memory, as of a
+ * buffer's, but never less than a segment to who holds nothing. */
+static uint32_t shared(const struct tcp *tcp, const struct tcb *tcb)
+{
+    const struct core *core = &tcp->net.core;
+    uint64_t held = tcb_rcv_held(tcp, tcb), wnd = share_room(core, held) / 2;
+
+    if (held == 0 && wnd < tcb->rcv_mss)
+        wnd = tcb->rcv_mss;
+    return wnd < UINT32_MAX ? (uint32_t)wnd : UINT32_MAX;
+}
+
 /* ------------------------------------------------------- opening */
 
 /* The shift that lets the largest window be told (RFC 7323 2.3). */
@@ -63,6 +75,7 @@ void rcvwnd_start(const struct tcp *tcp, struct tcb *tcb, uint32_t wnd)
     uint32_t most = min32(tcb->rcvbuf.limit, 65535u << tcb->rcv_wscale), mss = tcb->advmss;
 
     wnd = min32(wnd, most);
+    wnd = min32(wnd, max32(65535, shared(tcp, tcb))); /* no more was told */
     tcb->rcv_adv = tcb->rcv_nxt + wnd;
     rw->space = min32(wnd, INITIAL_SEGMENTS * mss);
     rw->seq = tcb->rcv_nxt;
@@ -96,18 +109,6 @@ static uint32_t unscaled(const struct tcb *tcb, uint32_t space, uint32_t full, u
     if (mss == full && space > offered + full / 2)
         return space;
     return offered;
-}
-
-/* What may be offered of the buffers that all share: half of the memory, as of a
- * buffer's, but never less than a segment to who holds nothing. */
-static uint32_t shared(const struct tcp *tcp, const struct tcb *tcb)
-{
-    const struct core *core = &tcp->net.core;
-    uint64_t held = tcb_rcv_held(tcp, tcb), wnd = share_room(core, held) / 2;
-
-    if (held == 0 && wnd < tcb->rcv_mss)
-        wnd = tcb->rcv_mss;
-    return wnd < UINT32_MAX ? (uint32_t)wnd : UINT32_MAX;
 }
 
 static uint32_t choose(const struct tcp *tcp, const struct tcb *tcb)
