@@ -39,6 +39,7 @@ def active(wire: Wire, ask: int = 1, answer: str = "SE.") -> Sock:
 # -------------------------------------------------------------------------------------- handshake
 
 
+@pytest.mark.rfc("SHLD-8")
 @pytest.mark.parametrize("ask", [1, 2, 4])
 def test_who_asks_is_given(wire: Wire, ask: int) -> None:
     """RFC 3168 6.1.1; 2 is the default."""
@@ -163,6 +164,7 @@ def test_a_fin_without_text_is_not_ect(wire: Wire) -> None:
     wire("+0 > [noecn] F. 1:1(0) ack 1")
 
 
+@pytest.mark.rfc("SHLD-8")
 def test_an_echo_brings_the_window_down_once_a_round_trip(wire: Wire) -> None:
     """RFC 3168 6.1.2: as for a loss, but nothing is sent again; and CWR tells of it."""
     wire.settings(tcp_congestion_control="reno")
@@ -235,6 +237,7 @@ def test_cwr_goes_with_one_segment_of_a_window(wire: Wire) -> None:
 # --------------------------------------------------------------------------------------- receiver
 
 
+@pytest.mark.rfc("SHLD-8")
 def test_a_mark_is_echoed_until_cwr_comes(wire: Wire) -> None:
     """RFC 3168 6.1.3."""
     passive(wire)
