@@ -200,13 +200,13 @@ def test_d14_windows_of_zero_end(case: str) -> None:
         assert len(reader.received) == (4096 if case == "fin" else 20_000)
 
 
-@pytest.mark.parametrize("flags", ["SE", "SEW"])
-def test_d15_a_syn_that_asks_for_ecn_is_not_refused(wire: Wire, flags: str) -> None:
+@pytest.mark.parametrize(("flags", "answer"), [("SE", "S."), ("SEW", "SE.")])
+def test_d15_a_syn_that_asks_for_ecn_is_not_refused(wire: Wire, flags: str, answer: str) -> None:
     """Linux with tcp_ecn=1 connects; RFC 3168 6.1.1."""
     wire.listen()
     wire(f"""
         +0 < {flags} 0:0(0) win 65535 <mss 1000>
-        +0 > S. 0:0(0) ack 1 <mss 1460>
+        +0 > {answer} 0:0(0) ack 1 <mss 1460>
         +0 < .  1:1(0) ack 1 win 65535
     """)
 
