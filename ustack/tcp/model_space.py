@@ -181,6 +181,8 @@ class Space:
             for reply in due:
                 if reply.matches(seg):
                     due.remove(reply)
+                    if due is self.spare:
+                        self.limited = now  # the next of its kind may stay away
                     self._account(seg, now)
                     return
         problem = self._objection(seg)
@@ -269,5 +271,5 @@ class Space:
         if seg.ack is None:
             return
         self.ack_by = None
-        if self.state is not State.TIME_WAIT and lt(self.rcv_edge, self._edge(seg)):
+        if lt(self.rcv_edge, self._edge(seg)):
             self.rcv_edge = self._edge(seg)
