@@ -54,7 +54,8 @@ class Option:
 
 
 CONGESTION_CONTROLS: tuple[bytes, ...] = tuple(
-    ffi.string(lib.ust_cc_name(i)) for i in range(lib.UST_CCS)
+    ffi.string(lib.ust_cc_name(i))  # law 3: at import
+    for i in range(lib.UST_CCS)
 )
 _NAME_MAX = 16  # TCP_CA_NAME_MAX
 

@@ -239,5 +239,7 @@ NOTHING(int, ust_tcp_info, CONST_ENG, ust_handle h, struct ust_tcp_info *info)
 NOTHING(ust_handle, ust_udp_socket, ENG)
 NOTHING(int64_t, ust_sendto, ENG, ust_handle h, const void *data, size_t len,
         const struct ust_addr *addr, uint16_t port)
+NOTHING(int64_t, ust_fastopen, ENG, ust_handle h, const struct ust_addr *addr, uint16_t port,
+        const void *data, size_t len)
 NOTHING(int64_t, ust_recvfrom, ENG, ust_handle h, void *buf, size_t size, int flags,
         struct ust_datagram *info)

@@ -73,7 +73,8 @@ class EngineBackend:
     def _make(self, seed: int) -> Any:
         config = ffi.gc(lib.ust_config_new(b"linux"), lib.ust_config_free)
         for name, value in SMALL.items():
-            check(lib.ust_config_set(config, name.encode(), value), f"setting {name}={value}")
+            done = lib.ust_config_set(config, name.encode(), value)  # law 3: once a setting
+            check(done, f"setting {name}={value}")
         for key, text in (BUFFERS | self.host.sysctls).items():
             if not self._configure(config, key, text) and DEFAULTS.get(key) != text:
                 self.unknown.append(f"sysctl {key}={text}")
@@ -126,7 +127,9 @@ class EngineBackend:
     def _collect(self) -> None:
         """Take what is due to be sent now."""
         while True:
-            size = lib.ust_engine_extract(self._raw, self._now, self._buf, len(self._buf))
+            size = lib.ust_engine_extract(  # law 3: once a packet, each is looked at
+                self._raw, self._now, self._buf, len(self._buf)
+            )
             if size <= 0:
                 return
             frame = bytes(ffi.buffer(self._buf, size))
@@ -140,17 +143,17 @@ class EngineBackend:
             self._collect()
             if stop():
                 return True
-            deadline = int(lib.ust_engine_deadline(self._raw))
+            deadline = int(lib.ust_engine_deadline(self._raw))  # law 3: once a deadline
             if deadline > until:
                 if until > self._now:
                     self._now = until
-                    lib.ust_engine_tick(self._raw, until)  # the calls that follow know the time
+                    lib.ust_engine_tick(self._raw, until)  # law 3: once a call
                 return False
             rounds = 0 if deadline > self._now else rounds + 1
             if rounds > SYNC_ROUNDS:
                 raise RuntimeError(f"the engine's deadline stays at {deadline} ns")
             self._now = max(self._now, deadline)
-            lib.ust_engine_tick(self._raw, self._now)
+            lib.ust_engine_tick(self._raw, self._now)  # law 3: once a deadline
 
     def sysctl(self, key: str, value: str) -> bool:
         """Change a setting that is live."""
