@@ -86,7 +86,7 @@ _TCP = {
     "TCP_DEFER_ACCEPT": Option(lib.UST_OPT_DEFER_ACCEPT),
     "TCP_WINDOW_CLAMP": Option(lib.UST_OPT_WINDOW_CLAMP),
     "TCP_FASTOPEN": Option(lib.UST_OPT_FASTOPEN),
-    "TCP_FASTOPEN_CONNECT": Option(lib.UST_OPT_FASTOPEN_CONNECT, is_bool=True),
+    "TCP_FASTOPEN_CONNECT": Option(lib.UST_OPT_FASTOPEN_CONNECT),
     "TCP_NOTSENT_LOWAT": Option(lib.UST_OPT_NOTSENT_LOWAT),
     "TCP_CONGESTION": Option(lib.UST_OPT_CONGESTION, names=CONGESTION_CONTROLS),
 }
@@ -172,8 +172,8 @@ def unpack(level: int, name: int, value: int | bytes | bytearray | memoryview) -
         return _rate(value)
     if not isinstance(value, int):
         raw = bytes(value)
-        if level == socket.IPPROTO_IP and 0 < len(raw) < _INT.size:
-            raw = bytes([raw[0], 0, 0, 0])  # as Linux: options of IP may be a byte
+        if level == socket.IPPROTO_IP and len(raw) < _INT.size:
+            raw = raw[:1].ljust(_INT.size, b"\0")  # as Linux: options of IP may be a byte
         if len(raw) < (_LINGER if is_linger else _INT).size:
             raise _invalid(f"option {name} of level {level} takes more than {len(raw)} bytes")
         if is_linger:

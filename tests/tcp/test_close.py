@@ -434,3 +434,15 @@ def test_text_behind_a_fin_is_thrown_away(wire: Wire) -> None:
     assert sock.state == "CLOSE_WAIT"
     assert wire.engine.usage().reass == 0
     assert wire.engine.usage().mbufs_small == 0
+
+
+def test_text_for_an_orphan_is_answered_as_for_no_connection(wire: Wire) -> None:
+    """RFC 9293 3.6.1; Linux: a RST with the segment's own ACK as its number, which is believed."""
+    sock = wire.established(rtt=0.1)
+    sock.close()
+    wire("""
+        +0  > F. 1:1(0) ack 1
+        +.1 < .  1:2(1) ack 1 win 257
+        +0  > R  1:1(0)
+    """)
+    assert wire.default.state == "CLOSED"

@@ -276,7 +276,7 @@ def test_linger_of_zero_resets(wire: Wire) -> None:
 def test_ip_mtu_discover_decides_about_df(wire: Wire) -> None:
     """ip(7) IP_MTU_DISCOVER."""
     sock = wire.established()
-    for value, df in ((0, False), (1, True), (2, True)):
+    for value, df in ((0, False), (1, True), (2, True), (3, False)):
         sock.setopt("MTU_DISCOVER", value)
         assert sock.getopt("MTU_DISCOVER") == value
         wire.engine.send(sock.handle, b"x")

@@ -62,9 +62,7 @@ static int set_window_clamp(struct tcp *tcp, struct tcb *tcb, int64_t value)
 {
     int64_t least = tcp->net.core.set.tcp_rmem_min / 2;
 
-    if (value <= 0 && tcb->state != UST_CLOSED && tcb->state != UST_LISTEN)
-        return -EINVAL;
-    if (value < 0)
+    if (value == 0 && tcb->state != UST_CLOSED && tcb->state != UST_LISTEN)
         return -EINVAL;
     rcvwnd_set_clamp(tcb, value == 0 ? 0 : (uint32_t)(value < least ? least : value));
     return 0;
@@ -109,9 +107,11 @@ static int set_defer_accept(struct tcp *tcp, struct tcb *tcb, int64_t value)
 
 static int set_fastopen(struct tcb *tcb, int64_t value)
 {
+    enum { MOST = 4096 }; /* Linux's somaxconn */
+
     if (value < 0 || (tcb->state != UST_CLOSED && tcb->state != UST_LISTEN))
         return -EINVAL;
-    tcb->fo_qlen = (uint32_t)value;
+    tcb->fo_qlen = (uint32_t)(value < MOST ? value : MOST);
     return 0;
 }
 
@@ -119,7 +119,7 @@ static int set_linger2(struct tcb *tcb, int64_t value)
 {
     enum { MOST = 120 };
 
-    tcb->linger2 = value < 0 || value > MOST ? -1 : (int32_t)value;
+    tcb->linger2 = value < 0 ? -1 : (int32_t)(value < MOST ? value : MOST);
     return 0;
 }
 
@@ -199,7 +199,7 @@ int ust_setopt(struct ust_engine *eng, ust_handle h, int opt, int64_t value)
         tcb->fo_connect = value;
         return 0;
     case UST_OPT_MTU_DISCOVER:
-        return set_u8(&tcb->mtu_discover, value, MTU_DISCOVER_DONT, MTU_DISCOVER_PROBE);
+        return set_u8(&tcb->mtu_discover, value, MTU_DISCOVER_DONT, MTU_DISCOVER_OMIT);
     case UST_OPT_CONGESTION: return congestion_choose(tcp, tcb, value);
     case UST_OPT_MAX_PACING_RATE:
         tcb->max_pacing_rate = value < 0 || value > PACE_MAX ? 0 : (uint64_t)value;

@@ -145,6 +145,7 @@ void tcp_send_header(struct tcp *tcp, struct mbuf *m, const struct tcp_header *h
                          .tos = h->tos,
                          .ttl = h->ttl,
                          .may_fragment = h->may_fragment,
+                         .probe = h->ignore_path,
                          .cache = h->dst};
 
     put16(p + SPORT, h->key->lport);

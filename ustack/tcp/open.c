@@ -25,7 +25,9 @@ uint16_t tcp_default_mss(const struct tcp *tcp, const struct ust_addr *remote)
 void tcp_set_mss(struct tcp *tcp, struct tcb *tcb)
 {
     uint32_t headers = addr_is_v4(&tcb->key.remote) ? V4_HEADERS : V6_HEADERS;
-    uint32_t mtu = net_path_mtu(&tcp->net, &tcb->key.remote);
+    uint32_t mtu = tcb->mtu_discover < MTU_DISCOVER_PROBE
+                     ? net_path_mtu(&tcp->net, &tcb->key.remote)
+                     : net_link_mtu(&tcp->net, &tcb->key.remote);
     uint32_t mss = tcb->peer_mss, own = mtu > headers ? mtu - headers : 0;
 
     if (tcb->user_mss && tcb->user_mss < mss)

@@ -34,7 +34,9 @@ static struct tcp_header header(const struct tcp *tcp, struct tcb *tcb, uint32_t
                            .ts = tcb->ts_ok,
                            .ts_val = tcp_ts_now(tcp, tcb->ts_offset),
                            .ts_ecr = tcb->ts_recent,
-                           .may_fragment = tcb->mtu_discover == MTU_DISCOVER_DONT};
+                           .may_fragment = tcb->mtu_discover == MTU_DISCOVER_DONT ||
+                                           tcb->mtu_discover >= MTU_DISCOVER_PROBE,
+                           .ignore_path = tcb->mtu_discover >= MTU_DISCOVER_PROBE};
 
     urgent_mark(tcb, &h);
     return h;

@@ -35,9 +35,16 @@
 
 enum { TCP_NONE = 0xffffffff, TCP_MAX_RANGES = 256, TCB_GEN_MAX = 0x3fffffff };
 
-/* IP_MTU_DISCOVER. TCP heeds path MTUs whatever it says, and sets DF unless told
- * not to. */
-enum { MTU_DISCOVER_DONT, MTU_DISCOVER_WANT, MTU_DISCOVER_DO, MTU_DISCOVER_PROBE };
+/* IP_MTU_DISCOVER: WANT and DO set DF and heed path MTUs; DONT heeds them, too;
+ * the others do neither. */
+enum {
+    MTU_DISCOVER_DONT,
+    MTU_DISCOVER_WANT,
+    MTU_DISCOVER_DO,
+    MTU_DISCOVER_PROBE,
+    MTU_DISCOVER_INTERFACE,
+    MTU_DISCOVER_OMIT,
+};
 
 /* The one byte of urgent data that is remembered: see urgent.c. */
 enum urgent {

@@ -233,7 +233,7 @@ struct tcp_header {
     uint32_t gso_mss; /* 0, or the payload bytes of a segment */
     struct fastopen_option fastopen;
     uint16_t urg; /* with TH_URG */
-    bool may_fragment;
+    bool may_fragment, ignore_path; /* see struct ip_out */
     bool ae;        /* RFC 9768 */
     unsigned n_ecn; /* fields of its option; 0: none */
     uint32_t ecn_bytes[3];
