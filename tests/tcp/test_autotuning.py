@@ -41,6 +41,21 @@ def test_the_receive_buffer_grows_no_further_than_its_maximum(wire: Wire) -> Non
     assert sock.info.rcvbuf == 200_000
 
 
+def test_on_a_short_path_the_receive_buffer_stays_in_the_caches(wire: Wire) -> None:
+    """tcp.rcvbuf_low_rtt: a window of 1 MiB is more than a path below 1 ms needs."""
+    wire.settings(mbuf_small=4096)
+    sock = wire.established(rtt=0.0001)
+    seq = 1
+    for _ in range(12):  # each round trip the peer fills the window
+        wire.advance(0.0003)
+        for _ in range(min(sock.info.rcv_wnd // 1000, 900)):
+            wire.inject(sock.peer.frame(Segment(".", seq, 1000, 1, 257)))
+            seq += 1000
+        sock.recv(1 << 21)
+        wire.sent.clear()
+    assert sock.info.rcvbuf == 2 * MIB
+
+
 def test_without_moderation_the_receive_buffer_stays(wire: Wire) -> None:
     wire.settings(tcp_moderate_rcvbuf=0)
     sock = wire.established(rtt=0.1)
@@ -86,7 +101,7 @@ def test_the_window_opens_by_what_arrives_not_at_once(wire: Wire) -> None:
 def test_the_send_buffer_follows_the_congestion_window(wire: Wire) -> None:
     """Linux's tcp_sndbuf_expand: when an application waits for room."""
     wire.settings(tcp_wmem=16384)
-    sock = wire.established(mss=1000, win=1000, rtt=0.01)
+    sock = wire.established(mss=1000, win=4000, rtt=0.01)
     start = sock.info.sndbuf
     assert start >= 2 * sock.info.cwnd
     data = bytes(100_000)
@@ -96,8 +111,8 @@ def test_the_send_buffer_follows_the_congestion_window(wire: Wire) -> None:
                 sock.send(data)
             except BlockingIOError:
                 break
-        wire.deliver(sock, rtt=0.01, win=1000)
-        assert sock.info.sndbuf >= 2 * sock.info.cwnd
+        wire.deliver(sock, rtt=0.01, win=4000)
+        assert sock.info.sndbuf >= 2 * min(sock.info.cwnd, 4000 << 8)
     assert sock.info.sndbuf > 2 * start
 
 

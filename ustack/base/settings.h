@@ -58,6 +58,7 @@ enum { SETUP = 0, LIVE = UST_CONFIG_LIVE };
     X(tcp_rmem,           "tcp.rmem",                131072, 131072, 2048, 1 << 30, LIVE, "receive buffer of a new socket, bytes of memory; half of it is offered as window") \
     X(tcp_rmem_max,       "tcp.rmem_max",            6291456, 6291456, 2048, 1 << 30, LIVE, "largest receive buffer; decides the window scale") \
     X(tcp_moderate_rcvbuf, "tcp.moderate_rcvbuf",    1, 1, 0, 1, LIVE, "1: receive buffers grow up to tcp.rmem_max by what applications read") \
+    X(tcp_rcvbuf_low_rtt, "tcp.rcvbuf_low_rtt",      1000, 1000, 0, 1000000, LIVE, "us; on a path with a shorter round trip receive buffers grow to 2 MiB at most") \
     X(tcp_wmem_min,       "tcp.wmem_min",            4608, 4608, 256, 1 << 30, LIVE, "least send buffer that SO_SNDBUF gives") \
     X(tcp_wmem,           "tcp.wmem",                16384, 16384, 2048, 1 << 30, LIVE, "send buffer of a new socket, bytes; it grows with the congestion window") \
     X(tcp_wmem_max,       "tcp.wmem_max",            4194304, 4194304, 2048, 1 << 30, LIVE, "largest send buffer") \

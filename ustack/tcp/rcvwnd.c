@@ -9,12 +9,14 @@
  * Dynamic right-sizing: an application that reads more in one round trip than
  * in any before gets a buffer of twice as much, up to tcp.rmem_max, unless it
  * has chosen one by SO_RCVBUF. The round trip is measured from the receiver's
- * side: by timestamps, or as the time that a whole window takes.
+ * side: by timestamps, or as the time that a whole window takes. A path that is
+ * shorter than tcp.rcvbuf_low_rtt gets 1 MiB of window at most: what stood in a
+ * larger one would only lengthen the round trip that is measured.
  *
  * Not here: when an ACK is due (delack.c), what is queued (base/rcvbuf.h).  */
 #include "tcp.h"
 
-enum { GROW_MIN_TEXT = 128, INITIAL_SEGMENTS = 10 };
+enum { GROW_MIN_TEXT = 128, INITIAL_SEGMENTS = 10, LOW_RTT_WINDOW = 1 << 20 };
 
 static uint32_t min32(uint32_t a, uint32_t b)
 {
@@ -205,6 +207,9 @@ static void grow(const struct tcp *tcp, struct tcb *tcb, uint32_t copied)
     const struct settings *set = &tcp->net.core.set;
     struct rcvwnd *rw = &tcb->rcvwnd;
     uint64_t wnd = 2ull * copied, most = (uint64_t)set->tcp_rmem_max / 2;
+
+    if (tcb->min_rtt < (uint64_t)set->tcp_rcvbuf_low_rtt && most > LOW_RTT_WINDOW)
+        most = LOW_RTT_WINDOW;
 
     if (rw->space > 0)
         wnd += 2 * (wnd * (copied - rw->space) / rw->space);

@@ -3,7 +3,8 @@
  * buffer grows.
  *
  * A buffer starts at tcp.wmem and follows twice the congestion window, counted
- * with Linux's overhead for each segment, up to tcp.wmem_max, unless the
+ * with Linux's overhead for each segment, or twice the largest window of the
+ * peer where that is less, up to tcp.wmem_max, unless the
  * application has chosen its size by SO_SNDBUF.
  *
  * TCP_NOTSENT_LOWAT counts only what cannot be sent yet: with so much of it,
@@ -41,6 +42,8 @@ void sndspace_grow(const struct tcp *tcp, struct tcb *tcb)
     if (segments <= set->tcp_dupacks)
         segments = (uint32_t)set->tcp_dupacks + 1;
     want = CUSHION * segments * segment_memory(mss);
+    if (want > CUSHION * (uint64_t)tcb->max_wnd)
+        want = CUSHION * (uint64_t)tcb->max_wnd; /* more could not be in flight */
     if (want > (uint64_t)set->tcp_wmem_max)
         want = (uint64_t)set->tcp_wmem_max;
     if (want > tcb->sndbuf.limit)
