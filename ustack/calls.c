@@ -21,6 +21,7 @@ struct attempt {
     uint8_t *dst;
     size_t len;
     int flags;
+    bool patient;                /* recv may wait for SO_RCVLOWAT */
     const struct ust_addr *addr; /* of a datagram: where to */
     uint16_t port;
     struct ust_datagram *info; /* where from */
@@ -70,8 +71,13 @@ int64_t ust_worker_send(struct ust_worker *w, ust_handle h, const uint8_t *data,
 int64_t ust_worker_recv(struct ust_worker *w, ust_handle h, uint8_t *buf, size_t size, int flags,
                         uint64_t timeout_ns)
 {
-    struct attempt call = {
-        .try = try_recv, .h = h, .wanted = UST_READABLE, .dst = buf, .len = size, .flags = flags};
+    struct attempt call = {.try = try_recv,
+                           .h = h,
+                           .wanted = UST_READABLE,
+                           .dst = buf,
+                           .len = size,
+                           .flags = flags,
+                           .patient = timeout_ns > 0};
     int64_t n;
 
     if (!worker_enter(w))
@@ -124,8 +130,18 @@ static int64_t try_send(struct ust_engine *eng, const struct attempt *call)
     return ust_send(eng, call->h, call->src, call->len, call->flags);
 }
 
+/* SO_RCVLOWAT: there is something, but less than a blocking call waits for. */
+static bool too_little(struct ust_engine *eng, ust_handle h)
+{
+    int64_t n = 0;
+
+    return ust_getopt(eng, h, UST_OPT_INQ, &n) == 0 && n > 0 && !(ust_ready(eng, h) & UST_READABLE);
+}
+
 static int64_t try_recv(struct ust_engine *eng, const struct attempt *call)
 {
+    if (call->patient && too_little(eng, call->h))
+        return -EAGAIN;
     return ust_recv(eng, call->h, call->dst, call->len, call->flags);
 }
 

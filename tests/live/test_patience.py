@@ -64,3 +64,20 @@ def test_close_returns_when_the_peer_has_it_all(pair: Pair) -> None:
     thread.join()
     assert took < 10
     assert far.recv(10) == b"x"
+
+
+def test_a_blocking_recv_waits_for_so_much_as_so_rcvlowat_says(pair: Pair) -> None:
+    near, far = pair.connect()
+    far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 5)
+    near.send(b"abc")
+    pair.pump()
+    far.settimeout(0.02)
+    with pytest.raises(TimeoutError):
+        far.recv(10)
+    near.send(b"de")
+    pair.pump()
+    assert far.recv(10) == b"abcde"
+    near.send(b"f")
+    pair.pump()
+    far.setblocking(False)
+    assert far.recv(10) == b"f"
