@@ -232,10 +232,10 @@ struct tcp_header {
     unsigned n_sacks;
     uint32_t gso_mss; /* 0, or the payload bytes of a segment */
     struct fastopen_option fastopen;
-    uint16_t urg; /* with TH_URG */
+    uint16_t urg;                   /* with TH_URG */
     bool may_fragment, ignore_path; /* see struct ip_out */
-    bool ae;        /* RFC 9768 */
-    unsigned n_ecn; /* fields of its option; 0: none */
+    bool ae;                        /* RFC 9768 */
+    unsigned n_ecn;                 /* fields of its option; 0: none */
     uint32_t ecn_bytes[3];
 };
 unsigned tcp_options_len(const struct tcp_header *h);
