@@ -172,7 +172,7 @@ def test_text_behind_a_fin_is_not_delivered(wire: Wire) -> None:
 
 def test_a_lost_fin_is_sent_again(wire: Wire) -> None:
     """RFC 9293 3.10.7.4, RFC 6298: a FIN is retransmitted like data."""
-    wire.settings(tcp_tlp=0)
+    wire.settings(tcp_early_retrans=0)
     sock = wire.established(rtt=0.1)
     sock.close()
     wire("""
@@ -200,7 +200,7 @@ def test_a_lost_segment_before_a_fin_is_sent_again_with_it(wire: Wire) -> None:
 def test_a_fin_is_retried_a_limited_number_of_times_for_an_orphan(wire: Wire) -> None:
     """Linux tcp_orphan_retries; nobody waits for it any more."""
     wire.settings(tcp_orphan_retries=3)
-    wire.settings(tcp_tlp=0)
+    wire.settings(tcp_early_retrans=0)
     sock = wire.established(rtt=0.1)
     sock.close()
     wire.advance(60)

@@ -15,7 +15,7 @@ UNLIMITED = 2**32 - 1
 
 def timed_out(wire: Wire, unsent: int = 5, **options: object) -> Sock:
     """Ten segments were delayed past the RTO; the first has been sent again."""
-    wire.settings(tcp_tlp=0)
+    wire.settings(tcp_early_retrans=0)
     sock = flight(wire, unsent=unsent, **options)
     leaves(wire, [0], 0.3)
     assert sock.info.ca_state == LOSS
@@ -67,7 +67,7 @@ def test_without_frto_what_is_lost_goes_first(wire: Wire) -> None:
 
 def test_an_echo_from_before_the_timeout_restores_the_window(wire: Wire) -> None:
     """RFC 3522: at once, by the first ACK."""
-    wire.settings(tcp_tlp=0, tcp_frto=0)
+    wire.settings(tcp_early_retrans=0, tcp_frto=0)
     sock = wire.established(mss=1012, rtt=0.1, ts=True)
     sock.send(10_000)
     sent(wire)
@@ -83,7 +83,7 @@ def test_an_echo_from_before_the_timeout_restores_the_window(wire: Wire) -> None
 
 def test_only_what_is_old_enough_is_lost_by_a_timeout(wire: Wire) -> None:
     """RFC 8985 6.3: a segment sent a moment ago may still arrive."""
-    wire.settings(tcp_tlp=0)
+    wire.settings(tcp_early_retrans=0)
     sock = flight(wire, 5)
     wire.put(ack(5, when="+.1"))
     sock.send(5000)

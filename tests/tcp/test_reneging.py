@@ -48,7 +48,7 @@ def test_an_ack_that_moves_on_in_time_shows_that_nothing_was_dropped(wire: Wire)
 
 def test_until_a_timeout_sacked_text_stays_in_the_send_buffer(wire: Wire) -> None:
     """RFC 2018 8: a sender MUST NOT discard what is only sacked."""
-    wire.settings(tcp_tlp=0)
+    wire.settings(tcp_early_retrans=0)
     sock = flight(wire, 3)
     wire.put(ack(0, (1, 3), when="+.1"))
     assert sock.info.outq == 3000

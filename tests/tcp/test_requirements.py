@@ -248,7 +248,7 @@ def test_the_application_chooses_the_ds_field_and_changes_it(wire: Wire) -> None
 @pytest.mark.rfc("MUST-20", "SHLD-10")
 def test_after_r1_the_neighbour_is_doubted(wire: Wire) -> None:
     """RFC 9293 3.8.3 (a): negative advice to IP; the third RTO in a row."""
-    wire.settings(tcp_tlp=0)
+    wire.settings(tcp_early_retrans=0)
     wire.engine.forget_neighbour(wire.their_ip)
     learn(wire)
     sock = wire.established(mss=1000, rtt=0.01)
@@ -266,7 +266,7 @@ def test_after_r1_the_neighbour_is_doubted(wire: Wire) -> None:
 @pytest.mark.rfc("SHLD-9")
 def test_the_application_can_see_that_segments_are_lost(wire: Wire) -> None:
     """RFC 9293 3.8.3 (e): TCP_INFO counts the RTOs in a row."""
-    wire.settings(tcp_tlp=0)
+    wire.settings(tcp_early_retrans=0)
     sock = wire.established(mss=1000)
     sock.send(10)
     assert sock.info.retransmits == 0
@@ -302,7 +302,7 @@ def test_without_an_mss_the_initial_window_is_ten_small_segments(wire: Wire) -> 
 @pytest.mark.rfc("2525-4")
 def test_a_retransmission_has_the_bytes_that_were_sent(wire: Wire) -> None:
     """RFC 2525 2.4: whatever was written since; the wire compares each byte."""
-    wire.settings(tcp_tlp=0)
+    wire.settings(tcp_early_retrans=0)
     sock = wire.established(mss=1000)
     sock.send(700)
     wire("+0 > P. 1:701(700) ack 1")
@@ -316,7 +316,9 @@ def test_a_retransmission_has_the_bytes_that_were_sent(wire: Wire) -> None:
 @pytest.mark.rfc("2525-6", "MUST-19")
 def test_congestion_avoidance_grows_by_a_segment_a_round_trip(wire: Wire) -> None:
     """RFC 2525 2.6, RFC 5681 3.1: without a constant in addition."""
-    wire.settings(tcp_pacing=0, tcp_tlp=0, tcp_frto=0, tcp_congestion_control=lib.UST_CC_RENO)
+    wire.settings(
+        tcp_pacing=0, tcp_early_retrans=0, tcp_frto=0, tcp_congestion_control=lib.UST_CC_RENO
+    )
     sock = wire.established(mss=1000, win=65535, rtt=0.1)
     sock.send(300_000)
     while wire.take(0.5):

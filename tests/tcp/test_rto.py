@@ -15,7 +15,7 @@ pytestmark = pytest.mark.both_versions
 @pytest.fixture(autouse=True)
 def without_probes(wire: Wire) -> None:
     """A tail loss probe would come before the timeout; test_tlp.py has those."""
-    wire.settings(tcp_tlp=0)
+    wire.settings(tcp_early_retrans=0)
 
 
 RTO = 0.3  # after a first sample of 100 ms: 0.1 + 4 * 0.05

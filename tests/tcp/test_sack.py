@@ -171,7 +171,7 @@ def test_many_small_holes_stay_within_bounds(wire: Wire) -> None:
 )
 def test_bogus_sack_blocks_are_ignored(wire: Wire, options: str) -> None:
     """RFC 2018 5: outside, empty, reversed, old, huge, malformed."""
-    wire.settings(tcp_tlp=0)
+    wire.settings(tcp_early_retrans=0)
     sock = wire.established()
     sock.send(3000)
     wire(f"""

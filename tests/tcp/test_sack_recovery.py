@@ -140,7 +140,7 @@ def test_a_lost_retransmission_is_found_without_a_timeout(wire: Wire) -> None:
 
 def test_without_rack_three_sacked_segments_above_mean_a_loss(wire: Wire) -> None:
     """RFC 6675 4, IsLost: the first two holes have three above them, the last has not."""
-    wire.settings(tcp_rack=0)
+    wire.settings(tcp_recovery=0)
     sock = flight(wire)
     wire.put(ack(0, (6, 7), (3, 4), (1, 2), when="+.1"))
     assert packets(sock)[2] == 1
@@ -198,3 +198,36 @@ def test_when_records_run_out_text_is_sent_all_the_same(wire: Wire) -> None:
         wire.put(f"+0 < . 1:1(0) ack {sock.peer.ours(sock.info.snd_max)} win 257")
     assert wire.stats["tcp.sent.merged"] > 0
     assert wire.stats["tcp.rexmt.rto"] == 0
+
+
+def test_sacks_of_what_is_behind_do_not_put_the_timeout_off(wire: Wire) -> None:
+    """As Linux: the front was sent at 0.1, the timeout is due 300 ms later whatever is sacked."""
+    wire.settings(tcp_early_retrans=0, tcp_recovery=0, tcp_reordering=20, tcp_frto=0)
+    flight(wire, unsent=5)
+    for n in range(4):
+        wire.put(ack(0, (1, n + 2), when="+.1" if n == 0 else "+.03"))
+        leaves(wire, [10 + n])
+    wire.quiet(0.005)
+    leaves(wire, [0], 0.3 - 0.195)
+
+
+def test_lost_small_segments_are_gathered_into_one(wire: Wire) -> None:
+    """As Linux's tcp_retrans_collapse: RFC 9293 3.8.6 allows to repacketize."""
+    wire.settings(tcp_early_retrans=0)
+    sock = wire.established(mss=1000, rtt=0.1)
+    sock.setopt("NODELAY", 1)
+    for n in range(5):
+        sock.send(100)
+        wire(f"+0 > P. {n * 100 + 1}:{n * 100 + 101}(100) ack 1")
+    wire("+.3 > P. 1:501(500) ack 1")
+    wire("+.1 < . 1:1(0) ack 501 win 257")
+    assert sock.info.total_retrans == 1
+
+
+def test_the_last_of_several_segments_at_once_carries_push(wire: Wire) -> None:
+    """As Linux, for receivers that gather segments; a lone one inside the stream does not."""
+    sock = wire.established(mss=1000, rtt=0.1, wscale=None, win=3000)
+    sock.send(9000)
+    assert [segment.flags for _, segment in iter(wire.take, None)] == [".", "P.", "."]
+    wire.put("+.1 < . 1:1(0) ack 3001 win 2000")
+    assert [segment.flags for _, segment in iter(wire.take, None)] == [".", "P."]

@@ -19,7 +19,7 @@ def test_a_lost_tail_is_probed_after_two_round_trips(wire: Wire) -> None:
     leaves(wire, [4], PTO)
     assert wire.stats["tcp.tlp.probes"] == 1
     assert sock.info.ca_state == OPEN
-    wire.settings(tcp_tlp=0)
+    wire.settings(tcp_early_retrans=0)
     leaves(wire, [0], 0.3)
     assert wire.stats["tcp.rexmt.rto"] == 1
 
@@ -118,7 +118,7 @@ def test_there_is_no_probe_during_recovery(wire: Wire) -> None:
 
 def test_the_rto_of_a_short_flight_counts_from_its_first_segment(wire: Wire) -> None:
     """RFC 7765 4, on request: two segments, the second sent 50 ms later."""
-    wire.settings(tcp_tlp=0, tcp_rto_restart=1)
+    wire.settings(tcp_early_retrans=0, tcp_rto_restart=1)
     sock = wire.established(mss=1000, rtt=0.1)
     sock.setopt("NODELAY", 1)
     sock.send(1000)

@@ -104,14 +104,15 @@ static void advance(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
     neigh_progress(&tcp->net, &tcb->dst);
 }
 
-/* The RTT says whether the timers may start anew: an ACK of text that was sent
- * before the front was sent again must not put them off. */
-static bool front_is_older(const struct tcp *tcp, const struct tcb *tcb,
-                           const struct ack_news *news)
+/* May a SACK start the timer anew? Only one for text sent before the front was
+ * last sent; else the SACKs of what is behind would put it off for ever. */
+static bool front_is_younger(const struct tcp *tcp, const struct tcb *tcb,
+                             const struct ack_news *news)
 {
     const struct recovery *rec = &tcb->rec;
 
-    return rec->head != TCP_NONE && news->first_sacked > tcp->sents[rec->head].at;
+    return rec->head != TCP_NONE && news->first_sacked &&
+           news->first_sacked < tcp->sents[rec->head].at;
 }
 
 static void count_dupack(struct tcp *tcp, struct tcb *tcb)
@@ -153,8 +154,8 @@ static void take_ack(struct tcp *tcp, struct tcb *tcb, const struct segment *seg
     if (news.advanced)
         scoreboard_acked(tcp, tcb, &news);
     timed = take_rtt(tcp, tcb, &news);
-    news.rearm = news.advanced || (timed && front_is_older(tcp, tcb, &news));
-    rack_adapt(tcb, &news);
+    news.rearm = news.advanced || (timed && front_is_younger(tcp, tcb, &news));
+    rack_adapt(tcp, tcb, &news);
     news.repeat = quiet && !news.advanced;
     news.dupack = news.repeat && !news.dsack && tcb->rec.packets > 0;
     if (news.dupack)

@@ -30,12 +30,14 @@ void rack_advance(struct tcp *tcp, struct tcb *tcb, uint8_t flags, ust_time at, 
     }
 }
 
-static ust_time reo_window(const struct tcb *tcb)
+static ust_time reo_window(const struct tcp *tcp, const struct tcb *tcb)
 {
+    bool dupthresh = !(tcp->net.core.set.tcp_recovery & RECOVERY_NO_DUPTHRESH);
     const struct recovery *rec = &tcb->rec;
     uint64_t us, most = tcb->srtt / 8;
 
-    if (!rec->reordered && (tcb->ca_state >= UST_CA_RECOVERY || rec->sacked >= rec->reordering))
+    if (!rec->reordered &&
+        (tcb->ca_state >= UST_CA_RECOVERY || (dupthresh && rec->sacked >= rec->reordering)))
         return 0;
     if (tcb->min_rtt == UINT32_MAX)
         return 0;
@@ -54,7 +56,7 @@ int64_t rack_left(const struct tcp *tcp, const struct tcb *tcb, const struct sen
 static ust_time detect(struct tcp *tcp, struct tcb *tcb)
 {
     struct recovery *rec = &tcb->rec;
-    ust_time window = reo_window(tcb), wait = 0;
+    ust_time window = reo_window(tcp, tcb), wait = 0;
     struct sent *s = sent_at(tcp, rec->oldest), *later;
 
     for (; s && sent_after(rec->rack_at, rec->rack_end, s->at, s->end); s = later) {
@@ -101,11 +103,11 @@ void rack_timeout(struct tcp *tcp, struct tcb *tcb)
     }
 }
 
-void rack_adapt(struct tcb *tcb, const struct ack_news *news)
+void rack_adapt(const struct tcp *tcp, struct tcb *tcb, const struct ack_news *news)
 {
     struct recovery *rec = &tcb->rec;
 
-    if (!news->delivery)
+    if (!news->delivery || (tcp->net.core.set.tcp_recovery & RECOVERY_STATIC))
         return;
     if (seq_lt(news->prior_delivered, rec->reo_delivered))
         rec->dsack_round = false; /* at most once a round trip */

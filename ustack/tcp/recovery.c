@@ -112,7 +112,7 @@ static void find_losses(struct tcp *tcp, struct tcb *tcb, struct ack_news *news)
         return;
     if (!tcb->sack_ok)
         return mark_first_lost(tcp, tcb, news->advanced);
-    if (!tcp->net.core.set.tcp_rack)
+    if (!(tcp->net.core.set.tcp_recovery & RECOVERY_RACK))
         sack_mark_lost(tcp, tcb);
     else if (rack_mark_lost(tcp, tcb))
         news->rearm = false;

@@ -65,6 +65,26 @@ static void has_left(struct tcp *tcp, struct tcb *tcb, struct sent *s)
         tcp_arm_rexmt(tcp, tcb);
 }
 
+static bool waits(const struct sent *s)
+{
+    return s && (s->flags & (SENT_LOST | SENT_AGAIN)) == SENT_LOST;
+}
+
+/* Makes small segments one, and cuts for the MSS of now. */
+static void gather(struct tcp *tcp, struct tcb *tcb, struct sent *s)
+{
+    struct sent *next = sent_at(tcp, s->next);
+    bool joined = false;
+
+    while (waits(next) && text_of(s) + text_of(next) <= tcb->snd_mss) {
+        joined = true;
+        sent_join(tcp, tcb, s);
+        next = sent_at(tcp, s->next);
+    }
+    if (joined || s->mss != tcb->snd_mss)
+        sent_resize(tcb, s, tcb->snd_mss);
+}
+
 static enum progress send_lost(struct tcp *tcp, struct tcb *tcb, unsigned max)
 {
     struct sent *s;
@@ -78,7 +98,7 @@ static enum progress send_lost(struct tcp *tcp, struct tcb *tcb, unsigned max)
             return FINISHED; /* it stays due; the timer asks again */
         if (tcp->net.outq.count >= max)
             return NO_ROOM;
-        sent_resize(tcb, s, tcb->snd_mss);
+        gather(tcp, tcb, s);
         len = may_go(tcp, tcb, s);
         if (len < 0)
             break;

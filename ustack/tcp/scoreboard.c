@@ -11,14 +11,19 @@
  * end before it.                                                            */
 #include "tcp.h"
 
-enum { MAX_REORDERING = 300 };
-
 /* ------------------------------------------------------- reordering */
 
 /* The end of the highest sacked text, or snd_una. */
 uint32_t scoreboard_fack(const struct tcb *tcb)
 {
     return tcb->sack_ok && tcb->rec.sacked ? tcb->rec.fack : tcb->snd_una;
+}
+
+static void set_reordering(const struct tcp *tcp, struct recovery *rec, uint32_t packets)
+{
+    uint32_t most = (uint32_t)tcp->net.core.set.tcp_max_reordering;
+
+    rec->reordering = (uint16_t)(packets < most ? packets : most);
 }
 
 /* Text from low on, sent once, has arrived behind text sent after it. */
@@ -32,8 +37,7 @@ void scoreboard_reordered(struct tcp *tcp, struct tcb *tcb, uint32_t low)
     count(tcp_core(tcp), C_TCP_REORDERED);
     rec->reordered = true;
     if (by > rec->reordering * mss)
-        rec->reordering = (by + mss - 1) / mss < MAX_REORDERING ? (uint16_t)((by + mss - 1) / mss)
-                                                                : MAX_REORDERING;
+        set_reordering(tcp, rec, (by + mss - 1) / mss);
 }
 
 /* ------------------------------------------------------- without SACK */
@@ -59,10 +63,8 @@ static void guess(struct tcp *tcp, struct tcb *tcb, uint32_t sacked, uint32_t mo
 
     rec->sacked = sacked;
     if (limit_guess(tcb)) { /* more have arrived than seemed missing: reordered */
-        uint32_t n = rec->packets + more;
-
         count(tcp_core(tcp), C_TCP_REORDERED);
-        rec->reordering = n < MAX_REORDERING ? (uint16_t)n : MAX_REORDERING;
+        set_reordering(tcp, rec, rec->packets + more);
         rec->reordered = true;
     }
     rec->sacked_bytes = rec->sacked * tcb->snd_mss;

@@ -319,8 +319,6 @@ void sent_mark_lost(struct tcp *tcp, struct tcb *tcb, struct sent *s)
 
 void sent_resize(struct tcb *tcb, struct sent *s, uint32_t mss)
 {
-    if (s->mss == mss)
-        return;
     tally(&tcb->rec, s, -1u);
     s->mss = (uint16_t)mss;
     s->segs = packets_of(s->end - s->seq, s->flags & SENT_FIN, mss);

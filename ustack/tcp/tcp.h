@@ -13,6 +13,9 @@
 
 struct tcp;
 
+/* Bits of tcp.recovery. */
+enum { RECOVERY_RACK = 1, RECOVERY_STATIC = 2, RECOVERY_NO_DUPTHRESH = 4 };
+
 #define TIMEOUT_MIN (2 * NS_PER_MS) /* what Linux adds to short timers */
 
 /* What the layer above fills in; see engine.c. */
@@ -395,7 +398,7 @@ int64_t rack_left(const struct tcp *tcp, const struct tcb *tcb, const struct sen
 /* Marks what must be lost; true: the reordering timer waits for the rest. */
 bool rack_mark_lost(struct tcp *tcp, struct tcb *tcb);
 void rack_timeout(struct tcp *tcp, struct tcb *tcb);
-void rack_adapt(struct tcb *tcb, const struct ack_news *news);
+void rack_adapt(const struct tcp *tcp, struct tcb *tcb, const struct ack_news *news);
 
 /* tlp.c (RFC 8985 7) */
 /* Arms the probe's timer if one is wanted; restart: the RTO starts anew. */

@@ -22,7 +22,7 @@ bool tlp_schedule(struct tcp *tcp, struct tcb *tcb, bool restart)
     const struct settings *set = &tcp->net.core.set;
     ust_time now = tcp_now(tcp), wait, rto;
 
-    if (!set->tcp_tlp || tcb->rec.packets == 0 || !tcb->sack_ok || !not_repairing(tcb))
+    if (set->tcp_early_retrans < 3 || tcb->rec.packets == 0 || !tcb->sack_ok || !not_repairing(tcb))
         return false;
     if (tcb->srtt == 0)
         wait = ms(set->tcp_rto_init_ms);
