@@ -81,6 +81,25 @@ def test_an_echo_from_before_the_timeout_restores_the_window(wire: Wire) -> None
     assert sent(wire) == []
 
 
+def test_an_earlier_episode_does_not_hide_that_a_timeout_was_spurious(wire: Wire) -> None:
+    """RFC 3522 3.2: the timestamp to compare with is that of this episode's retransmission."""
+    wire.settings(tcp_early_retrans=0, tcp_frto=0, tcp_pacing=0)
+    sock = wire.established(mss=1012, rtt=0.1, ts=True)
+    sock.send(10_000)
+    sent(wire)
+    blocks = "<nop,nop,TS val 200 ecr 200,nop,nop,sack 1001:4001>"
+    wire.put(f"+.1 < . 1:1(0) ack 1 win 257 {blocks}")
+    assert sent(wire) == [0]  # at 300
+    wire.put("+.1 < . 1:1(0) ack 10001 win 257 <nop,nop,TS val 400 ecr 300>")
+    sock.send(5000)
+    sent(wire)  # at 400
+    taken = wire.take(1.0)
+    assert taken is not None and taken[1].seq == 10_001
+    wire.put("+.05 < . 1:1(0) ack 11001 win 257 <nop,nop,TS val 900 ecr 400>")
+    assert wire.stats["tcp.undo.rto"] == 1
+    assert sock.info.ca_state == OPEN
+
+
 def test_only_what_is_old_enough_is_lost_by_a_timeout(wire: Wire) -> None:
     """RFC 8985 6.3: a segment sent a moment ago may still arrive."""
     wire.settings(tcp_early_retrans=0)
