@@ -104,6 +104,7 @@ class TcpInfo:
     lost: int
     retrans: int
     reordering: int
+    reord_seen: int
     delivered: int
     dsack_dups: int
     pmtu: int

@@ -456,6 +456,7 @@ struct ust_tcp_info {
         received_ce_bytes;                   /* text by its mark (AccECN) */
     uint32_t unacked, sacked, lost, retrans; /* packets in flight, and what is known of them */
     uint32_t reordering;                     /* packets: how far back text has come */
+    uint32_t reord_seen;                     /* times that it has */
     uint32_t delivered, dsack_dups;          /* packets */
     uint32_t pmtu;                           /* bytes of an IP packet that the path carries */
     uint32_t rcv_ssthresh, rcv_rtt_us;       /* see tcp/rcvwnd.c */

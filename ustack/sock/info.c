@@ -41,6 +41,7 @@ static void fill_sender(const struct tcb *tcb, struct ust_tcp_info *info)
     info->lost = tcb->rec.lost;
     info->retrans = tcb->rec.again;
     info->reordering = tcb->rec.reordering;
+    info->reord_seen = tcb->rec.reordered;
     info->delivered = tcb->rec.delivered;
     info->dsack_dups = tcb->rec.dsack_dups;
 }

@@ -61,6 +61,7 @@ static void linux_sender(const struct ust_tcp_info *in, struct ust_linux_tcp_inf
     out->tcpi_bytes_sent = in->bytes_sent;
     out->tcpi_bytes_retrans = in->bytes_retrans;
     out->tcpi_dsack_dups = in->dsack_dups;
+    out->tcpi_reord_seen = in->reord_seen;
     out->tcpi_snd_wnd = in->snd_wnd;
 }
 

@@ -35,7 +35,7 @@ void scoreboard_reordered(struct tcp *tcp, struct tcb *tcb, uint32_t low)
     if (!seq_lt(low, scoreboard_fack(tcb)))
         return;
     count(tcp_core(tcp), C_TCP_REORDERED);
-    rec->reordered = true;
+    rec->reordered++;
     if (by > rec->reordering * mss)
         set_reordering(tcp, rec, (by + mss - 1) / mss);
 }
@@ -65,7 +65,7 @@ static void guess(struct tcp *tcp, struct tcb *tcb, uint32_t sacked, uint32_t mo
     if (limit_guess(tcb)) { /* more have arrived than seemed missing: reordered */
         count(tcp_core(tcp), C_TCP_REORDERED);
         set_reordering(tcp, rec, rec->packets + more);
-        rec->reordered = true;
+        rec->reordered++;
     }
     rec->sacked_bytes = rec->sacked * tcb->snd_mss;
 }

@@ -78,9 +78,9 @@ struct recovery {
     bool tlp_resent : 1;  /* and it was no new text */
     bool tlp_due : 1;     /* send one */
     bool new_first : 1;   /* F-RTO: new text before retransmissions */
-    bool reordered : 1;   /* reordering was seen at least once */
     uint8_t reo_steps;    /* reordering window, quarters of the least RTT */
     uint8_t reo_persist;  /* recoveries for which it stays so */
+    uint32_t reordered;   /* times that reordering was seen */
     uint16_t reordering;  /* packets; how far back text has come */
     uint32_t recover;     /* RFC 6582: snd_nxt when the episode began */
     uint32_t fack;        /* end of the highest sacked text, while any is */
