@@ -59,10 +59,6 @@ def engine_settings(key: str, value: str) -> Iterator[tuple[str, int]]:
         yield name, int(usual)
     elif key == "net.ipv4.tcp_congestion_control":
         yield "tcp.congestion_control", _congestion_control(value)
-    elif key == "net.ipv4.tcp_early_retrans":
-        yield "tcp.tlp", int(int(value, 0) in (3, 4))
-    elif key == "net.ipv4.tcp_recovery":
-        yield "tcp.rack", int(value, 0) & 1
     elif key.startswith("net.ipv4.tcp_"):
         yield "tcp." + key.removeprefix("net.ipv4.tcp_"), int(value, 0)
 

@@ -76,7 +76,7 @@ static void gather(struct tcp *tcp, struct tcb *tcb, struct sent *s)
     struct sent *next = sent_at(tcp, s->next);
     bool joined = false;
 
-    while (waits(next) && text_of(s) + text_of(next) <= tcb->snd_mss) {
+    while (text_of(s) < tcb->snd_mss && waits(next) && text_of(s) + text_of(next) <= tcb->snd_mss) {
         joined = true;
         sent_join(tcp, tcb, s);
         next = sent_at(tcp, s->next);
