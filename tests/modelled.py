@@ -158,8 +158,8 @@ class Pair:
 
     def expire(self, now: float) -> None:
         """The model's timers, unless they are about to fire and the engine's has not."""
-        late = self.engine_state in UNCONNECTED
-        self.model.time_passes(now + SLACK if late else now - SLACK)
+        gone = self.engine_state in UNCONNECTED
+        self.model.time_passes(now + SLACK if gone else now - SLACK, gone=gone)
 
     def open(self) -> None:
         """Active OPEN, from a port of the engine's choice."""

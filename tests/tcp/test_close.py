@@ -328,6 +328,14 @@ def test_a_newer_syn_reopens_time_wait_with_a_greater_isn(wire: Wire) -> None:
     assert wire.accept().state == "ESTABLISHED"
 
 
+def test_a_syn_with_fin_does_not_end_time_wait(wire: Wire) -> None:
+    """A listener takes none, so it must not cost the record either (RFC 9293 MUST-13)."""
+    time_wait(wire)
+    wire("+1 < SF 100000:100000(0) win 65535\n+0 > . 2:2(0) ack 2")
+    assert wire.default.state == "TIME_WAIT"
+    assert wire.stats["tcp.timewait.reused"] == 0
+
+
 def test_a_reopened_connection_begins_beyond_the_numbers_of_the_old_one(wire: Wire) -> None:
     """RFC 1122 4.2.2.13 (1): even if the old one has outrun the ISN clock."""
     sock = wire.established(mss=1460, win=10_000)

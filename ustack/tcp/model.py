@@ -142,10 +142,13 @@ class Connection(Space):
 
     # -------------------------------------------------------------------- time (3.10.8)
 
-    def time_passes(self, now: float) -> None:
-        """What ends by itself ends."""
-        waiting = self.state is State.TIME_WAIT
-        until = self.time_wait_until if waiting else self.fin_wait_2_until
+    def time_passes(self, now: float, *, gone: bool = False) -> None:
+        """What ends by itself ends. gone: the engine says so; FIN-WAIT-2 may wait for some RTOs."""
+        until = self.fin_wait_2_until
+        if self.state is State.TIME_WAIT:
+            until = self.time_wait_until
+        elif until is not None and not gone:
+            until += self.limits.fin_wait_2_more
         if until is not None and now >= until:
             self._delete()
 
@@ -236,7 +239,7 @@ class Connection(Space):
 
     def _arrives_in_time_wait(self, seg: Segment, now: float) -> None:
         fin_again = seg.fin and seg.end == self.rcv_nxt
-        if seg.syn and not seg.rst and seg.ack is None and self.listening:
+        if seg.syn and not (seg.rst or seg.fin) and seg.ack is None and self.listening:
             if lt(self.rcv_nxt, seg.seq):  # MAY-2, RFC 6191
                 self._arrives_in_listen(seg, now)
                 return

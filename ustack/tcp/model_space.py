@@ -98,6 +98,7 @@ class Limits:
 
     two_msl: float = 60.0  # MUST-13
     orphan_fin_wait_2: float = 60.0  # as Linux and BSD: nobody will ever close that connection
+    fin_wait_2_more: float = 420.0  # as Linux: 3.5 RTOs if that is longer
     delayed_ack: float = 0.5  # MUST-40
     patience: float = 10.0  # nothing is given up earlier than this (R2, MUST-20)
     wscale: int = 7  # what we offer

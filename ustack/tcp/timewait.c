@@ -139,8 +139,8 @@ uint32_t tcp_timewait_reopen(struct tcp *tcp, const struct flow_key *key)
  * beyond what the old incarnation could send. */
 static bool may_reopen(const struct timewait *tw, const struct segment *seg)
 {
-    if ((seg->flags & (TH_SYN | TH_ACK | TH_RST)) != TH_SYN)
-        return false;
+    if ((seg->flags & (TH_SYN | TH_ACK | TH_RST | TH_FIN)) != TH_SYN)
+        return false; /* none that a listener would take */
     if (tw->ts_ok && seg->opt.ts_ok && seg->opt.ts_val != tw->ts_recent)
         return seq_gt(seg->opt.ts_val, tw->ts_recent);
     return seq_gt(seg->seq, tw->rcv_nxt);
