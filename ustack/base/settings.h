@@ -90,7 +90,7 @@ enum { SETUP = 0, LIVE = UST_CONFIG_LIVE };
     X(tcp_default_mss,    "tcp.default_mss",         536, 536, 48, 65535, LIVE, "an IPv4 peer's MSS when it sends no option (MUST-15)") \
     X(tcp_idle_restart,   "tcp.slow_start_after_idle", 1, 1, 0, 1, LIVE, "1: fall back to the initial window after an idle RTO (RFC 5681 4.1)") \
     X(tcp_dupacks,        "tcp.reordering",          3, 3, 1, 300, LIVE, "duplicate ACKs that mean a loss (RFC 5681 3.2)") \
-    X(tcp_max_orphans,    "tcp.max_orphans",         4096, 4096, 0, 1 << 24, LIVE, "closed connections that may still wait for their peers") \
+    X(tcp_max_orphans,    "tcp.max_orphans",         12288, 12288, 0, 1 << 24, LIVE, "closed connections that may still wait for their peers") \
     X(tcp_max_reordering, "tcp.max_reordering",      300, 300, 1, 65535, LIVE, "the same at most, when segments are seen to overtake each other") \
     X(tcp_recovery,       "tcp.recovery",            1, 1, 0, 7, LIVE, "bits, as Linux: 1 RACK decides what is lost (RFC 8985), else RFC 6675; 2 its window does not adapt; 4 nor is it closed by three duplicates") \
     X(tcp_early_retrans,  "tcp.early_retrans",       3, 3, 0, 4, LIVE, "3, 4: probe for a lost tail before the RTO (RFC 8985 7)") \
