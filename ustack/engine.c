@@ -121,7 +121,7 @@ static void init_keys(struct core *core, const struct ust_config *cfg)
         *keys[] = {&core->key_flow, &core->key_isn, &core->key_port, &core->key_cookie};
 
     /* One key for each use, derived from the secret. */
-    for (unsigned i = 0; i < sizeof keys / sizeof *keys; i++) {
+    for (unsigned i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         uint8_t label[2] = {(uint8_t)i, 0};
 
         memcpy(&root, cfg->secret, sizeof root);

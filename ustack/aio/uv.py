@@ -8,10 +8,10 @@ application's for the stack, wakes it.
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvloop
-from uvloop.loop import SSLProtocol  # type: ignore[attr-defined]
+from uvloop.loop import SSLProtocol
 
 from ustack._aio import Dispatcher
 from ustack.aio.network import StackLoop
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["UvEventLoop"]
 
 
-class UvEventLoop(StackLoop, uvloop.Loop):  # type: ignore[misc]
+class UvEventLoop(StackLoop, uvloop.Loop):
     """A uvloop event loop that drives the stacks attached to it."""
 
     _ssl_protocol = SSLProtocol
@@ -35,7 +35,8 @@ class UvEventLoop(StackLoop, uvloop.Loop):  # type: ignore[misc]
         self._owned: list[Stack] = []
         self._turns: dict[Dispatcher, _Turn] = {}
         self._spin_ns = int(spin * 1e9)
-        self.call_soon = Dispatcher.noting(super().call_soon)  # type: ignore[method-assign]
+        loop: Any = self
+        loop.call_soon = Dispatcher.noting(super().call_soon)
 
     def _drive(self, dispatcher: Dispatcher) -> None:
         self._turns[dispatcher] = _Turn(self, dispatcher, self._spin_ns)

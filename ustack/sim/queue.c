@@ -131,9 +131,7 @@ static struct sim_frame *codel_pop(struct ust_link *l, ust_time now, bool *may_d
     uint32_t mtu = l->cfg.mtu ? l->cfg.mtu : 1500;
 
     *may_drop = false;
-    if (!f) {
-        l->codel.first_above = 0;
-    } else if (now - f->at < l->cfg.codel_target || l->stats.queue_bytes <= mtu) {
+    if (!f || now - f->at < l->cfg.codel_target || l->stats.queue_bytes <= mtu) {
         l->codel.first_above = 0; /* went below; stay below for an interval */
     } else if (l->codel.first_above == 0) {
         l->codel.first_above = now + l->cfg.codel_interval;

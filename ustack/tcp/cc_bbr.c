@@ -328,9 +328,7 @@ static void on_loss(struct cc *cc, void *state, enum cc_cause cause, uint32_t in
 
     (void)cause;
     (void)in_flight;
-    if (!b->recovering && b->mode != PROBE_RTT)
-        b->prior_cwnd = cc->cwnd;
-    else if (b->prior_cwnd < cc->cwnd)
+    if ((!b->recovering && b->mode != PROBE_RTT) || b->prior_cwnd < cc->cwnd)
         b->prior_cwnd = cc->cwnd;
 }
 

@@ -11,6 +11,8 @@
  * the timer asks for output. Time that was not used shortens the next burst's
  * by half at most. A round trip shorter than a burst needs no pacing, and costs
  * one comparison.                                                           */
+#include <assert.h>
+
 #include "tcp.h"
 
 enum { MAX_GSO_TEXT = 65535 - 120 };
@@ -103,6 +105,7 @@ uint32_t pace_burst(const struct tcp *tcp, const struct tcb *tcb)
     uint64_t bytes = pace_rate(tcp, tcb) >> 10;
     uint32_t near = tcb->min_rtt >> 9, mss = tcb->snd_mss;
 
+    assert(mss > 0);
     if (near < 32)
         bytes += 65536 >> near;
     if (bytes < BURST_SEGS * mss)

@@ -167,12 +167,11 @@ static void take_rtt(struct rcvwnd *rw, uint64_t us, bool whole_window)
 {
     uint32_t sample = us > UINT32_MAX / 16 ? UINT32_MAX / 16 : us == 0 ? 1 : (uint32_t)us;
 
-    if (rw->rtt8 == 0)
+    /* a whole window: the sender may have had less to send, it is at most that */
+    if (rw->rtt8 == 0 || (whole_window && sample * 8 < rw->rtt8))
         rw->rtt8 = sample * 8;
     else if (!whole_window)
         rw->rtt8 += sample - rw->rtt8 / 8;
-    else if (sample * 8 < rw->rtt8) /* the sender may have had less to send: at most */
-        rw->rtt8 = sample * 8;
 }
 
 /* The time that a whole window took is a round trip, or more. */

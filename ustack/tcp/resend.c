@@ -4,6 +4,8 @@
  *
  * A record is sent in as many segments as may go, so that ports that cut
  * super-segments are given one; what may not go is cut off first.           */
+#include <assert.h>
+
 #include "tcp.h"
 
 static uint32_t text_of(const struct sent *s)
@@ -23,6 +25,7 @@ static int64_t may_go(struct tcp *tcp, struct tcb *tcb, const struct sent *s)
     uint32_t text = text_of(s), mss = tcb->snd_mss, first = least(text, mss), len;
     uint32_t wnd = tcb_window_left(tcb, s->seq), cwnd = tcb_cwnd_left(tcb);
 
+    assert(mss > 0);
     if (cwnd == 0 || cwnd < first || (wnd < first && s->seq != tcb->snd_una))
         return -1;
     if (text <= mss)

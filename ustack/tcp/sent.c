@@ -9,6 +9,8 @@
  * In order, adding and taking off cost the same however much is in flight.
  *
  * Not here: what an ACK says about them (scoreboard.c, rack.c).             */
+#include <assert.h>
+
 #include "tcp.h"
 
 /* Adds a record to the sums that its flags name, sign times. */
@@ -72,6 +74,14 @@ static void time_remove(struct tcp *tcp, struct recovery *rec, struct sent *s)
 
 /* ------------------------------------------------------- the pool */
 
+/* Is a record of the pool refused? */
+static bool no_more(struct tcp *tcp, const struct recovery *rec)
+{
+    return rec->n_records >= (uint32_t)tcp->net.core.set.tcp_max_sent ||
+           fault_hits(&tcp->net.core.faults) ||
+           (tcp->sent_free == TCP_NONE && tcp->sents_fresh >= tcp->n_tcbs + tcp->n_sents);
+}
+
 static struct sent *take(struct tcp *tcp, struct tcb *tcb)
 {
     struct recovery *rec = &tcb->rec;
@@ -79,18 +89,15 @@ static struct sent *take(struct tcp *tcp, struct tcb *tcb)
 
     if (!rec->own_used) {
         rec->own_used = true;
-    } else if (rec->n_records >= (uint32_t)tcp->net.core.set.tcp_max_sent ||
-               fault_hits(&tcp->net.core.faults)) {
+    } else if (no_more(tcp, rec)) {
         return NULL;
     } else if (tcp->sent_free != TCP_NONE) {
         i = tcp->sent_free;
         tcp->sent_free = tcp->sents[i].next;
         tcp->sents_used++;
-    } else if (tcp->sents_fresh < tcp->n_tcbs + tcp->n_sents) {
+    } else {
         i = tcp->sents_fresh++;
         tcp->sents_used++;
-    } else {
-        return NULL;
     }
     rec->n_records++;
     return &tcp->sents[i];
@@ -214,11 +221,13 @@ void sent_add(struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint32_t end, bool
     struct sent *tail = sent_at(tcp, rec->tail), *s;
     bool same = tail && goes_on(tcb, tail);
 
+    assert(tail || rec->tail == TCP_NONE);
     rec->burst = true;
     if (same)
         return lengthen(tcb, tail, end, fin);
     s = take(tcp, tcb);
     if (!s) {
+        assert(tail); /* its own record, if no other */
         stretch(tcp, tcb, tail);
         return lengthen(tcb, tail, end, fin);
     }

@@ -64,16 +64,17 @@ void tlp_ack(struct tcp *tcp, struct tcb *tcb, const struct segment *seg,
              const struct ack_news *news)
 {
     struct recovery *rec = &tcb->rec;
+    bool past = seq_gt(seg->ack, rec->tlp_end), both;
 
     if (!rec->tlp || seq_lt(seg->ack, rec->tlp_end))
         return;
-    if (!rec->tlp_resent || news->dsack_tlp) {
-        rec->tlp = false; /* new text, or both copies have arrived */
-    } else if (seq_gt(seg->ack, rec->tlp_end)) {
+    /* both copies have arrived; a peer without D-SACK says so by a duplicate ACK */
+    both = news->dsack_tlp || (!past && news->dupack && !news->sacked);
+    if (!rec->tlp_resent || both) {
+        rec->tlp = false; /* of new text there is one */
+    } else if (past) {
         rec->tlp = false;
         count(tcp_core(tcp), C_TCP_TLP_REPAIRS);
         recovery_reduce_once(tcp, tcb);
-    } else if (news->dupack && !news->sacked) {
-        rec->tlp = false; /* both, from a peer without D-SACK */
     }
 }
