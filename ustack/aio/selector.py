@@ -15,7 +15,7 @@ __all__ = ["StackSelector"]
 
 ROUNDS = 16  # bursts with events in one turn
 LOOK_NS = 500_000  # between two looks at the kernel's descriptors while busy
-LOOK_RARELY_NS = 10_000_000  # the same when there is none but the loop's own, for signals
+LOOK_RARELY_NS = 30_000_000  # the same when there is none but the loop's own, for signals
 SHORTEST_SLEEP = 1e-3  # seconds; epoll's clock is no finer, so nearer deadlines are spun for
 
 _OURS = object()  # data of the descriptors that only wake us
