@@ -494,3 +494,19 @@ def test_a_broadcast_peer_needs_leave_too(host: Lan) -> None:
     sock = host.engine.udp(host.us, 9)
     with pytest.raises(PermissionError):
         host.engine.associate(sock, "10.0.0.255", 9)
+
+
+@pytest.mark.parametrize("headers", [1, 2, 3])
+def test_headers_that_fill_a_buffer_do_not_shift_the_text(headers: int) -> None:
+    """2 KiB of destination options in one frame: only with a large MTU, or as a fragment of it."""
+    lan = Lan(version=6, mtu=9000)
+    lan.engine.neighbour(lan.them, HOST_MAC)
+    sock = lan.engine.udp(lan.us, 9)
+    packet = frames.udp(frames.packed(lan.them), frames.packed(lan.us), 4000, 9, b"text")
+    proto, padding = PROTO_UDP, bytes(2046)
+    for _ in range(headers):
+        packet = bytes([proto, 255]) + padding + packet
+        proto = 60
+    lan.ip(proto, packet)
+    got, info = lan.engine.recvmsg(sock)
+    assert (got, info.len, info.port) == (b"text", 4, 4000)

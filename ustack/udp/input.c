@@ -12,6 +12,7 @@ enum {
     LENGTH = 4,
     CHECKSUM = 6,
     COMPACT_MAX = MBUF_LARGE_SIZE / 2, /* bytes worth a copy to spare a large mbuf */
+    SMALL_ROOM = MBUF_SMALL_SIZE - MBUF_HEADROOM,
 };
 
 static bool checksum_ok(const struct net *net, const struct mbuf *m, const struct packet *p,
@@ -41,13 +42,13 @@ static enum counter validate(const struct net *net, const struct mbuf *m, const 
 }
 
 /* Datagrams put together lie in a large mbuf each. Those that do not fill half
- * of it move to small ones, so that few of them do not fill a receive queue.
- * Owns m. */
+ * of it move to small ones, so that few of them do not fill a receive queue; not
+ * those whose headers need more than one. Owns m. */
 static struct mbuf *compact(struct mbuf_pool *pool, struct mbuf *m)
 {
     struct mbuf *first = NULL, *last = NULL, *piece;
 
-    if (m->cls != MBUF_LARGE || m->frame_len > COMPACT_MAX)
+    if (m->cls != MBUF_LARGE || m->frame_len > COMPACT_MAX || m->l4_off + UDP_LEN > SMALL_ROOM)
         return m;
     for (uint32_t at = 0; at < m->frame_len; at += piece->len) {
         piece = mbuf_alloc(pool, MBUF_SMALL);
