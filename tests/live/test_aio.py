@@ -13,7 +13,7 @@ import weakref
 from typing import Any
 
 import pytest
-from two import CLIENT, NOBODY, SERVER, Recorder, connect, endpoints, payload, run, two_stacks
+from two import BASE, CLIENT, NOBODY, SERVER, Recorder, connect, endpoints, payload, run, two_stacks
 
 from ustack import aio
 from ustack.apps.echo import Echo
@@ -339,6 +339,34 @@ def test_keyboard_interrupt_in_a_callback_ends_the_loop() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         run(main)
+
+
+def test_a_loop_that_was_interrupted_runs_its_stacks_again() -> None:
+    class Interrupted(Recorder):
+        def data_received(self, data: bytes) -> None:
+            raise KeyboardInterrupt
+
+    async def interrupted() -> None:
+        _, client = await connect(Interrupted)
+        client.transport.write(b"x")
+        await client.lost
+
+    async def again() -> None:
+        async with asyncio.timeout(5):
+            _, client = await connect(Echo)
+            client.transport.write(b"y")
+            assert await client.received(1) == b"y"
+
+    with two_stacks() as stacks:
+        loop = aio.new_event_loop(base=BASE.get())
+        try:
+            for stack in stacks:
+                loop.attach(stack)
+            with pytest.raises(KeyboardInterrupt):
+                loop.run_until_complete(interrupted())
+            loop.run_until_complete(again())
+        finally:
+            loop.close()
 
 
 # ---------------------------------------------------------------------------- connecting

@@ -252,3 +252,28 @@ def test_a_peer_that_is_not_there_is_told_to_error_received() -> None:
         client.close()
 
     assert run(main, settings={"neigh.retrans_ms": 10}) == []
+
+
+def test_an_endpoint_closed_when_it_is_made_is_lost() -> None:
+    class Shy(Mailbox):
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            transport.close()
+
+    async def main() -> None:
+        _, box, _ = await endpoint(Shy, local_addr=(SERVER, 0))
+        assert await box.lost is None
+
+    assert run(main) == []
+
+
+def test_cancelled_while_it_is_made_an_endpoint_gives_its_port_back() -> None:
+    async def main() -> None:
+        for _ in range(2):
+            making = asyncio.ensure_future(endpoint(local_addr=(SERVER, 9)))
+            await asyncio.sleep(0)
+            making.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await making
+
+    assert run(main) == []

@@ -153,10 +153,11 @@ error:
 
 static PyObject *datagrams_start(struct datagrams *t, PyObject *protocol)
 {
-    if (!t->closing) {
-        Py_XSETREF(t->protocol, Py_NewRef(protocol));
+    Py_XSETREF(t->protocol, Py_NewRef(protocol));
+    if (t->closing) /* by connection_made() */
+        endpoint_schedule_lost(&t->ep, Py_None);
+    else
         endpoint_again(&t->ep); /* what has come already raised its event */
-    }
     Py_RETURN_NONE;
 }
 

@@ -193,8 +193,12 @@ class StackLoop(asyncio.AbstractEventLoop):
         made = self.create_future()
         self.call_soon(protocol.connection_made, transport)
         self.call_soon(transport._start, protocol)
-        self.call_soon(made.set_result, None)
-        await made
+        self.call_soon(_settle, made)
+        try:
+            await made
+        except BaseException:
+            transport.close()
+            raise
         return transport, protocol
 
     async def _datagram_stack(
@@ -250,6 +254,11 @@ class StackLoop(asyncio.AbstractEventLoop):
         except ValueError:
             found = await self.getaddrinfo(host, port, type=kind)
             return [str(info[4][0]) for info in found]
+
+
+def _settle(made: asyncio.Future[None]) -> None:
+    if not made.done():
+        made.set_result(None)
 
 
 def _to_bytes(host: str) -> bytes:

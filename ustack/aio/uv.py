@@ -61,7 +61,12 @@ class _Turn:
         """Run the stack for some rounds; then be called again, or sleep."""
         if self._ended:
             return
-        if self._dispatcher.poll(ROUNDS):
+        try:
+            busy = self._dispatcher.poll(ROUNDS)
+        except BaseException:  # KeyboardInterrupt ends the loop's run, which may have another
+            self._loop.call_soon(self)
+            raise
+        if busy:
             self._spin_until = time.monotonic_ns() + self._spin_ns
         elif time.monotonic_ns() >= self._spin_until and self._sleeps():
             return
