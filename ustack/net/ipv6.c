@@ -14,7 +14,7 @@ enum {
     SRC = 8,
     DST = 24,
     MAX_HEADERS = 8,
-    MAX_L4_HEADER = 60,
+    MAX_L4_HEADER = 64, /* an error with the first bytes of what is quoted; TCP: 60 */
     HOP_BY_HOP = 0,
     ROUTING = 43,
     FRAGMENT = 44,
@@ -86,6 +86,12 @@ static bool options_ok(struct net *net, struct mbuf *m, const struct packet *p, 
         i += 2 + opt[i + 1];
     }
     return true;
+}
+
+/* RFC 7112: all headers together. */
+static bool headers_together(const struct mbuf *m, const struct packet *p)
+{
+    return m->len >= p->l4_off + (p->l4_len < MAX_L4_HEADER ? p->l4_len : MAX_L4_HEADER);
 }
 
 static bool refuse(struct net *net, struct mbuf *m, enum counter why)
@@ -194,11 +200,12 @@ static void fragmented(struct net *net, struct mbuf *m, struct packet *p)
         .id = get32(h + 4), .offset = get16(h + 2) & 0xfff8, .len = p->l4_len, .more = h[3] & 1};
     m->l4_off = p->l4_off;
     if (f.offset == 0 && !f.more) { /* an atomic fragment is whole (RFC 6946) */
-        if (ipv6_skip_headers(net, m, p, true)) {
-            m->l4_off = p->l4_off;
-            ip_deliver(net, m, p);
-        }
-        return;
+        if (!ipv6_skip_headers(net, m, p, true))
+            return;
+        if (!headers_together(m, p))
+            return net_drop(net, m, C_IP6_DROP_EXTHDR);
+        m->l4_off = p->l4_off;
+        return ip_deliver(net, m, p);
     }
     if (f.offset == 0 && f.len % 8 == 0 && !holds_all_headers(net, m, p)) {
         icmp6_error(net, m, p, PARAM_PROBLEM, INCOMPLETE_CHAIN, 0);
@@ -248,8 +255,8 @@ void ipv6_input(struct net *net, struct mbuf *m)
         mbuf_trim_to(&net->core.pool, m, p.l4_off + p.l4_len);
     if (!ipv6_skip_headers(net, m, &p, false))
         return;
-    if (m->len < p.l4_off + (p.l4_len < MAX_L4_HEADER ? p.l4_len : MAX_L4_HEADER))
-        return net_drop(net, m, C_IP6_DROP_EXTHDR); /* RFC 7112: all headers together */
+    if (!headers_together(m, &p))
+        return net_drop(net, m, C_IP6_DROP_EXTHDR);
     if (p.proto == FRAGMENT)
         return fragmented(net, m, &p);
     m->l4_off = p.l4_off;
