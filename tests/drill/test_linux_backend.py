@@ -6,6 +6,8 @@ Linux is late now and then, so each script has five tries, and two of the suites
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import suites
 
@@ -14,7 +16,12 @@ from ustack.drill.linux import play, why_not
 
 TRIES = 5
 
-pytestmark = pytest.mark.skipif(why_not() != "", reason=f"no tun device here: {why_not()}")
+pytestmark = [
+    pytest.mark.skipif(why_not() != "", reason=f"no tun device here: {why_not()}"),
+    pytest.mark.skipif(
+        "USTACK_SANITIZER" in os.environ, reason="a sanitized player is late for the wall's clock"
+    ),
+]
 
 CLIENT = """
  0   socket(..., SOCK_STREAM, IPPROTO_TCP) = 3
