@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The Linux backend: the same script, this machine's kernel, the wall's clock.
 
-Linux is late now and then, so each script has five tries, and two of the suites' may fail.
+Linux is late now and then, so each script has fifteen tries, and two of the suites' may fail.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import suites
 from ustack.drill import Mode, parse, parse_file
 from ustack.drill.linux import play, why_not
 
-TRIES = 5
+TRIES = 15
 
 pytestmark = [
     pytest.mark.skipif(why_not() != "", reason=f"no tun device here: {why_not()}"),
