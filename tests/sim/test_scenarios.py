@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -137,6 +138,9 @@ def test_the_table_and_the_captures(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert sorted(path.name for path in (tmp_path / "pcaps").iterdir()) == ["a.pcap", "b.pcap"]
 
 
+@pytest.mark.skipif(
+    "USTACK_SANITIZER" in os.environ, reason="matplotlib does not load beside a sanitizer"
+)
 def test_a_plot_is_the_same_for_the_same_seed(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     images = []
