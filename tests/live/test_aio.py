@@ -615,3 +615,18 @@ def test_a_stack_is_attached_once() -> None:
         loop.detach(stack)
         loop.attach(stack)
         loop.close()
+
+
+def test_reading_resumed_while_the_stack_sleeps_goes_on_at_once() -> None:
+    async def main() -> None:
+        server, client = await connect()
+        server.transport.pause_reading()
+        client.transport.write(b"x")
+        await asyncio.sleep(0.05)  # longer than the spin: both stacks sleep
+        server.transport.resume_reading()
+        async with asyncio.timeout(5):
+            assert await server.received(1) == b"x"
+        client.transport.close()
+        await server.lost
+
+    assert run(main) == []

@@ -66,6 +66,8 @@ void endpoint_again(struct endpoint *ep)
 
     if (ep->on_again)
         return;
+    if (d->asleep)
+        dispatcher_called(d);
     ep->on_again = true;
     ep->again_next = NULL;
     if (d->again_first)
