@@ -8,8 +8,8 @@ from ustack.datagram import PingSocket, UdpSocket
 from ustack.errors import ConfigError, PortError, UstackError
 from ustack.poll import Poll
 from ustack.running import new_event_loop, run
-from ustack.socket import Address, Socket
 from ustack.stack import Stack
+from ustack.stream import Address, Socket
 from ustack.tcp_info import TcpInfo
 
 __version__ = "0.1.0"

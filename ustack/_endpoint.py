@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What TCP and UDP sockets have in common: a handle, a family, a timeout, options and names.
 
-Not here: connections and byte streams (socket.py), datagrams (udp.py), addresses as the engine
+Not here: connections and byte streams (stream.py), datagrams (datagram.py), addresses as the engine
 takes them (_sockaddr.py).
 """
 

@@ -1,20 +1,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Whole programs on a stack of their own: run(main, …), and a loop for servers that make theirs.
 
-What io, address and gateway are not given for is read from the environment: USTACK_IO, and
-USTACK_ADDRESS and USTACK_GATEWAY, each one or several with commas between.
+What is not given of io, address and gateway is read from the environment (process.py).
 """
 
 import asyncio
 import inspect
-import os
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from ustack import process
 from ustack.aio import StackLoop
 from ustack.aio import new_event_loop as _bare_loop
-from ustack.errors import ConfigError
-from ustack.stack import Stack
 
 __all__ = ["new_event_loop", "run"]
 
@@ -33,8 +30,9 @@ def run(
 ) -> _T:
     """Open a stack, run the coroutine function main on an event loop that drives it; its result.
 
-    base: "uvloop" or "asyncio", what the loop extends; None: uvloop where it is installed.
-    options: Stack's others. Raises ConfigError without io, PortError when it cannot be opened.
+    Without arguments for the stack, one that `ustack.process` has already is taken instead. base:
+    "uvloop" or "asyncio", what the loop extends; None: uvloop where it is installed. options:
+    Stack's others. Raises ConfigError without io, PortError when it cannot be opened.
     """
     _check_callable(main)
 
@@ -46,41 +44,37 @@ def run(
 
 
 def new_event_loop() -> StackLoop:
-    """Return an event loop that drives a stack after the environment, and closes it.
+    """Return an event loop that drives the process's stack; see `ustack.process`.
 
-    For what takes a loop's factory: `uvicorn --loop ustack:new_event_loop`, asyncio.Runner.
+    If there is none yet, it is made after the environment, and closed with the loop. For what takes
+    a loop's factory: `uvicorn --loop ustack:new_event_loop`, asyncio.Runner.
     """
     return _loop(None)
 
 
-def _loop(
-    base: str | None,
-    *,
-    io: str | None = None,
-    address: str | None = None,
-    gateway: str | None = None,
-    **options: Any,
-) -> StackLoop:
-    io = io or os.environ.get("USTACK_IO")
-    if not io:
-        raise ConfigError("no packet port: give io, or set USTACK_IO; for example to ring:demo")
-    addresses = _several(address, "USTACK_ADDRESS")
-    gateways = _several(gateway, "USTACK_GATEWAY")
+def _loop(base: str | None, **options: Any) -> StackLoop:
     loop = _bare_loop(base=base)
+    stack = process.installed()
     try:
-        loop.attach(Stack(io, addresses=addresses, gateways=gateways, **options), own=True)
+        if stack is not None and all(value is None for value in options.values()):
+            loop.attach(stack)
+        else:
+            _attach_new(loop, **options)
     except BaseException:
         loop.close()
         raise
     return loop
 
 
+def _attach_new(loop: StackLoop, **options: Any) -> None:
+    """Open a stack that is closed with the loop; the process's if that has none."""
+    stack = process.from_environment(**options)
+    if process.installed() is None:
+        process.install(stack)
+    loop.attach(stack, own=True)
+
+
 def _check_callable(main: Any) -> None:
     if inspect.iscoroutine(main):
         main.close()
         raise TypeError(f"run() calls main itself: write run({main.__name__}, …) without ()")
-
-
-def _several(given: str | None, variable: str) -> list[str]:
-    text = os.environ.get(variable, "") if given is None else given
-    return [part.strip() for part in text.split(",") if part.strip()]

@@ -23,7 +23,7 @@ from ustack.datagram import PING_PROTOCOLS, PingSocket, UdpSocket
 from ustack.errors import ConfigError, UstackError
 from ustack.io import Port, open_port
 from ustack.poll import Poll
-from ustack.socket import Socket
+from ustack.stream import Socket
 
 __all__ = ["Stack"]
 

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The one stack of a process, for programs that name none.
+
+`ustack.socket`, `ustack run` and `ustack.new_event_loop` work on it. It is the one that `install`
+was given, or else made on first use from the environment: USTACK_IO, the packet port's URL;
+USTACK_ADDRESS and USTACK_GATEWAY, each one or several with commas between.
+
+Not here: which addresses are its (Stack.owns, Stack.reaches).
+"""
+
+import atexit
+import os
+import threading
+from typing import Any
+
+from ustack.errors import ConfigError
+from ustack.stack import Stack
+
+__all__ = ["current", "from_environment", "install", "installed"]
+
+_lock = threading.Lock()
+_installed: Stack | None = None
+
+
+def current() -> Stack:
+    """Return the process's stack; made from the environment if there is none yet.
+
+    One that is made here is closed when the program ends. Raises ConfigError without USTACK_IO,
+    PortError when the port cannot be opened.
+    """
+    global _installed
+    with _lock:
+        if _installed is None or _installed.closed:
+            _installed = from_environment()
+            atexit.register(_close, _installed, os.getpid())
+        return _installed
+
+
+def install(stack: Stack | None) -> None:
+    """Make stack the process's; None: have none. It stays the caller's to close.
+
+    Raises RuntimeError while there is another that is open: what works on it would lose it.
+    """
+    global _installed
+    with _lock:
+        now = _installed
+        if stack is not None and now is not None and now is not stack and not now.closed:
+            raise RuntimeError(f"{now!r} is this process's stack; close it, or install(None) first")
+        _installed = stack
+
+
+def installed() -> Stack | None:
+    """Return the process's stack if there is one and it is open."""
+    stack = _installed
+    return None if stack is None or stack.closed else stack
+
+
+def from_environment(
+    io: str | None = None, address: str | None = None, gateway: str | None = None, **options: Any
+) -> Stack:
+    """Return a new stack; what is None is read from the environment. options: Stack's others.
+
+    Raises ConfigError without io, PortError when it cannot be opened.
+    """
+    io = io or os.environ.get("USTACK_IO")
+    if not io:
+        raise ConfigError("no packet port: give io, or set USTACK_IO; for example to ring:demo")
+    addresses = _several(address, "USTACK_ADDRESS")
+    gateways = _several(gateway, "USTACK_GATEWAY")
+    return Stack(io, addresses=addresses, gateways=gateways, **options)
+
+
+def _several(given: str | None, variable: str) -> list[str]:
+    text = os.environ.get(variable, "") if given is None else given
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _close(stack: Stack, pid: int) -> None:
+    if os.getpid() == pid:
+        stack.close()
