@@ -8,6 +8,9 @@ test notices has survived, and shows what is not tested, or that the change mean
 Mutants are a seeded sample: as many of each file as it has places to change, but at least
 LEAST_PER_FILE. One whose object code is that of the original is no mutant and is replaced.
 
+What killed a mutant is kept (VERDICTS), and tried first when the same one is judged again: a
+campaign after more tests were written costs little more than its survivors.
+
 Not here: what is done with the result (nightly/mutate.py).
 """
 
@@ -16,6 +19,7 @@ from __future__ import annotations
 import ast
 import collections
 import dataclasses
+import json
 import os
 import random
 import re
@@ -33,7 +37,11 @@ LEAST_PER_FILE = 10
 #: Processor time that the tests of a mutant may take; behind it, it does not end.
 SECONDS = 60
 #: The same of the clock, for a mutant that waits for ever.
-PATIENCE = 600
+PATIENCE = 1800
+#: One line of JSON for every mutant that was ever judged in this tree.
+VERDICTS = ROOT / "build" / "mutants.jsonl"
+#: pytest's statuses for a test that is no longer there, and for none selected.
+NO_TESTS = (4, 5)
 #: Long tests that tell little about a single line.
 LONG = "million or forged or starve or thousand or smack or autotuning or flood"
 
@@ -168,8 +176,7 @@ def sample(tree: Path, files: list[str], number: int, seed: int) -> Iterator[lis
     places = {file: mutants(tree, file) for file in files}
     for pool in places.values():
         rng.shuffle(pool)
-    least = min(LEAST_PER_FILE, max(1, number // len(files)))
-    share = {file: min(least, len(pool)) for file, pool in places.items()}
+    share = {file: min(LEAST_PER_FILE, len(pool)) for file, pool in places.items()}
     left = {file: len(pool) - share[file] for file, pool in places.items()}
     for _ in range(max(0, number - sum(share.values()))):
         file = rng.choices(list(left), weights=list(left.values()))[0]
@@ -275,12 +282,34 @@ def verdict(tree: Path, tests: list[str]) -> tuple[str, float]:
             return "(no end)", time.monotonic() - started
         time.sleep(0.02)
     took = time.monotonic() - started
-    if done[1] == 0:
+    if done[1] == 0 or os.waitstatus_to_exitcode(done[1]) in NO_TESTS:
         return "", took
     if os.WIFSIGNALED(done[1]):
         return f"({signal.Signals(os.WTERMSIG(done[1])).name})", took
     failed = re.search(r"^FAILED (\S+)", log.read_text(errors="replace"), re.MULTILINE)
     return failed[1] if failed else f"(status {done[1]})", took
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What became of a mutant: the test that killed it, "" for a survivor."""
+
+    mutant: Mutant
+    killer: str
+
+    def keep(self) -> None:
+        """Append it to VERDICTS; several processes may."""
+        line = json.dumps({**dataclasses.asdict(self.mutant), "killer": self.killer})
+        with VERDICTS.open("a") as file:
+            file.write(line + "\n")
+
+
+def verdicts() -> list[Verdict]:
+    """All that were kept, oldest first."""
+    lines = VERDICTS.read_text().splitlines() if VERDICTS.exists() else []
+    return [
+        Verdict(killer=line.pop("killer"), mutant=Mutant(**line)) for line in map(json.loads, lines)
+    ]
 
 
 #: Tests in C that run code of TCP by itself: those of congestion control.
@@ -314,11 +343,14 @@ class Order:
     """Tests in the order that kills soonest: first those that have killed of the same file."""
 
     tests: list[str]
+    killers: dict[str, str] = dataclasses.field(default_factory=dict)
     kills: dict[str, collections.Counter[str]] = dataclasses.field(default_factory=dict)
 
     def for_mutant(self, mutant: Mutant) -> list[list[str]]:
         """What to run for it, one after the other; over IPv6 where it says so."""
         kills = self.kills.get(mutant.file, collections.Counter())
+        last = self.killers.get(str(mutant), "")
+        before = [last] if last.split("::")[0] in self.tests or last in IN_C else []
         known = [test for test, _ in kills.most_common(30)]
         by_file = collections.Counter(test.split("::")[0] for test in kills.elements())
         stem = LIKELY.get(Path(mutant.file).stem, Path(mutant.file).stem)
@@ -329,13 +361,15 @@ class Order:
             if "v6" in mutant.before.lower()
             else []
         )
-        parts = (known, in_c, [*files[:3], *four], [*files[3:], *four], six)
+        parts = (before, known, in_c, [*files[:3], *four], [*files[3:], *four], six)
         return [part for part in parts if part]
 
-    def learn(self, file: str, killer: str) -> None:
+    def learn(self, verdict: Verdict) -> None:
         """Note which test has killed one of this file."""
-        if "::" in killer:
-            self.kills.setdefault(file, collections.Counter())[killer] += 1
+        self.killers[str(verdict.mutant)] = verdict.killer
+        if "::" in verdict.killer:
+            kills = self.kills.setdefault(verdict.mutant.file, collections.Counter())
+            kills[verdict.killer] += 1
 
 
 def judge(tree: Path, parts: list[list[str]]) -> tuple[str, float]:
