@@ -8,6 +8,8 @@
  *   stream.c      one connection's life: open, bytes in, loss
  *   write.c       its bytes out, and flow control
  *   datagram.c    UDP sockets
+ *   watch.c       sockets that an application reads and writes itself
+ *   opening.c     the dispatcher's methods that make all of these
  *   module.c      ustack._aio
  *
  * Threads. Everything here runs in the loop's thread and holds the GIL, but
@@ -15,7 +17,7 @@
  * worker's lock is taken for single engine calls, with the GIL or without;
  * nobody waits for the GIL while holding it.
  *
- * Ownership. An endpoint is a listener or a transport of either kind. While the engine knows
+ * Ownership. An endpoint is a listener, a watch or a transport of either kind. While the engine knows
  * it (handle != 0) the engine holds its address as the socket's user value,
  * and the dispatcher owns a reference to it, on the list `live`. When it is
  * forgotten that reference moves to the list `gone`, and is dropped only
@@ -37,6 +39,8 @@ struct endpoint {
     struct endpoint *again_next;  /* on again, when on_again */
     ust_handle handle;            /* 0: unknown to the engine */
     PyObject *factory;            /* of protocols, or NULL */
+    PyObject *server;             /* counts a listener's transports; or NULL */
+    PyObject *sock;               /* the application's object, adopted; or NULL */
     PyObject *weakrefs;
     bool on_again;
 };
@@ -62,6 +66,8 @@ struct dispatcher {
 
 /* dispatcher.c: calls when_called, and not again before the next sleep. */
 void dispatcher_called(struct dispatcher *d);
+/* With an exception set, if so. */
+bool is_detached(const struct dispatcher *d);
 
 /* Take the worker's lock: false once the stack is closed. */
 static inline bool enter(struct dispatcher *d)
@@ -109,10 +115,10 @@ struct datagrams {
     bool closing;
 };
 
-extern PyTypeObject dispatcher_type, listener_type, transport_type, datagrams_type;
+extern PyTypeObject dispatcher_type, listener_type, transport_type, datagrams_type, watch_type;
 
 struct names { /* interned */
-    PyObject *buffer_updated, *call_exception_handler, *call_soon;
+    PyObject *attach, *buffer_updated, *call_exception_handler, *call_soon, *detach;
     PyObject *cancelled, *connection_lost, *connection_made, *data_received;
     PyObject *datagram_received, *done, *eof_received, *error_received, *get_buffer;
     PyObject *lost, *pause_writing, *ready, *resume_writing, *set_exception, *set_result;
@@ -126,6 +132,8 @@ void endpoint_init(struct endpoint *ep, struct dispatcher *d, PyObject *factory)
 void endpoint_register(struct endpoint *ep, ust_handle h);
 /* Close or abort ep in the engine, which then no longer knows it. */
 void endpoint_forget(struct endpoint *ep, bool abort);
+/* The same when the loop lets go of the stack; its protocol hears of it. */
+void endpoint_end(struct endpoint *ep);
 /* Serve ep in the next round whether or not the engine reports it. */
 void endpoint_again(struct endpoint *ep);
 struct endpoint *endpoint_pop_again(struct dispatcher *d);
@@ -143,9 +151,26 @@ PyObject *endpoint_setopt(struct endpoint *ep, PyObject *args);
 int endpoint_traverse(struct endpoint *ep, visitproc visit, void *arg);
 void endpoint_clear(struct endpoint *ep);
 
+/* opening.c */
+PyObject *dispatcher_bind(struct dispatcher *d, PyObject *args);
+PyObject *dispatcher_connect(struct dispatcher *d, PyObject *args);
+PyObject *dispatcher_datagrams(struct dispatcher *d, PyObject *args);
+PyObject *dispatcher_adopt(struct dispatcher *d, PyObject *args);
+PyObject *dispatcher_adopt_datagrams(struct dispatcher *d, PyObject *args);
+PyObject *dispatcher_adopt_listener(struct dispatcher *d, PyObject *args);
+PyObject *dispatcher_watch(struct dispatcher *d, PyObject *args);
+
+/* watch.c */
+struct endpoint *watch_new(struct dispatcher *d, PyObject *callback);
+int watch_event(struct endpoint *ep);
+/* Nobody watches it any more; the socket stays open. */
+void watch_end(struct endpoint *ep);
+
 /* datagram.c: a transport of a bound socket, or NULL with an exception */
 struct datagrams *datagrams_new(struct dispatcher *d, ust_handle h);
 int datagrams_event(struct datagrams *t);
+/* Closes it; connection_lost(exc) follows. */
+void datagrams_end(struct datagrams *t, PyObject *exc);
 
 /* listener.c */
 int listener_event(struct endpoint *ep);
@@ -157,10 +182,14 @@ struct transport *stream_new(struct dispatcher *d, PyObject *factory);
 int stream_make_protocol(struct transport *t);
 int stream_made(struct transport *t);
 int stream_event(struct transport *t, const struct ust_event *ev);
+/* An open connection gets its protocol; connection_made() is the caller's. */
+int stream_start(struct transport *t, PyObject *protocol);
 int stream_set_protocol(struct transport *t, PyObject *protocol);
 void stream_close(struct transport *t);
 /* Drops the connection with RST; connection_lost(exc) follows. */
 void stream_abort(struct transport *t, PyObject *exc);
+/* The same with ECONNABORTED, before the connection is open, too. */
+void stream_end(struct transport *t);
 /* The same, with an OSError of the negative errno. 0. */
 int stream_lost(struct transport *t, int64_t err);
 /* Calls protocol.method(arg), arg NULL for none. */

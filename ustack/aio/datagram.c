@@ -84,6 +84,16 @@ int datagrams_event(struct datagrams *t)
     return rc < 0 ? -1 : 0;
 }
 
+void datagrams_end(struct datagrams *t, PyObject *exc)
+{
+    if (t->closing)
+        return;
+    t->closing = true;
+    endpoint_forget(&t->ep, false);
+    if (t->protocol)
+        endpoint_schedule_lost(&t->ep, exc);
+}
+
 struct datagrams *datagrams_new(struct dispatcher *d, ust_handle h)
 {
     struct datagrams *t = (struct datagrams *)PyType_GenericAlloc(&datagrams_type, 0);
@@ -175,12 +185,7 @@ static PyObject *datagrams_get_protocol(struct datagrams *t, PyObject *Py_UNUSED
 
 static PyObject *datagrams_close(struct datagrams *t, PyObject *Py_UNUSED(ignored))
 {
-    if (!t->closing) {
-        t->closing = true;
-        endpoint_forget(&t->ep, false);
-        if (t->protocol)
-            endpoint_schedule_lost(&t->ep, Py_None);
-    }
+    datagrams_end(t, Py_None);
     Py_RETURN_NONE;
 }
 

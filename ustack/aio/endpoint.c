@@ -43,6 +43,20 @@ void endpoint_unlink(struct endpoint *ep)
     ep->handle = 0;
 }
 
+/* The application's object of a socket that is closed. */
+static void close_adopted(struct endpoint *ep)
+{
+    PyObject *sock = ep->sock, *result;
+
+    ep->sock = NULL;
+    if (!sock)
+        return;
+    if (!(result = PyObject_CallMethod(sock, "close", NULL)))
+        PyErr_WriteUnraisable(sock);
+    Py_XDECREF(result);
+    Py_DECREF(sock);
+}
+
 void endpoint_forget(struct endpoint *ep, bool abort)
 {
     struct dispatcher *d = ep->disp;
@@ -58,6 +72,19 @@ void endpoint_forget(struct endpoint *ep, bool abort)
         leave(d);
     }
     endpoint_unlink(ep);
+    close_adopted(ep);
+}
+
+void endpoint_end(struct endpoint *ep)
+{
+    if (Py_IS_TYPE(ep, &watch_type))
+        watch_end(ep);
+    else if (Py_IS_TYPE(ep, &transport_type))
+        stream_end((struct transport *)ep);
+    else if (Py_IS_TYPE(ep, &datagrams_type))
+        datagrams_end((struct datagrams *)ep, Py_None);
+    else
+        endpoint_forget(ep, true);
 }
 
 void endpoint_again(struct endpoint *ep)
@@ -91,12 +118,16 @@ int endpoint_traverse(struct endpoint *ep, visitproc visit, void *arg)
 {
     Py_VISIT(ep->disp);
     Py_VISIT(ep->factory);
+    Py_VISIT(ep->server);
+    Py_VISIT(ep->sock);
     return 0;
 }
 
 void endpoint_clear(struct endpoint *ep)
 {
     Py_CLEAR(ep->factory);
+    Py_CLEAR(ep->server);
+    Py_CLEAR(ep->sock);
     /* The engine still holds our address: only a dying dispatcher, which
      * clears the handles, can get here with one. */
     if (!ep->handle)

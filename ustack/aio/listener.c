@@ -24,6 +24,20 @@ static int accept_one(struct endpoint *ep, struct transport *t)
     return h > 0 ? 0 : (int)h;
 }
 
+/* The server counts t from now on; transport_lost() says when no longer. */
+static void attach(struct endpoint *ep, struct transport *t)
+{
+    PyObject *result;
+
+    if (!ep->server)
+        return;
+    if (!(result = PyObject_CallMethodOneArg(ep->server, names.attach, (PyObject *)t)))
+        PyErr_WriteUnraisable(ep->server);
+    else
+        t->ep.server = Py_NewRef(ep->server);
+    Py_XDECREF(result);
+}
+
 int listener_event(struct endpoint *ep)
 {
     struct transport *t;
@@ -40,10 +54,12 @@ int listener_event(struct endpoint *ep)
             Py_DECREF(t);
             break;
         }
-        if (stream_make_protocol(t) < 0)
+        if (stream_make_protocol(t) < 0) {
             rc = callback_failed(ep->disp, NULL, "protocol_factory() failed");
-        else
+        } else {
+            attach(ep, t);
             rc = stream_made(t);
+        }
         Py_DECREF(t);
     }
     return rc;
@@ -64,6 +80,12 @@ static PyObject *listener_listen(struct endpoint *ep, PyObject *arg)
     }
     if (err < 0)
         return raise_os_error(err);
+    Py_RETURN_NONE;
+}
+
+static PyObject *listener_count_by(struct endpoint *ep, PyObject *server)
+{
+    Py_XSETREF(ep->server, Py_NewRef(server));
     Py_RETURN_NONE;
 }
 
@@ -92,6 +114,8 @@ static void listener_dealloc(struct endpoint *ep)
 {
     PyObject_GC_UnTrack(ep);
     Py_CLEAR(ep->factory);
+    Py_CLEAR(ep->server);
+    Py_CLEAR(ep->sock);
     Py_CLEAR(ep->disp);
     Py_TYPE(ep)->tp_free((PyObject *)ep);
 }
@@ -107,6 +131,9 @@ static PyMethodDef listener_methods[] = {
      "listen(backlog): accept connections from now on."},
     {"close", (PyCFunction)listener_close, METH_NOARGS,
      "Stop listening; connections that were accepted live on."},
+    {"_getopt", (PyCFunction)endpoint_getopt, METH_O, NULL},
+    {"_setopt", (PyCFunction)endpoint_setopt, METH_VARARGS, NULL},
+    {"_count_by", (PyCFunction)listener_count_by, METH_O, NULL},
     {0},
 };
 

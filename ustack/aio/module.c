@@ -14,6 +14,7 @@ static int intern_names(void)
         PyObject **slot;
         const char *text;
     } table[] = {
+        {&names.attach, "_attach"},
         {&names.buffer_updated, "buffer_updated"},
         {&names.call_exception_handler, "call_exception_handler"},
         {&names.call_soon, "call_soon"},
@@ -22,6 +23,7 @@ static int intern_names(void)
         {&names.connection_made, "connection_made"},
         {&names.data_received, "data_received"},
         {&names.datagram_received, "datagram_received"},
+        {&names.detach, "_detach"},
         {&names.done, "done"},
         {&names.eof_received, "eof_received"},
         {&names.error_received, "error_received"},
@@ -65,7 +67,8 @@ PyMODINIT_FUNC PyInit__aio(void)
     if (intern_names() < 0 || import_protocol() < 0 || !(m = PyModule_Create(&module)))
         return NULL;
     if (PyModule_AddType(m, &dispatcher_type) < 0 || PyModule_AddType(m, &listener_type) < 0 ||
-        PyModule_AddType(m, &transport_type) < 0 || PyModule_AddType(m, &datagrams_type) < 0) {
+        PyModule_AddType(m, &transport_type) < 0 || PyModule_AddType(m, &datagrams_type) < 0 ||
+        PyModule_AddType(m, &watch_type) < 0) {
         Py_DECREF(m);
         return NULL;
     }

@@ -122,6 +122,19 @@ int stream_make_protocol(struct transport *t)
     return -1;
 }
 
+int stream_start(struct transport *t, PyObject *protocol)
+{
+    struct dispatcher *d = t->ep.disp;
+
+    if (t->ep.handle && enter(d)) {
+        ust_names(d->engine, t->ep.handle, &t->local, &t->local_port, &t->remote, &t->remote_port);
+        ust_setopt(d->engine, t->ep.handle, UST_OPT_NODELAY, 1);
+        leave(d);
+    }
+    t->paused = true;
+    return stream_set_protocol(t, protocol);
+}
+
 int stream_made(struct transport *t)
 {
     return call_protocol(t, names.connection_made, (PyObject *)t,
@@ -362,6 +375,14 @@ void stream_close(struct transport *t)
 void stream_abort(struct transport *t, PyObject *exc)
 {
     end(t, exc, true);
+}
+
+void stream_end(struct transport *t)
+{
+    if (t->waiter)
+        connect_refused(t, ECONNABORTED);
+    else
+        stream_lost(t, -ECONNABORTED);
 }
 
 int stream_event(struct transport *t, const struct ust_event *ev)

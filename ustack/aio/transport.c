@@ -128,6 +128,20 @@ static PyObject *transport_is_closing(struct transport *t, PyObject *Py_UNUSED(i
     return PyBool_FromLong(t->closing);
 }
 
+/* Its server counts it no longer. */
+static void detach(struct transport *t)
+{
+    PyObject *server = t->ep.server, *result;
+
+    t->ep.server = NULL;
+    if (!server)
+        return;
+    if (!(result = PyObject_CallMethodOneArg(server, names.detach, (PyObject *)t)))
+        PyErr_WriteUnraisable(server);
+    Py_XDECREF(result);
+    Py_DECREF(server);
+}
+
 static PyObject *transport_lost(struct transport *t, PyObject *exc)
 {
     PyObject *protocol = t->protocol, *result;
@@ -136,12 +150,18 @@ static PyObject *transport_lost(struct transport *t, PyObject *exc)
         Py_RETURN_NONE;
     t->protocol = NULL;
     Py_CLEAR(t->data_received);
+    detach(t);
     result = PyObject_CallMethodOneArg(protocol, names.connection_lost, exc);
     Py_DECREF(protocol);
     return result;
 }
 
 /* ------------------------------------------------------------ protocols */
+
+static PyObject *transport_start(struct transport *t, PyObject *protocol)
+{
+    return none_unless(stream_start(t, protocol));
+}
 
 static PyObject *transport_set_protocol(struct transport *t, PyObject *protocol)
 {
@@ -246,6 +266,7 @@ static PyMethodDef transport_methods[] = {
      "Bytes that the stack's send buffer had no room for."},
     {"_force_close", (PyCFunction)transport_force_close, METH_O, NULL},
     {"_connection_lost", (PyCFunction)transport_lost, METH_O, NULL},
+    {"_start", (PyCFunction)transport_start, METH_O, NULL},
     {"_getopt", (PyCFunction)endpoint_getopt, METH_O, NULL},
     {"_setopt", (PyCFunction)endpoint_setopt, METH_VARARGS, NULL},
     {0},
