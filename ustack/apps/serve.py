@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""ustack serve echo|http: one of the servers on a stack of its own, until Ctrl-C."""
+"""ustack serve echo|http|kv: one of the servers on a stack of its own, until Ctrl-C."""
 
 import argparse
 import asyncio
@@ -10,20 +10,29 @@ from pathlib import Path
 
 from ustack import Stack
 from ustack.aio import run
-from ustack.apps import echo, http
+from ustack.apps import echo, http, kv
 from ustack.errors import ConfigError
 from ustack.io import TapUrl, parse_url, userns
 
-__all__ = ["add_arguments", "add_stack_arguments", "main", "open_stack"]
+__all__ = [
+    "add_arguments",
+    "add_stack_arguments",
+    "main",
+    "open_stack",
+    "parse_port",
+    "serve_on_stack",
+]
 
-PORTS = {"echo": echo.PORT, "http": http.PORT}
+PORTS = {"echo": echo.PORT, "http": http.PORT, "kv": kv.PORT}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `ustack serve` understands."""
     parser.add_argument("app", choices=sorted(PORTS), help="the server to run")
     add_stack_arguments(parser)
-    parser.add_argument("--listen", metavar="PORT", help="the TCP port (echo: 7, http: 80)")
+    parser.add_argument(
+        "--listen", metavar="PORT", help="the TCP port (echo: 7, http: 80, kv: 6379)"
+    )
     parser.add_argument("--root", metavar="DIR", help="http: the directory of the files to serve")
 
 
@@ -76,39 +85,48 @@ def open_stack(args: argparse.Namespace) -> Stack:
 
 def main(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C or SIGTERM; the exit status."""
-    port = _port(args.listen, PORTS[args.app])
+    port = parse_port(args.listen, PORTS[args.app])
     start = _starter(args)
+    return serve_on_stack(args, args.app, lambda host: start(host, port))
+
+
+def serve_on_stack(
+    args: argparse.Namespace, name: str, start: Callable[[str], Awaitable[asyncio.AbstractServer]]
+) -> int:
+    """Serve on the stack that the arguments describe until Ctrl-C or SIGTERM; the exit status.
+
+    start: given our address, returns a server that listens.
+    """
     with open_stack(args) as stack:
         host = stack.addresses[0].host
         try:
-            run(_serve(args, lambda: start(host, port)), stack)
+            run(_serve(f"{name} on {{}} port {{}} by {args.io}", lambda: start(host)), stack)
         except KeyboardInterrupt:
             pass
     return 0
 
 
 def _starter(args: argparse.Namespace) -> Callable[[str, int], Awaitable[asyncio.AbstractServer]]:
-    if args.app == "echo":
+    if args.app != "http":
         if args.root is not None:
-            raise ConfigError(f"--root is for http, got {args.root!r} for echo; leave it out")
-        return echo.serve
+            raise ConfigError(f"--root is for http, got {args.root!r} for {args.app}; leave it out")
+        return echo.serve if args.app == "echo" else kv.serve
     root = None if args.root is None else Path(args.root)
     if root is not None and not root.is_dir():
         raise ConfigError(f"--root must be a directory, got {args.root!r}; give one that exists")
     return lambda host, port: http.serve(host, port, root)
 
 
-async def _serve(
-    args: argparse.Namespace, start: Callable[[], Awaitable[asyncio.AbstractServer]]
-) -> None:
+async def _serve(text: str, start: Callable[[], Awaitable[asyncio.AbstractServer]]) -> None:
     server = await start()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.close)
     host, port = server.sockets[0].getsockname()[:2]  # type: ignore[attr-defined]
-    print(f"ustack: {args.app} on {host} port {port} by {args.io}; Ctrl-C ends it", flush=True)
+    print(f"ustack: {text.format(host, port)}; Ctrl-C ends it", flush=True)
     await server.serve_forever()
 
 
-def _port(text: str | None, default: int) -> int:
+def parse_port(text: str | None, default: int) -> int:
+    """Return what --listen says. Raises ConfigError for what is no port."""
     if text is None:
         return default
     if not text.isdecimal() or not 0 <= int(text) <= 0xFFFF:
