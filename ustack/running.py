@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Whole programs on a stack of their own: run(main, …), and a loop for servers that make theirs.
 
-What is not given of io, address and gateway is read from the environment (process.py).
+What is not given of io, address and gateway is read from the environment (process.py). asyncio is
+imported when a loop is wanted: it is half of what `import ustack` would take.
 """
 
-import asyncio
 import inspect
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ustack import process
-from ustack.aio import StackLoop
-from ustack.aio import new_event_loop as _bare_loop
+
+if TYPE_CHECKING:
+    from ustack.aio import StackLoop
 
 __all__ = ["new_event_loop", "run"]
 
@@ -35,15 +36,16 @@ def run(
     Stack's others. Raises ConfigError without io, PortError when it cannot be opened.
     """
     _check_callable(main)
+    import asyncio
 
-    def factory() -> StackLoop:
+    def factory() -> "StackLoop":
         return _loop(base, io=io, address=address, gateway=gateway, **options)
 
     with asyncio.Runner(debug=debug, loop_factory=factory) as runner:
         return runner.run(main())
 
 
-def new_event_loop() -> StackLoop:
+def new_event_loop() -> "StackLoop":
     """Return an event loop that drives the process's stack; see `ustack.process`.
 
     If there is none yet, it is made after the environment, and closed with the loop. For what takes
@@ -52,8 +54,10 @@ def new_event_loop() -> StackLoop:
     return _loop(None)
 
 
-def _loop(base: str | None, **options: Any) -> StackLoop:
-    loop = _bare_loop(base=base)
+def _loop(base: str | None, **options: Any) -> "StackLoop":
+    from ustack.aio import new_event_loop as bare_loop
+
+    loop = bare_loop(base=base)
     stack = process.installed()
     try:
         if stack is not None and all(value is None for value in options.values()):

@@ -128,3 +128,10 @@ def test_uvicorn_serves_an_app_by_the_factory(tmp_path: Path) -> None:
     finally:
         server.kill()
         server.wait()
+
+
+def test_importing_ustack_does_not_load_asyncio() -> None:
+    """It is half of what the import takes, and programs with blocking sockets have no use for it."""
+    code = "import sys, ustack; print([name for name in ('asyncio', 'ssl') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
