@@ -70,7 +70,7 @@ def _loop(base: str | None, **options: Any) -> "StackLoop":
     return loop
 
 
-def _attach_new(loop: StackLoop, **options: Any) -> None:
+def _attach_new(loop: "StackLoop", **options: Any) -> None:
     """Open a stack that is closed with the loop; the process's if that has none."""
     stack = process.from_environment(**options)
     if process.installed() is None:

@@ -10,6 +10,7 @@
  *   datagram.c    UDP sockets
  *   watch.c       sockets that an application reads and writes itself
  *   opening.c     the dispatcher's methods that make all of these
+ *   callback.c    calls of protocols, and what becomes of exceptions
  *   module.c      ustack._aio
  *
  * Threads. Everything here runs in the loop's thread and holds the GIL, but
@@ -87,6 +88,11 @@ struct chunk { /* bytes that the engine had no room for */
     PyObject *bytes;
 };
 
+struct ends {
+    struct ust_addr local, remote;
+    uint16_t local_port, remote_port; /* remote_port 0: there is no peer */
+};
+
 struct transport {
     struct endpoint ep;
     PyObject *protocol;      /* NULL while connecting and after the end */
@@ -97,8 +103,7 @@ struct transport {
     size_t first_sent;   /* bytes of *first that the engine has taken */
     size_t overflow_len; /* bytes in the chunks that it has not */
     size_t high, low;    /* limits of overflow_len */
-    struct ust_addr local, remote;
-    uint16_t local_port, remote_port;
+    struct ends ends;
     bool paused;         /* reading */
     bool writing_paused; /* pause_writing() was called */
     bool closing;        /* no more reading, connection_lost will follow */
@@ -110,8 +115,7 @@ struct datagrams {
     struct endpoint ep;
     PyObject *protocol; /* NULL before the start and after the end */
     PyObject *socket;   /* get_extra_info("socket"), made on demand */
-    struct ust_addr local, remote;
-    uint16_t local_port, remote_port; /* remote_port 0: talks to any */
+    struct ends ends;   /* without a peer it talks to any */
     bool closing;
 };
 
@@ -143,8 +147,14 @@ void endpoint_unlink(struct endpoint *ep);
 void endpoint_drop_gone(struct dispatcher *d);
 /* connection_lost(exc) of its protocol, at the loop's next turn. */
 void endpoint_schedule_lost(struct endpoint *ep, PyObject *exc);
-/* ustack.aio.sock.KIND(ep), made once and kept in *kept. */
-PyObject *endpoint_socket(struct endpoint *ep, PyObject **kept, const char *kind);
+/* Asks the engine for the ends of ep, with the worker's lock held. */
+void endpoint_names(struct endpoint *ep, struct ends *ends);
+/* get_extra_info(name, default=None); the socket is ustack.aio.sock.KIND(ep), made once and kept
+ * in *kept. */
+PyObject *endpoint_extra_info(struct endpoint *ep, const struct ends *ends, PyObject **kept,
+                              const char *kind, PyObject *args, PyObject *kwargs);
+/* Takes *protocol away and tells it connection_lost(exc). */
+PyObject *endpoint_lost(PyObject **protocol, PyObject *exc);
 /* Methods _getopt(option) and _setopt(option, value). */
 PyObject *endpoint_getopt(struct endpoint *ep, PyObject *arg);
 PyObject *endpoint_setopt(struct endpoint *ep, PyObject *args);
@@ -194,7 +204,13 @@ void stream_end(struct transport *t);
 int stream_lost(struct transport *t, int64_t err);
 /* Calls protocol.method(arg), arg NULL for none. */
 int call_protocol(struct transport *t, PyObject *method, PyObject *arg, const char *what);
-/* A callback of t (or of a listener) raised: tell the loop, abort t. */
+
+/* callback.c: protocol.method(a, b), NULL for none; the call may set another protocol. */
+PyObject *call_method(PyObject *protocol, PyObject *method, PyObject *a, PyObject *b);
+/* A callback of t (NULL: of another endpoint) is over. Without a result it raised: the loop is
+ * told, t aborted. 0, or -1 with an exception that must end the loop. */
+int call_done(struct dispatcher *d, struct transport *t, PyObject *result, const char *what);
+/* The same of one that raised. */
 int callback_failed(struct dispatcher *d, struct transport *t, const char *what);
 
 /* write.c, the same */

@@ -8,41 +8,23 @@
 
 enum { BURST = 64, LARGEST = 65536 }; /* datagrams of one round; bytes of one */
 
-static int failed(struct datagrams *t, const char *what)
-{
-    return callback_failed(t->ep.disp, NULL, what);
-}
-
 static int call_received(struct datagrams *t, PyObject *data, PyObject *addr)
 {
-    PyObject *args[3] = {t->protocol, data, addr}, *result;
+    PyObject *result = call_method(t->protocol, names.datagram_received, data, addr);
 
-    Py_INCREF(args[0]); /* the call may set another */
-    result = PyObject_VectorcallMethod(names.datagram_received, args, 3, NULL);
-    Py_DECREF(args[0]);
-    if (!result)
-        return failed(t, "protocol.datagram_received() failed");
-    Py_DECREF(result);
-    return 0;
+    return call_done(t->ep.disp, NULL, result, "protocol.datagram_received() failed");
 }
 
 static int error_received(struct datagrams *t, int64_t err)
 {
-    PyObject *exc = os_error(err), *protocol = t->protocol, *result = NULL;
+    PyObject *exc, *result = NULL;
 
-    if (!protocol) { /* closed, or not started */
-        Py_XDECREF(exc);
+    if (!t->protocol) /* closed, or not started */
         return 0;
-    }
-    Py_INCREF(protocol);
-    if (exc)
-        result = PyObject_CallMethodOneArg(protocol, names.error_received, exc);
-    Py_DECREF(protocol);
+    if ((exc = os_error(err)))
+        result = call_method(t->protocol, names.error_received, exc, NULL);
     Py_XDECREF(exc);
-    if (!result)
-        return failed(t, "protocol.error_received() failed");
-    Py_DECREF(result);
-    return 0;
+    return call_done(t->ep.disp, NULL, result, "protocol.error_received() failed");
 }
 
 /* One datagram: 1, 0 when there is none, -1 with an exception for the loop. */
@@ -102,8 +84,8 @@ struct datagrams *datagrams_new(struct dispatcher *d, ust_handle h)
         return NULL;
     endpoint_init(&t->ep, d, NULL);
     if (enter(d)) {
-        ust_names(d->engine, h, &t->local, &t->local_port, &t->remote, &t->remote_port);
         endpoint_register(&t->ep, h);
+        endpoint_names(&t->ep, &t->ends);
         leave(d);
     }
     return t;
@@ -128,7 +110,7 @@ static int parse_peer(PyObject *tuple, struct ust_addr *addr, uint16_t *port)
 
 static bool is_peer(const struct datagrams *t, const struct ust_addr *addr, uint16_t port)
 {
-    return port == t->remote_port && memcmp(addr, &t->remote, sizeof *addr) == 0;
+    return port == t->ends.remote_port && memcmp(addr, &t->ends.remote, sizeof *addr) == 0;
 }
 
 static PyObject *datagrams_sendto(struct datagrams *t, PyObject *args)
@@ -143,13 +125,13 @@ static PyObject *datagrams_sendto(struct datagrams *t, PyObject *args)
         return NULL;
     if (peer != Py_None && parse_peer(peer, &addr, &port) < 0)
         goto error;
-    if (peer != Py_None && t->remote_port && !is_peer(t, &addr, port)) {
+    if (peer != Py_None && t->ends.remote_port && !is_peer(t, &addr, port)) {
         PyErr_Format(PyExc_ValueError, "this endpoint talks to one peer only; not to %R", peer);
         goto error;
     }
     if (!t->closing && t->ep.handle && enter(t->ep.disp)) {
         n = ust_sendto(t->ep.disp->engine, t->ep.handle, data.buf, data.len,
-                       peer != Py_None && !t->remote_port ? &addr : NULL, port);
+                       peer != Py_None && !t->ends.remote_port ? &addr : NULL, port);
         leave(t->ep.disp);
     }
     PyBuffer_Release(&data);
@@ -196,32 +178,12 @@ static PyObject *datagrams_is_closing(struct datagrams *t, PyObject *Py_UNUSED(i
 
 static PyObject *datagrams_lost(struct datagrams *t, PyObject *exc)
 {
-    PyObject *protocol = t->protocol, *result;
-
-    if (!protocol)
-        Py_RETURN_NONE;
-    t->protocol = NULL;
-    result = PyObject_CallMethodOneArg(protocol, names.connection_lost, exc);
-    Py_DECREF(protocol);
-    return result;
+    return endpoint_lost(&t->protocol, exc);
 }
 
 static PyObject *datagrams_get_extra_info(struct datagrams *t, PyObject *args, PyObject *kwargs)
 {
-    static char *keywords[] = {"name", "default", NULL};
-    const char *name;
-    PyObject *fallback = Py_None;
-
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "s|O:get_extra_info", keywords, &name,
-                                     &fallback))
-        return NULL;
-    if (strcmp(name, "peername") == 0 && t->remote_port)
-        return address_tuple(&t->remote, t->remote_port);
-    if (strcmp(name, "sockname") == 0)
-        return address_tuple(&t->local, t->local_port);
-    if (strcmp(name, "socket") == 0)
-        return endpoint_socket(&t->ep, &t->socket, "DatagramSocket");
-    return Py_NewRef(fallback);
+    return endpoint_extra_info(&t->ep, &t->ends, &t->socket, "DatagramSocket", args, kwargs);
 }
 
 static PyObject *datagrams_get_size(struct datagrams *t, PyObject *Py_UNUSED(ignored))
@@ -231,7 +193,7 @@ static PyObject *datagrams_get_size(struct datagrams *t, PyObject *Py_UNUSED(ign
 
 static PyObject *datagrams_repr(struct datagrams *t)
 {
-    PyObject *local = address_tuple(&t->local, t->local_port), *text;
+    PyObject *local = address_tuple(&t->ends.local, t->ends.local_port), *text;
 
     if (!local)
         return NULL;

@@ -158,9 +158,22 @@ void endpoint_schedule_lost(struct endpoint *ep, PyObject *exc)
     Py_XDECREF(result);
 }
 
+PyObject *endpoint_lost(PyObject **protocol, PyObject *exc)
+{
+    PyObject *taken = *protocol, *result;
+
+    if (!taken)
+        Py_RETURN_NONE;
+    *protocol = NULL;
+    result = PyObject_CallMethodOneArg(taken, names.connection_lost, exc);
+    Py_DECREF(taken);
+    return result;
+}
+
 /* ---------------------------------------------------------- its socket */
 
-PyObject *endpoint_socket(struct endpoint *ep, PyObject **kept, const char *kind)
+/* ustack.aio.sock.KIND(ep), made once and kept in *kept. */
+static PyObject *socket_of(struct endpoint *ep, PyObject **kept, const char *kind)
 {
     PyObject *module, *result = NULL;
 
@@ -171,6 +184,31 @@ PyObject *endpoint_socket(struct endpoint *ep, PyObject **kept, const char *kind
     Py_XDECREF(module);
     *kept = Py_XNewRef(result);
     return result;
+}
+
+void endpoint_names(struct endpoint *ep, struct ends *ends)
+{
+    ust_names(ep->disp->engine, ep->handle, &ends->local, &ends->local_port, &ends->remote,
+              &ends->remote_port);
+}
+
+PyObject *endpoint_extra_info(struct endpoint *ep, const struct ends *ends, PyObject **kept,
+                              const char *kind, PyObject *args, PyObject *kwargs)
+{
+    static char *keywords[] = {"name", "default", NULL};
+    PyObject *fallback = Py_None;
+    const char *name;
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "s|O:get_extra_info", keywords, &name,
+                                     &fallback))
+        return NULL;
+    if (strcmp(name, "peername") == 0 && ends->remote_port)
+        return address_tuple(&ends->remote, ends->remote_port);
+    if (strcmp(name, "sockname") == 0)
+        return address_tuple(&ends->local, ends->local_port);
+    if (strcmp(name, "socket") == 0)
+        return socket_of(ep, kept, kind);
+    return Py_NewRef(fallback);
 }
 
 PyObject *endpoint_getopt(struct endpoint *ep, PyObject *arg)

@@ -58,7 +58,7 @@ static ust_handle start_connect(struct transport *t, const struct ust_addr *loca
     if (h < 0)
         return h;
     ust_setopt(eng, h, UST_OPT_NODELAY, 1);
-    err = ust_connect(eng, h, &t->remote, t->remote_port);
+    err = ust_connect(eng, h, &t->ends.remote, t->ends.remote_port);
     if (err && err != -EINPROGRESS) {
         ust_close(eng, h);
         return err;
@@ -81,8 +81,8 @@ PyObject *dispatcher_connect(struct dispatcher *d, PyObject *args)
         !(t = stream_new(d, factory)))
         return NULL;
     t->waiter = Py_NewRef(waiter);
-    t->remote_port = remote_port;
-    if (parse_address(remote, &t->remote) < 0) {
+    t->ends.remote_port = remote_port;
+    if (parse_address(remote, &t->ends.remote) < 0) {
         Py_DECREF(t);
         return NULL;
     }

@@ -17,52 +17,11 @@ enum {
     LOW_WATER = HIGH_WATER / 4,
 };
 
-/* ---------------------------------------------------------- exceptions */
-
-static void tell_loop(struct dispatcher *d, struct transport *t, const char *what, PyObject *exc)
-{
-    PyObject *context, *result = NULL;
-
-    context = Py_BuildValue("{sssOsOsO}", "message", what, "exception", exc, "transport",
-                            t ? (PyObject *)t : Py_None, "protocol",
-                            t && t->protocol ? t->protocol : Py_None);
-    if (context)
-        result = PyObject_CallMethodOneArg(d->loop, names.call_exception_handler, context);
-    if (!result)
-        PyErr_WriteUnraisable(d->loop);
-    Py_XDECREF(context);
-    Py_XDECREF(result);
-}
-
-int callback_failed(struct dispatcher *d, struct transport *t, const char *what)
-{
-    PyObject *exc;
-
-    if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) || PyErr_ExceptionMatches(PyExc_SystemExit))
-        return -1;
-    if (!(exc = take_exception()))
-        return 0;
-    tell_loop(d, t, what, exc);
-    if (t)
-        stream_abort(t, exc);
-    Py_DECREF(exc);
-    return 0;
-}
-
 int call_protocol(struct transport *t, PyObject *method, PyObject *arg, const char *what)
 {
-    PyObject *result, *protocol = t->protocol;
-
-    if (!protocol)
+    if (!t->protocol)
         return 0;
-    Py_INCREF(protocol);
-    result = arg ? PyObject_CallMethodOneArg(protocol, method, arg)
-                 : PyObject_CallMethodNoArgs(protocol, method);
-    Py_DECREF(protocol);
-    if (!result)
-        return callback_failed(t->ep.disp, t, what);
-    Py_DECREF(result);
-    return 0;
+    return call_done(t->ep.disp, t, call_method(t->protocol, method, arg, NULL), what);
 }
 
 /* ---------------------------------------------------------------- start */
@@ -106,7 +65,7 @@ int stream_make_protocol(struct transport *t)
     int err = -1;
 
     if (enter(d)) {
-        ust_names(d->engine, t->ep.handle, &t->local, &t->local_port, &t->remote, &t->remote_port);
+        endpoint_names(&t->ep, &t->ends);
         if (ust_ready(d->engine, t->ep.handle) & UST_READABLE)
             endpoint_again(&t->ep); /* it came before the engine knew t */
         leave(d);
@@ -127,7 +86,7 @@ int stream_start(struct transport *t, PyObject *protocol)
     struct dispatcher *d = t->ep.disp;
 
     if (t->ep.handle && enter(d)) {
-        ust_names(d->engine, t->ep.handle, &t->local, &t->local_port, &t->remote, &t->remote_port);
+        endpoint_names(&t->ep, &t->ends);
         ust_setopt(d->engine, t->ep.handle, UST_OPT_NODELAY, 1);
         leave(d);
     }
@@ -229,21 +188,16 @@ static int call_data_received(struct transport *t, PyObject *data)
     Py_INCREF(callable);
     result = PyObject_Vectorcall(callable, args + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     Py_DECREF(callable);
-    if (!result)
-        return callback_failed(t->ep.disp, t, "protocol.data_received() failed");
-    Py_DECREF(result);
-    return 0;
+    return call_done(t->ep.disp, t, result, "protocol.data_received() failed");
 }
 
 static int end_of_stream(struct transport *t)
 {
-    PyObject *result, *protocol = t->protocol;
+    PyObject *result;
     int keep_open;
 
     t->eof_received = true;
-    Py_INCREF(protocol); /* the call may set another */
-    result = PyObject_CallMethodNoArgs(protocol, names.eof_received);
-    Py_DECREF(protocol);
+    result = call_method(t->protocol, names.eof_received, NULL, NULL);
     keep_open = result ? PyObject_IsTrue(result) : -1;
     Py_XDECREF(result);
     if (keep_open < 0)
@@ -276,13 +230,13 @@ static int read_bytes(struct transport *t)
 static int64_t receive_into(struct transport *t, bool *more)
 {
     struct dispatcher *d = t->ep.disp;
-    PyObject *object, *protocol = t->protocol;
+    PyObject *object = NULL, *size = PyLong_FromLong(READ_MAX);
     Py_buffer buf;
     int64_t n;
 
-    Py_INCREF(protocol); /* the call may set another */
-    object = PyObject_CallMethod(protocol, "get_buffer", "i", READ_MAX);
-    Py_DECREF(protocol);
+    if (size)
+        object = call_method(t->protocol, names.get_buffer, size, NULL);
+    Py_XDECREF(size);
     if (!object)
         return -1;
     n = PyObject_GetBuffer(object, &buf, PyBUF_WRITABLE);

@@ -144,16 +144,11 @@ static void detach(struct transport *t)
 
 static PyObject *transport_lost(struct transport *t, PyObject *exc)
 {
-    PyObject *protocol = t->protocol, *result;
-
-    if (!protocol)
-        Py_RETURN_NONE;
-    t->protocol = NULL;
-    Py_CLEAR(t->data_received);
-    detach(t);
-    result = PyObject_CallMethodOneArg(protocol, names.connection_lost, exc);
-    Py_DECREF(protocol);
-    return result;
+    if (t->protocol) {
+        Py_CLEAR(t->data_received);
+        detach(t);
+    }
+    return endpoint_lost(&t->protocol, exc);
 }
 
 /* ------------------------------------------------------------ protocols */
@@ -177,25 +172,12 @@ static PyObject *transport_get_protocol(struct transport *t, PyObject *Py_UNUSED
 
 static PyObject *transport_get_extra_info(struct transport *t, PyObject *args, PyObject *kwargs)
 {
-    static char *keywords[] = {"name", "default", NULL};
-    const char *name;
-    PyObject *fallback = Py_None;
-
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "s|O:get_extra_info", keywords, &name,
-                                     &fallback))
-        return NULL;
-    if (strcmp(name, "peername") == 0)
-        return address_tuple(&t->remote, t->remote_port);
-    if (strcmp(name, "sockname") == 0)
-        return address_tuple(&t->local, t->local_port);
-    if (strcmp(name, "socket") == 0)
-        return endpoint_socket(&t->ep, &t->socket, "TransportSocket");
-    return Py_NewRef(fallback);
+    return endpoint_extra_info(&t->ep, &t->ends, &t->socket, "TransportSocket", args, kwargs);
 }
 
 static PyObject *transport_repr(struct transport *t)
 {
-    PyObject *peer = address_tuple(&t->remote, t->remote_port), *text;
+    PyObject *peer = address_tuple(&t->ends.remote, t->ends.remote_port), *text;
     const char *state = t->waiter     ? "connecting"
                       : !t->ep.handle ? "closed"
                       : t->closing    ? "closing"
