@@ -131,7 +131,7 @@ def test_uvicorn_serves_an_app_by_the_factory(tmp_path: Path) -> None:
 
 
 def test_importing_ustack_does_not_load_asyncio() -> None:
-    """It is half of what the import takes, and programs with blocking sockets have no use for it."""
+    """It is half of the import's time, and no use to programs with blocking sockets."""
     code = "import sys, ustack; print([name for name in ('asyncio', 'ssl') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
