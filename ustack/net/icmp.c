@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* ICMP for IPv4 (RFC 792, 1122 3.2.2), and what ICMPv6 shares with it: echo,
- * errors out, errors in. Echo replies go up, to whoever asked. Everything sent is limited by a rate; nothing is sent
- * in answer to a group, a later fragment, an ICMP error or a source that is no
- * host.
+ * errors out, errors in. Echo replies go up, to whoever asked. Everything sent
+ * is limited by a rate; nothing is sent in answer to a group, a later fragment,
+ * an ICMP error or a source that is no host.
  *
  * Redirects, address masks and source quench (MUST-55) are dropped and counted. */
 #include "../base/checksum.h"
