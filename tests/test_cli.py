@@ -49,6 +49,8 @@ def complaint(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
         (["ping", *RING, "-c", "many", "10.9.0.1"], ["-c", "'many'"]),
         (["ping", *RING, "-s", "65508", "10.9.0.1"], ["-s", "'65508'", "65507"]),
         (["ping", *RING, "-s", "65528", "fd09::1"], ["-s", "65527"]),
+        (["ping", *RING, "-s", "\u0663", "10.9.0.1"], ["-s", "'\u0663'"]),  # an Arabic 3
+        (["serve", "echo", *RING, "--listen", "\u0663"], ["'\u0663'"]),
         (["ping", *RING, "-i", "0", "10.9.0.1"], ["-i", "'0'", "0.001..3600"]),
         (["ping", *RING, "-W", "nan", "10.9.0.1"], ["-W", "'nan'", "0..3600"]),
         (["serve", "echo", "--io", "ring:x", "--address", "10.9.0.2"], ["CIDR", "10.9.0.2"]),

@@ -228,7 +228,7 @@ def _host(text: str) -> Gateway:
 
 
 def _whole(name: str, text: str, least: int, most: int) -> int:
-    if not text.isdecimal() or not least <= int(text) <= most:
+    if not (text.isascii() and text.isdecimal()) or not least <= int(text) <= most:
         raise ConfigError(f"{name} must be a number, {least}..{most}, got {text!r}; see --help")
     return int(text)
 

@@ -129,7 +129,7 @@ def parse_port(text: str | None, default: int) -> int:
     """Return what --listen says. Raises ConfigError for what is no port."""
     if text is None:
         return default
-    if not text.isdecimal() or not 0 <= int(text) <= 0xFFFF:
+    if not (text.isascii() and text.isdecimal()) or not 0 <= int(text) <= 0xFFFF:
         raise ConfigError(f"--listen must be a port, 0..65535, got {text!r}; 0 takes any")
     return int(text)
 
