@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 
 import pytest
 
 import frames
 from frames import PROTO_ICMP6, PROTO_TCP, PROTO_UDP
 from lan import ALL_NODES, HOST_IP6, HOST_MAC, OUR_IP6, OUR_MAC, Lan, icmp_bytes, kind_of
+from programs import compile_with_engine, figures
 
 HOP, ROUTING, FRAGMENT, NO_NEXT, DEST = 0, 43, 44, 59, 60
 ECHO = frames.icmp6(frames.packed(HOST_IP6), frames.packed(OUR_IP6), 128, 0, b"\0\1\0\1", b"ping")
@@ -291,3 +293,16 @@ def test_too_small_an_interface_takes_no_ipv6_address() -> None:
         lan.engine.enable_ipv6()
     with pytest.raises(OSError, match="Invalid"):
         lan.engine.enable_ipv6(3)
+
+
+@pytest.fixture(scope="module")
+def chained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """tests/c/chained.c with the engine."""
+    return compile_with_engine("chained", tmp_path_factory.mktemp("chained"))
+
+
+@pytest.mark.parametrize("atomic", [0, 1], ids=["whole", "an atomic fragment"])
+@pytest.mark.parametrize("first", [0, 8, 63, 64, 199])
+def test_headers_come_in_one_piece(chained: Path, first: int, atomic: int) -> None:
+    """RFC 7112: and of an ICMP error as much as quotes a port, 64 bytes."""
+    assert figures(chained, first, atomic) == {"dropped": int(first < 64), "mbufs": 0}
