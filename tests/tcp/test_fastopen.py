@@ -37,6 +37,16 @@ def cookie_for(wire: Wire, port: int = 50000) -> str:
     return cookie.hex()
 
 
+def opened(wire: Wire) -> Sock:
+    """A connection whose SYN brought a cookie and 100 bytes, before the handshake ends."""
+    cookie = cookie_for(wire)
+    wire(f"""
+        +0 < S  0:100(100) win 65535 <mss 1000,FO {cookie}>
+        +0 > S. 0:0(0) ack 101 <mss 1460>
+    """)
+    return wire.accept()
+
+
 def test_a_client_that_asks_gets_a_cookie_and_no_more(server: Wire) -> None:
     """RFC 7413 4.1.2: the text of such a SYN is not taken."""
     wire = server
@@ -50,12 +60,7 @@ def test_a_client_that_asks_gets_a_cookie_and_no_more(server: Wire) -> None:
 def test_text_in_a_syn_with_a_cookie_is_read_before_the_handshake_ends(server: Wire) -> None:
     """RFC 7413 4.2.2."""
     wire = server
-    cookie = cookie_for(wire)
-    wire(f"""
-        +0 < S  0:100(100) win 65535 <mss 1000,FO {cookie}>
-        +0 > S. 0:0(0) ack 101 <mss 1460>
-    """)
-    sock = wire.accept()
+    sock = opened(wire)
     assert sock.state == "SYN_RECEIVED" and sock.info.syn_data
     assert sock.recv() == pattern(1, 101)
     wire("+.1 < . 101:101(0) ack 1 win 65535")
@@ -66,12 +71,7 @@ def test_text_in_a_syn_with_a_cookie_is_read_before_the_handshake_ends(server: W
 def test_the_answer_may_go_before_the_handshake_ends(server: Wire) -> None:
     """RFC 7413 4.2.2 (b): within the initial window."""
     wire = server
-    cookie = cookie_for(wire)
-    wire(f"""
-        +0 < S  0:100(100) win 65535 <mss 1000,FO {cookie}>
-        +0 > S. 0:0(0) ack 101 <mss 1460>
-    """)
-    sock = wire.accept()
+    sock = opened(wire)
     sock.send(1500)
     wire("""
         +0  > .  1:1001(1000)   ack 101
@@ -85,12 +85,7 @@ def test_the_answer_may_go_before_the_handshake_ends(server: Wire) -> None:
 
 def test_a_connection_may_be_closed_before_its_handshake_ends(server: Wire) -> None:
     wire = server
-    cookie = cookie_for(wire)
-    wire(f"""
-        +0 < S  0:100(100) win 65535 <mss 1000,FO {cookie}>
-        +0 > S. 0:0(0) ack 101 <mss 1460>
-    """)
-    sock = wire.accept()
+    sock = opened(wire)
     sock.recv()
     sock.send(10)
     sock.close()
