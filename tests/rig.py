@@ -217,8 +217,12 @@ class Engine:
 
     def flow(self, port: int, peer: str, peer_port: int) -> Any | None:
         """`struct ust_tcp_info` of a flow, half-open and TIME-WAIT ones included; None for none."""
+        return self.flow_between(self.address, port, peer, peer_port)
+
+    def flow_between(self, address: str, port: int, peer: str, peer_port: int) -> Any | None:
+        """The same from any address of ours."""
         info = ffi.new("struct ust_tcp_info *")
-        result = lib.ust_flow_info(self.raw, addr(self.address), port, addr(peer), peer_port, info)
+        result = lib.ust_flow_info(self.raw, addr(address), port, addr(peer), peer_port, info)
         if result == -errno.ENOENT:
             return None
         check(result)
@@ -260,6 +264,10 @@ class Engine:
     def enable_ipv6(self, iface: int | None = None) -> None:
         """Take part in IPv6 on an interface."""
         check(lib.ust_engine_enable_ipv6(self.raw, self.iface if iface is None else iface))
+
+    def enable_loopback(self) -> None:
+        """Own 127.0.0.0/8 and ::1."""
+        check(lib.ust_engine_enable_loopback(self.raw))
 
     def _rows(self, kind: str) -> Iterator[Any]:
         for i in itertools.count():
@@ -400,3 +408,10 @@ class Engine:
         addrs = ffi.new("struct ust_addr[2]")
         check(lib.ust_names(self.raw, handle, addrs, ports, addrs + 1, ports + 1))
         return int(ports[0]), int(ports[1])
+
+    def peer(self, handle: int) -> tuple[str, int]:
+        """The remote address and port."""
+        ports = ffi.new("uint16_t[2]")
+        addrs = ffi.new("struct ust_addr[2]")
+        check(lib.ust_names(self.raw, handle, addrs, ports, addrs + 1, ports + 1))
+        return text(addrs[1]), int(ports[1])

@@ -25,12 +25,12 @@ Plan: TypeAlias = "list[tuple[str | Port, list[Interface]]]"
 
 
 def plan_ports(
-    io: Ports, one: str | None, many: Iterable[str], *, autoconf: bool, limits: tuple[int, int]
+    io: Ports, one: str | None, many: Iterable[str], *, unnamed: bool, limits: tuple[int, int]
 ) -> Plan:
     """Return the ports to open and the addresses of each, from the arguments of Stack.
 
-    one, many: the arguments for one address and for several, which the only port gets. limits:
-    how many ports and how many addresses a stack has.
+    one, many: the arguments for one address and for several, which the only port gets.
+    unnamed: none is needed. limits: how many ports and how many addresses a stack has.
     """
     given = _given(one, many)
     if isinstance(io, Mapping):
@@ -49,7 +49,7 @@ def plan_ports(
         plan = [(port, given) for port, _ in plan]  # type: ignore[misc]
     else:
         plan = [(io, given)]  # type: ignore[list-item]
-    return _checked(plan, autoconf, *limits)
+    return _checked(plan, unnamed, *limits)
 
 
 def _given(one: str | None, many: str | Iterable[str], url: str | None = None) -> list[str]:
@@ -60,13 +60,14 @@ def _given(one: str | None, many: str | Iterable[str], url: str | None = None) -
     return ([] if one is None else [one]) + list(many)
 
 
-def _checked(plan: Any, autoconf: bool, max_ports: int, max_addresses: int) -> Plan:
+def _checked(plan: Any, unnamed: bool, max_ports: int, max_addresses: int) -> Plan:
     count = sum(len(cidrs) for _, cidrs in plan)
     if not 1 <= len(plan) <= max_ports:
         raise ConfigError(f"a stack has 1 to {max_ports} ports, got {len(plan)}; see io=")
-    if not count and not autoconf:
+    if not count and not unnamed:
         raise ConfigError(
-            "a stack needs an address, got none; give address='10.9.0.2/24' or autoconf=True"
+            "a stack needs an address, got none; give address='10.9.0.2/24', or autoconf=True,"
+            " or loopback=True"
         )
     if count > max_addresses:
         raise ConfigError(f"a stack has at most {max_addresses} addresses, got {count}; give fewer")
@@ -101,7 +102,7 @@ def _unusable(interface: Interface) -> str | None:
     if address.is_multicast:
         return "which is a group's"
     if address.is_loopback:
-        return "which never leaves a host"
+        return "which never leaves a host (loopback=True owns those)"
     if address == ipaddress.IPv4Address("255.255.255.255"):
         return "which is everybody's"
     if isinstance(network, ipaddress.IPv4Network) and network.prefixlen < 31:

@@ -5,6 +5,7 @@ Not here: what a user's text means (_addressing.py), what the engine does with i
 """
 
 import errno
+import ipaddress
 import os
 import time
 from collections.abc import Iterable
@@ -19,6 +20,7 @@ from ustack.io import Port
 
 __all__ = ["Neighbour", "Networking", "Route", "StackAddress"]
 
+LOOP = "loop:"  # the URL of a stack without an outside, and the name of every loopback
 _FOREVER = 2**64 - 1
 
 
@@ -78,16 +80,16 @@ class Networking:
 
     @property
     def addresses(self) -> list[StackAddress]:
-        """The addresses as of now, in the order given, link-local ones last."""
+        """The addresses as of now, in the order given; then loopback's, link-local ones last."""
         count, rows = self._rows("ust_addr_row", lib.ust_worker_addrs, lib.UST_MAX_ADDRS)
         now = lib.ust_worker_now()
         found = [self._address_of(rows[i], now) for i in range(count)]
-        return sorted(found, key=lambda address: address.interface.is_link_local)
+        return sorted(found, key=lambda a: (a.interface.is_link_local, a.interface.is_loopback))
 
     def _address_of(self, row: Any, now: int) -> StackAddress:
         return StackAddress(
-            _addressing.parse_interface(f"{unpack_address(row.addr)}/{row.prefix_len}"),
-            str(self._ports[row.iface]),
+            ipaddress.ip_interface(f"{unpack_address(row.addr)}/{row.prefix_len}"),
+            LOOP if row.iface == lib.UST_LOOPBACK else str(self._ports[row.iface]),
             tentative=bool(row.flags & lib.UST_ADDR_TENTATIVE),
             auto=bool(row.flags & lib.UST_ADDR_AUTO),
             valid=_seconds_left(row.valid_until, now),
@@ -119,6 +121,15 @@ class Networking:
         if -result in why:
             raise ConfigError(why[-result])
         check(result, f"address {interface}")
+
+    def _enable_loopback(self) -> None:
+        result = lib.ust_worker_enable_loopback(self._worker)
+        if result == -errno.ENOSPC:
+            raise ConfigError(
+                f"a stack has at most {lib.UST_MAX_ADDRS} addresses, cannot add those of its"
+                " loopback; give fewer"
+            )
+        check(result, "loopback")
 
     def _settle(self, expected: Iterable[Interface], autoconf: float = 0.0) -> None:
         """Drive the engine until no address is tentative, for a bounded time.

@@ -54,6 +54,17 @@ int ust_worker_enable_ipv6(struct ust_worker *w, int iface)
     return r;
 }
 
+int ust_worker_enable_loopback(struct ust_worker *w)
+{
+    int r = -EBADF;
+
+    if (worker_enter(w)) {
+        r = ust_engine_enable_loopback(w->eng);
+        worker_leave(w);
+    }
+    return r;
+}
+
 int ust_worker_add_addr(struct ust_worker *w, int iface, const struct ust_addr *addr,
                         unsigned prefix_len)
 {

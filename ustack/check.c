@@ -47,6 +47,7 @@ void ust_engine_usage(const struct ust_engine *eng, struct ust_usage *u)
                             .flows = tcp->flows.count,
                             .ready = tcp->n_ready,
                             .outq = tcp->net.outq.count,
+                            .loopq = tcp->net.loopq.count,
                             .bytes = eng->size};
 }
 

@@ -58,6 +58,11 @@ int ust_engine_enable_ipv6(struct ust_engine *eng, int iface)
     return 0;
 }
 
+int ust_engine_enable_loopback(struct ust_engine *eng)
+{
+    return loop_enable(&eng->tcp.net);
+}
+
 int ust_engine_owns(const struct ust_engine *eng, const struct ust_addr *addr)
 {
     return net_own(&eng->tcp.net, addr);

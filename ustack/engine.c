@@ -59,7 +59,7 @@ static size_t bind_memory(struct ust_engine *eng, const struct settings *set, ch
     net->pmtu_table.slots = carve(&c, flowtable_slots(net->n_pmtus), sizeof *net->pmtu_table.slots);
     net->frags = carve(&c, net->n_frags, sizeof *net->frags);
     net->frag_table.slots = carve(&c, flowtable_slots(net->n_frags), sizeof *net->frag_table.slots);
-    net->neighs = carve(&c, net->n_neighs, sizeof *net->neighs);
+    net->neighs = carve(&c, net->n_neighs + 2, sizeof *net->neighs);
     net->neigh_table.slots =
         carve(&c, flowtable_slots(net->n_neighs), sizeof *net->neigh_table.slots);
     eng->udp.socks = carve(&c, eng->udp.n_socks, sizeof *eng->udp.socks);
@@ -283,38 +283,59 @@ static void fire(struct tcp *tcp, uint32_t id)
         tcp_timewait_timer(tcp, &tcp->timewaits[id - tcp->timewait_timers]);
 }
 
-void ust_engine_tick(struct ust_engine *eng, ust_time now)
+unsigned ust_engine_tick(struct ust_engine *eng, ust_time now)
 {
     struct core *core = engine_core(eng);
+    unsigned looped;
     uint32_t id;
 
     advance(core, now);
+    looped = loop_input(&eng->tcp.net);
     while ((id = wheel_pop(&core->wheel, core->now)) != WHEEL_NONE)
         fire(&eng->tcp, id);
+    return looped;
+}
+
+/* Frames of outq: those to ourselves go round, the others into the burst. Stops
+ * in front of one to ourselves for which there is no room. */
+static unsigned drain(struct ust_engine *eng, struct mbuf **burst, unsigned max)
+{
+    struct net *net = &eng->tcp.net;
+    struct mbuf *m;
+    unsigned n = 0;
+
+    while (n < max && (m = mbuf_at(&net->core.pool, net->outq.head))) {
+        if (m->iface != IFACE_LOOP)
+            burst[n++] = mbuf_dequeue(&net->core.pool, &net->outq);
+        else if (!loop_take(net, m))
+            break;
+        if (net->core.set.engine_trace)
+            trace(eng, m, true);
+    }
+    return n;
 }
 
 unsigned ust_engine_output(struct ust_engine *eng, ust_time now, struct mbuf **burst, unsigned max)
 {
-    struct core *core = engine_core(eng);
-    struct mbuf_queue *outq = &eng->tcp.net.outq;
-    unsigned n;
+    struct tcp *tcp = &eng->tcp;
+    unsigned n = 0;
 
-    advance(core, now);
-    if (outq->count < max)
-        tcp_transmit(&eng->tcp, max);
-    for (n = 0; n < max && outq->count > 0; n++) {
-        burst[n] = mbuf_dequeue(&core->pool, outq);
-        if (core->set.engine_trace)
-            trace(eng, burst[n], true);
-    }
+    advance(engine_core(eng), now);
+    do {
+        if (tcp->net.outq.count < max)
+            tcp_transmit(tcp, max);
+        n += drain(eng, burst + n, max - n);
+    } while (n < max && tcp->n_ready > 0 && tcp->net.outq.count == 0);
     return n;
 }
 
 ust_time ust_engine_deadline(const struct ust_engine *eng)
 {
-    if (eng->tcp.net.outq.count > 0 || eng->tcp.n_ready > 0)
+    const struct net *net = &eng->tcp.net;
+
+    if (net->outq.count > 0 || net->loopq.count > 0 || eng->tcp.n_ready > 0)
         return 0;
-    return wheel_next(&eng->tcp.net.core.wheel);
+    return wheel_next(&net->core.wheel);
 }
 
 /* ------------------------------------------------------- frames by value */

@@ -3,7 +3,8 @@
 
 `ustack.socket`, `ustack run` and `ustack.new_event_loop` work on it. It is the one that `install`
 was given, or else made on first use from the environment: USTACK_IO, the packet port's URL;
-USTACK_ADDRESS and USTACK_GATEWAY, each one or several with commas between.
+USTACK_ADDRESS and USTACK_GATEWAY, each one or several with commas between; USTACK_LOOPBACK, 1 for
+one that owns 127.0.0.0/8 and ::1, too.
 
 Not here: which addresses are its (Stack.owns, Stack.reaches).
 """
@@ -67,12 +68,21 @@ def from_environment(
         raise ConfigError("no packet port: give io, or set USTACK_IO; for example to ring:demo")
     addresses = _several(address, "USTACK_ADDRESS")
     gateways = _several(gateway, "USTACK_GATEWAY")
+    if os.environ.get("USTACK_LOOPBACK"):
+        options.setdefault("loopback", _flag("USTACK_LOOPBACK"))
     return Stack(io, addresses=addresses, gateways=gateways, **options)
 
 
 def _several(given: str | None, variable: str) -> list[str]:
     text = os.environ.get(variable, "") if given is None else given
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _flag(variable: str) -> bool:
+    text = os.environ[variable]
+    if text not in ("0", "1"):
+        raise ConfigError(f"{variable} must be 0 or 1, got {text!r}")
+    return text == "1"
 
 
 def _close(stack: Stack, pid: int) -> None:

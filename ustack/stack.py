@@ -15,7 +15,7 @@ from ustack import _addressing
 from ustack._addressing import Gateway, Interface, Plan, Ports
 from ustack._endpoint import Endpoint
 from ustack._native import NOT_YET, SLICE_NS, check, ffi, lib
-from ustack._network import Networking
+from ustack._network import LOOP, Networking
 from ustack._settings import Settings, configure
 from ustack._sockaddr import Address, family_of
 from ustack.control.server import Control
@@ -54,6 +54,7 @@ class Stack(Networking):
         gateway: str | None = None,
         gateways: Iterable[str] = (),
         autoconf: bool | float = False,
+        loopback: bool | None = None,
         capture: str | Path | None = None,
         control: bool | str = False,
         profile: str = "linux",
@@ -64,10 +65,12 @@ class Stack(Networking):
     ) -> None:
         """Open the ports and start.
 
-        io: a URL, ring:NAME[?…] or tap:NAME[?…], or a port that `open_port` gave, which the
-        stack then owns; a list of those; or a mapping of URLs to their CIDRs. address, addresses:
-        CIDRs of the only port. gateway, gateways: of the default routes. autoconf: take the
-        addresses that routers advertise, too, and wait for them for so many seconds (True: 5).
+        io: a URL, ring:NAME[?…], tap:NAME[?…] or loop:, or a port that `open_port` gave, which
+        the stack then owns; a list of those; or a mapping of URLs to their CIDRs. address,
+        addresses: CIDRs of the only port. gateway, gateways: of the default routes. autoconf: take
+        the addresses that routers advertise, too, and wait for them for so many seconds (True: 5).
+        loopback: own 127.0.0.0/8 and ::1, too, which are the kernel's otherwise; None: when no
+        port but loop: is given, which has no outside and needs no address.
         capture: a pcapng file to write all frames to; the second port's gets "-2" before its
         suffix, and so on. control: let `ustack addr`, `route` and `neigh` see and change this
         stack; a name to tell it by. profile: "linux" or "rfc". settings: by the names of
@@ -79,14 +82,22 @@ class Stack(Networking):
         Raises ConfigError for what cannot be, PortError for a port that cannot be opened.
         """
         limits = lib.UST_MAX_IFACES, lib.UST_MAX_ADDRS
+        alone = io == LOOP or io == [LOOP]
+        loopback = alone if loopback is None else loopback
         plan = _addressing.plan_ports(
-            io, address, addresses, autoconf=autoconf is not False, limits=limits
+            io,
+            address,
+            addresses,
+            unnamed=loopback or autoconf is not False,
+            limits=limits,
         )
         hops = _parse_gateways(gateway, gateways, plan)
         spin_ns = _parse_spin(spin)
         wanted = dict(settings or {})
         if autoconf is not False:
             wanted.setdefault("ip6.accept_ra", 1)
+        if alone:
+            wanted.setdefault("ip6.dad_transmits", 0)  # nobody is there to ask
         config = configure(profile, wanted)
         lib.ust_config_entropy(config, *_parse_entropy(seed, secret))
         self._sockets: weakref.WeakSet[Endpoint] = weakref.WeakSet()
@@ -99,6 +110,8 @@ class Stack(Networking):
             self._engine = _new_engine(config)
             self._worker = self._new_worker(spin_ns)
             self._settings = Settings(self._worker, profile)
+            if loopback:
+                self._enable_loopback()
             self._configure(plan, hops, _parse_autoconf(autoconf))
             if control:
                 self._control = Control(self, control if isinstance(control, str) else None)

@@ -24,11 +24,12 @@ typedef uint64_t ust_time;
 typedef int64_t ust_handle;
 
 enum ust_limit {
-    UST_MAX_BURST = 64,  /* mbufs moved by one call */
-    UST_MAX_IFACES = 4,  /* interfaces of one engine */
-    UST_MAX_ADDRS = 16,  /* addresses of one engine */
-    UST_MAX_ROUTES = 64, /* routes of one engine */
-    UST_SECRET_LEN = 32, /* bytes of secret: ISNs, ports, flow hash */
+    UST_MAX_BURST = 64,            /* mbufs moved by one call */
+    UST_MAX_IFACES = 4,            /* interfaces of one engine */
+    UST_MAX_ADDRS = 16,            /* addresses of one engine */
+    UST_MAX_ROUTES = 64,           /* routes of one engine */
+    UST_SECRET_LEN = 32,           /* bytes of secret: ISNs, ports, flow hash */
+    UST_LOOPBACK = UST_MAX_IFACES, /* the interface of 127.0.0.1 and ::1, in lists */
 };
 
 struct ust_addr {
@@ -82,6 +83,9 @@ int ust_ring_pair(struct ust_port *ends[2], unsigned n_queues, unsigned mtu, uns
  * plain frames, else 10 or 12. caps: what TUNSETOFFLOAD granted. */
 struct ust_port *ust_tap_open(const int *fds, unsigned n_queues, unsigned vnet_hdr_len,
                               unsigned mtu, unsigned caps, const uint8_t mac[6], int *err);
+
+/* A port without an outside: what is sent is lost (tx_errors), nothing comes. */
+struct ust_port *ust_null_open(int *err);
 
 /* Wrap a port so that frames both ways are written to a pcapng file.
  * max_frames: stop after so many (0: no limit). snaplen: bytes kept of each
@@ -161,6 +165,9 @@ int ust_engine_add_route(struct ust_engine *eng, int iface, const struct ust_add
                          unsigned prefix_len, const struct ust_addr *gateway);
 int ust_engine_add_neigh(struct ust_engine *eng, int iface, const struct ust_addr *addr,
                          const uint8_t mac[6]);
+/* Owns 127.0.0.0/8 and ::1, too, which nobody outside reaches: 0, -EEXIST or
+ * -ENOSPC. Other own addresses can be reached from inside in any case. */
+int ust_engine_enable_loopback(struct ust_engine *eng);
 /* Taking back: -EADDRNOTAVAIL, -ESRCH, -ENOENT when there is none. */
 int ust_engine_del_addr(struct ust_engine *eng, const struct ust_addr *addr);
 int ust_engine_del_route(struct ust_engine *eng, const struct ust_addr *dst, unsigned prefix_len,
@@ -199,9 +206,11 @@ uint32_t ust_engine_path_mtu(const struct ust_engine *eng, const struct ust_addr
 int ust_engine_owns(const struct ust_engine *eng, const struct ust_addr *addr);
 
 /* The data path. A burst is at most UST_MAX_BURST mbufs of the engine's own
- * pool. input owns what it is given; output gives up to max frames away. */
+ * pool. input owns what it is given; output gives up to max frames away. Frames
+ * to the engine's own addresses never leave it: output puts them aside, and the
+ * next tick takes a burst of them in, of which it returns the number. */
 void ust_engine_input(struct ust_engine *eng, ust_time now, struct mbuf **burst, unsigned n);
-void ust_engine_tick(struct ust_engine *eng, ust_time now);
+unsigned ust_engine_tick(struct ust_engine *eng, ust_time now);
 unsigned ust_engine_output(struct ust_engine *eng, ust_time now, struct mbuf **burst, unsigned max);
 /* When tick must next be called; UINT64_MAX for never. Output that is already
  * due counts as a deadline of 0. */
@@ -525,6 +534,7 @@ struct ust_usage { /* resources in use; the configured limit behind it */
     uint32_t flows;            /* entries of the flow table */
     uint32_t ready;            /* connections waiting for output */
     uint32_t outq;             /* frames waiting for output */
+    uint32_t loopq;            /* frames to our own addresses, on their way in */
     uint64_t bytes;            /* memory of the whole engine */
 };
 void ust_engine_usage(const struct ust_engine *eng, struct ust_usage *usage);
@@ -666,6 +676,7 @@ int ust_worker_cc_update(struct ust_worker *w, ust_handle h, uint32_t cwnd, uint
 int ust_worker_set(struct ust_worker *w, const char *name, int64_t value);
 int ust_worker_get(struct ust_worker *w, const char *name, int64_t *value);
 int ust_worker_enable_ipv6(struct ust_worker *w, int iface);
+int ust_worker_enable_loopback(struct ust_worker *w);
 int ust_worker_add_addr(struct ust_worker *w, int iface, const struct ust_addr *addr,
                         unsigned prefix_len);
 int ust_worker_del_addr(struct ust_worker *w, const struct ust_addr *addr);

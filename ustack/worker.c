@@ -239,7 +239,7 @@ static unsigned rx(struct ust_worker *w, ust_time now)
 {
     struct mbuf *burst[RX_BURST];
     bool due = has_room(w) && ust_engine_deadline(w->eng) <= now;
-    unsigned n, sum = 0;
+    unsigned n, sum = 0, looped;
 
     for (struct worker_port *p = w->ports; p < w->ports + w->n_ports; p++) {
         n = receive(w, p, burst);
@@ -247,16 +247,16 @@ static unsigned rx(struct ust_worker *w, ust_time now)
             ust_engine_input(w->eng, now, burst, n);
         sum += n;
     }
-    ust_engine_tick(w->eng, now);
+    looped = ust_engine_tick(w->eng, now);
     w->stats.rounds++;
     w->stats.rx_frames += sum;
-    if (sum > 0)
+    if (sum + looped > 0)
         w->last_work = now;
-    if (sum > 0 || due) {
+    if (sum + looped > 0 || due) {
         w->stats.busy_rounds++;
         w->work++;
     }
-    return sum;
+    return sum + looped;
 }
 
 unsigned worker_flush(struct ust_worker *w, ust_time now)

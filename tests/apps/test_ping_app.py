@@ -8,7 +8,7 @@ import time
 import pytest
 
 from pair import SERVER, Pair
-from ustack import PingSocket
+from ustack import PingSocket, cli
 from ustack.apps.ping import HEADER, Pinger, Plan, Tally
 
 
@@ -30,6 +30,11 @@ def test_a_second_answer_is_a_duplicate_and_changed_bytes_are_an_error(
         f"12 bytes from {SERVER}: icmp_seq=1 ttl=63 (wrong data)",
     ]
     assert "1 received, +1 duplicates, +1 errors, 0% packet loss" in str(pinger.tally)
+
+
+def test_an_own_address_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["ping", "--io", "loop:", "-c", "2", "-i", "0.01", "127.0.0.1"]) == 0
+    assert "2 received, 0% packet loss" in capsys.readouterr().out
 
 
 def test_the_summary_has_the_spread_of_the_times() -> None:

@@ -133,7 +133,7 @@ static uint8_t byte_of(uint32_t number, uint32_t at)
 /* A frame whose bytes follow from its number. */
 static struct mbuf *make(uint32_t number, uint32_t len)
 {
-    struct mbuf *m = port_alloc_frame(&ends[0].pool, len);
+    struct mbuf *m = mbuf_alloc_frame(&ends[0].pool, len);
     uint32_t i;
     uint8_t b;
 

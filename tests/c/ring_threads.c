@@ -160,7 +160,7 @@ static uint32_t length_of(uint32_t number)
 static struct mbuf *make_frame(struct mbuf_pool *pool, uint32_t number)
 {
     uint32_t len = length_of(number);
-    struct mbuf *m = port_alloc_frame(pool, len);
+    struct mbuf *m = mbuf_alloc_frame(pool, len);
     uint8_t head[60] = {[12] = 8, [14] = 0x45, [23] = 17};
     uint8_t last = (uint8_t)number;
 

@@ -154,13 +154,14 @@ child.Server = Server
     assert done.stderr == "ustack: demo: http: the server process has ended\n"
 
 
-def test_doctor_takes_three_lines() -> None:
+def test_doctor_takes_four_lines() -> None:
     done = run("-m", "ustack", "doctor")
     assert (done.returncode, done.stderr) == (0, "")
-    python, ring, tap = done.stdout.splitlines()
+    python, ring, tap, loop = done.stdout.splitlines()
     assert python.startswith("python ") and "transports in C" in python
     assert ring.startswith("ring    ok: ")
     assert tap.startswith(("tap     ok: ", "tap     no: "))
+    assert loop.startswith("loop    ok: ")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="no privilege: to take /dev/net/tun away")
@@ -172,7 +173,7 @@ def test_doctor_tells_what_is_missing_and_the_cure() -> None:
     if "mount:" in done.stderr or "unshare:" in done.stderr:
         pytest.skip(f"no privilege: {done.stderr.strip()}")
     assert (done.returncode, done.stderr) == (0, "")
-    _, _, tap = done.stdout.splitlines()
+    tap = done.stdout.splitlines()[2]
     assert tap.startswith("tap     no: /dev/net/tun does not exist; modprobe tun")
 
 

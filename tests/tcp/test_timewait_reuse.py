@@ -93,7 +93,7 @@ def test_its_first_number_is_beyond_the_old_ones_however_many_those_were(wire: W
 
 @pytest.mark.parametrize("setting", [0, 2])
 def test_without_the_setting_it_does_not(wire: Wire, setting: int) -> None:
-    """2, as in Linux, means loopback, which no stack of ours has."""
+    """2, as in Linux, means loopback alone; see tests/net/test_loopback.py."""
     wire.settings(tcp_tw_reuse=setting)
     old = time_wait(wire)
     wire.advance(30)

@@ -3,8 +3,8 @@
 
 Which connections are ours? A server's, or a datagram endpoint's, when a stack owns its (local)
 host; a client's, when a stack reaches the peer by its networks or routes (one that does not own
-the address itself, if there is one) and the peer is not the kernel's loopback. All else, `sock=`
-among it, is the base loop's.
+the address itself, if there is one). 127.0.0.1 and ::1 are the kernel's unless a stack owns them.
+All else, `sock=` among it, is the base loop's.
 
 Not here: when a stack gets its turn (loop.py, uv.py); what happens then (the C of this directory).
 """
@@ -244,7 +244,7 @@ class StackLoop(asyncio.AbstractEventLoop):
             return None
         for address in await self._resolve(host, port, kind):
             stacks = [stack for stack in self._stacks if stack.reaches(address)]
-            if stacks and not ipaddress.ip_address(address).is_loopback:
+            if stacks:
                 return min(stacks, key=lambda stack: stack.owns(address)), address
         return None
 

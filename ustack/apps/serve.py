@@ -38,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_stack_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what it takes to make a stack."""
-    parser.add_argument("--io", required=True, metavar="URL", help="ring:NAME[?…], tap:NAME[?…]")
+    parser.add_argument(
+        "--io", required=True, metavar="URL", help="ring:NAME[?…], tap:NAME[?…], loop:"
+    )
     parser.add_argument(
         "--address",
         action="append",
@@ -48,6 +50,9 @@ def add_stack_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--autoconf", action="store_true", help="take IPv6 addresses that routers advertise"
+    )
+    parser.add_argument(
+        "--loopback", action="store_true", help="own 127.0.0.0/8 and ::1, too; loop: does"
     )
     parser.add_argument(
         "--gateway",
@@ -77,6 +82,7 @@ def open_stack(args: argparse.Namespace) -> Stack:
         addresses=args.address,
         gateways=args.gateway,
         autoconf=args.autoconf,
+        loopback=args.loopback or None,
         control=args.name or True,
         capture=args.capture,
         settings=dict(map(_setting, args.set)),

@@ -11,6 +11,8 @@
     X(ETH_DROP_IFACE,         "eth.drop.iface",           "frame from an interface that the engine does not have") \
     X(ETH_DROP_MAC,           "eth.drop.mac",             "destination MAC is neither ours nor a group, or source is a group") \
     X(ETH_DROP_TYPE,          "eth.drop.type",            "EtherType is not one we speak") \
+    X(LOOP_IN,                "loop.in",                  "frames to our own addresses taken in again") \
+    X(LOOP_DROP_NOMBUF,       "loop.drop.nombuf",         "frame to our own address dropped: no mbuf") \
     X(ARP_IN_REQUEST,         "arp.in.request",           "ARP requests for one of our addresses") \
     X(ARP_IN_REPLY,           "arp.in.reply",             "ARP replies that answered a question of ours") \
     X(ARP_OUT_REQUEST,        "arp.out.request",          "ARP requests sent") \

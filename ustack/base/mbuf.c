@@ -11,6 +11,11 @@
 
 static_assert(sizeof(struct mbuf) == 64, "an mbuf is one cache line");
 
+enum {
+    PIECE_LEN = MBUF_SMALL_SIZE - MBUF_HEADROOM,
+    CHAIN_MAX = 8, /* small buffers in place of a large one */
+};
+
 static void init_class(struct mbuf_pool *pool, enum mbuf_class cls, uint32_t first, uint32_t n);
 static struct mbuf *take(struct mbuf_pool *pool, enum mbuf_class cls);
 static void give(struct mbuf_pool *pool, struct mbuf *m);
@@ -55,6 +60,43 @@ struct mbuf *mbuf_alloc_for(struct mbuf_pool *pool, size_t data_len)
     if (data_len <= MBUF_SMALL_SIZE - MBUF_HEADROOM)
         m = take(pool, MBUF_SMALL);
     return m ? m : take(pool, MBUF_LARGE);
+}
+
+static struct mbuf *alloc_chain(struct mbuf_pool *pool, uint32_t len)
+{
+    struct mbuf *first = NULL, *last = NULL, *m;
+
+    for (; len; len -= m->len, last = m) {
+        m = mbuf_alloc(pool, MBUF_SMALL);
+        if (!m) {
+            mbuf_free(pool, first);
+            return NULL;
+        }
+        m->len = len < PIECE_LEN ? len : PIECE_LEN;
+        if (last)
+            last->next = mbuf_index(pool, m);
+        else
+            first = m;
+    }
+    return first;
+}
+
+struct mbuf *mbuf_alloc_frame(struct mbuf_pool *pool, uint32_t len)
+{
+    struct mbuf *m = NULL;
+
+    if (len > PIECE_LEN && len <= CHAIN_MAX * PIECE_LEN)
+        m = alloc_chain(pool, len);
+    if (!m) {
+        m = mbuf_alloc_for(pool, len);
+        if (m)
+            m->len = len;
+    }
+    if (!m && len > CHAIN_MAX * PIECE_LEN)
+        m = alloc_chain(pool, len);
+    if (m)
+        m->frame_len = len;
+    return m;
 }
 
 struct mbuf *mbuf_ref(struct mbuf_pool *pool, struct mbuf *m, uint32_t skip, uint32_t len)

@@ -104,6 +104,11 @@ struct mbuf *mbuf_alloc(struct mbuf_pool *pool, enum mbuf_class cls);
 /* A direct mbuf with room for data_len bytes behind the headroom, of the
  * smallest class that fits and has one; NULL if none. */
 struct mbuf *mbuf_alloc_for(struct mbuf_pool *pool, size_t data_len);
+/* An mbuf or a chain for a frame of len bytes, which is set. Frames that are not
+ * small lie in several small buffers as long as that is no waste, so that a
+ * large one is not spent on two kilobytes; if one kind has run out, the other
+ * serves. NULL: neither does. */
+struct mbuf *mbuf_alloc_frame(struct mbuf_pool *pool, uint32_t len);
 /* A new mbuf that names len bytes at offset skip of m's data, without a copy. */
 struct mbuf *mbuf_ref(struct mbuf_pool *pool, struct mbuf *m, uint32_t skip, uint32_t len);
 /* Gives one mbuf, or a frame with its whole chain, back. Double frees are

@@ -48,7 +48,7 @@ enum { SETUP = 0, LIVE = UST_CONFIG_LIVE };
     X(tcp_max_syn_backlog, "tcp.max_syn_backlog",    4096, 4096, 1, 1 << 22, SETUP, "half-open connections of the whole engine") \
     X(tcp_syncookies,     "tcp.syncookies",          1, 1, 0, 2, LIVE, "1: answer SYNs that the SYN queue has no room for by a SYN cookie; 2: all SYNs; 0: none") \
     X(tcp_max_tw_buckets, "tcp.max_tw_buckets",      65536, 65536, 1, 1 << 24, SETUP, "TIME-WAIT records") \
-    X(tcp_tw_reuse,       "tcp.tw_reuse",            2, 0, 0, 2, LIVE, "1: connect may take over a TIME-WAIT flow with timestamps that is a second old; 2: over loopback, of which there is none; 0: never") \
+    X(tcp_tw_reuse,       "tcp.tw_reuse",            2, 0, 0, 2, LIVE, "1: connect may take over a TIME-WAIT flow with timestamps that is a second old; 2: one of 127.0.0.0/8 and ::1; 0: never") \
     X(tcp_rfc1337,        "tcp.rfc1337",             1, 1, 0, 1, LIVE, "1: a RST does not end TIME-WAIT (RFC 1337); 0: it does, as by default in Linux") \
     X(tcp_max_reass,      "tcp.max_reass",           1024, 1024, 1, 1 << 20, SETUP, "connections that may hold out-of-order data at once") \
     X(tcp_timestamps,     "tcp.timestamps",          1, 1, 0, 1, LIVE, "timestamps option (RFC 7323)") \

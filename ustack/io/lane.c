@@ -154,7 +154,7 @@ static inline void prefetch_to_write(const struct slot *slot)
 static struct mbuf *receive(const struct rx_lane *lane, struct mbuf_pool *pool,
                             const struct frame_meta *meta)
 {
-    struct mbuf *m = port_alloc_frame(pool, meta->len);
+    struct mbuf *m = mbuf_alloc_frame(pool, meta->len);
     uint32_t at = lane->ring.tail, mask = lane->ring.size - 1, off, n;
 
     if (!m)

@@ -12,11 +12,7 @@
 enum {
     RAW_SMALL = 8, /* buffers of the raw pool */
     RAW_LARGE = 2,
-    PIECE_LEN = MBUF_SMALL_SIZE - MBUF_HEADROOM,
-    CHAIN_MAX = 8, /* small buffers in place of a large one */
 };
-
-static struct mbuf *alloc_chain(struct mbuf_pool *pool, uint32_t len);
 
 static struct mbuf_pool *raw_pool(struct ust_port *port);
 static size_t lines(size_t size);
@@ -129,24 +125,6 @@ void port_finish_checksum(const struct mbuf_pool *pool, const struct mbuf *m, ui
     memcpy(frame + field, &sum, sizeof sum);
 }
 
-struct mbuf *port_alloc_frame(struct mbuf_pool *pool, uint32_t len)
-{
-    struct mbuf *m = NULL;
-
-    if (len > PIECE_LEN && len <= CHAIN_MAX * PIECE_LEN)
-        m = alloc_chain(pool, len);
-    if (!m) {
-        m = mbuf_alloc_for(pool, len);
-        if (m)
-            m->len = len;
-    }
-    if (!m && len > CHAIN_MAX * PIECE_LEN)
-        m = alloc_chain(pool, len);
-    if (m)
-        m->frame_len = len;
-    return m;
-}
-
 void port_copy_in(const struct mbuf_pool *pool, struct mbuf *m, uint32_t off, const uint8_t *src,
                   uint32_t len)
 {
@@ -163,25 +141,6 @@ void port_copy_in(const struct mbuf_pool *pool, struct mbuf *m, uint32_t off, co
         len -= n;
         off = 0;
     }
-}
-
-static struct mbuf *alloc_chain(struct mbuf_pool *pool, uint32_t len)
-{
-    struct mbuf *first = NULL, *last = NULL, *m;
-
-    for (; len; len -= m->len, last = m) {
-        m = mbuf_alloc(pool, MBUF_SMALL);
-        if (!m) {
-            mbuf_free(pool, first);
-            return NULL;
-        }
-        m->len = len < PIECE_LEN ? len : PIECE_LEN;
-        if (last)
-            last->next = mbuf_index(pool, m);
-        else
-            first = m;
-    }
-    return first;
 }
 
 static struct mbuf_pool *raw_pool(struct ust_port *port)

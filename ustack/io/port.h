@@ -55,11 +55,7 @@ void port_free(struct ust_port *port);
 void port_finish_checksum(const struct mbuf_pool *pool, const struct mbuf *m, uint8_t *frame,
                           size_t len);
 
-/* An mbuf or a chain for a received frame of len bytes, which is set, and the
- * bytes into it, from off on. Frames that are not small lie in several small
- * buffers as long as that is no waste, so that a large one is not spent on two
- * kilobytes; if one kind has run out, the other serves. NULL: neither does. */
-struct mbuf *port_alloc_frame(struct mbuf_pool *pool, uint32_t len);
+/* Bytes into a frame that mbuf_alloc_frame() gave, from off on. */
 void port_copy_in(const struct mbuf_pool *pool, struct mbuf *m, uint32_t off, const uint8_t *src,
                   uint32_t len);
 

@@ -12,7 +12,7 @@ from ustack._addressing import Interface, parse_interface
 from ustack._native import check, ffi, lib
 from ustack.errors import PortError
 from ustack.io.tap import attach, open_tap
-from ustack.io.url import PortUrl, RingUrl, parse_url
+from ustack.io.url import LoopUrl, PortUrl, RingUrl, parse_url
 
 __all__ = ["Port", "PortInfo", "PortStats", "open_port", "ring_pair"]
 
@@ -175,6 +175,8 @@ def open_port(url: str | PortUrl, *, addresses: Iterable[str | Interface] = ()) 
         url = parse_url(url)
     if isinstance(url, RingUrl):
         return _open_ring(url)
+    if isinstance(url, LoopUrl):
+        return _open_null(url)
     interfaces = [parse_interface(a) if isinstance(a, str) else a for a in addresses]
     handle, fds = open_tap(url, interfaces)
     return Port(handle, str(url), fds)
@@ -187,6 +189,14 @@ def ring_pair(
     ends = ffi.new("struct ust_port *[2]")
     check(lib.ust_ring_pair(ends, n_queues, mtu, n_slots, caps), "ring pair")
     return Port(ends[0], "ring pair, side 0"), Port(ends[1], "ring pair, side 1")
+
+
+def _open_null(url: LoopUrl) -> Port:
+    err = ffi.new("int *")
+    handle = lib.ust_null_open(err)
+    if handle == ffi.NULL:
+        raise PortError(f"cannot open {url}: {os.strerror(-err[0])}; see errno(3)", -err[0])
+    return Port(handle, str(url))
 
 
 def _open_ring(url: RingUrl) -> Port:

@@ -252,7 +252,7 @@ static struct mbuf *receive(struct mbuf_pool *pool, struct mbuf **stage, const u
     struct mbuf *m = NULL;
 
     if (!*stage || len <= COPY_MAX)
-        m = port_alloc_frame(pool, len);
+        m = mbuf_alloc_frame(pool, len);
     if (m) {
         port_copy_in(pool, m, 0, frame, len);
     } else {

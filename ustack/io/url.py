@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The grammar of --io: ring:NAME[?queues=N&mtu=M&offload=0|1] and tap:NAME[?…&peer=CIDR]."""
+"""The grammar of --io: ring:NAME[?queues=N&mtu=M&offload=0|1], tap:NAME[?…&peer=CIDR] and loop:."""
 
 import re
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 from ustack._addressing import Interface, parse_interface
 from ustack.errors import ConfigError
 
-__all__ = ["PortUrl", "RingUrl", "TapUrl", "parse_url"]
+__all__ = ["LoopUrl", "PortUrl", "RingUrl", "TapUrl", "parse_url"]
 
 MAX_QUEUES = 16
 
@@ -42,14 +42,24 @@ class TapUrl:
         return f"tap:{self.name}"
 
 
-PortUrl: TypeAlias = RingUrl | TapUrl
+@dataclass(frozen=True)
+class LoopUrl:
+    """No outside at all: a stack that only talks to itself."""
+
+    def __str__(self) -> str:
+        return "loop:"
+
+
+PortUrl: TypeAlias = RingUrl | TapUrl | LoopUrl
 
 
 def parse_url(text: str) -> PortUrl:
     """Return what an --io URL says; ConfigError if it cannot be."""
     scheme, colon, rest = text.partition(":") if isinstance(text, str) else ("", "", "")
+    if text == "loop:":
+        return LoopUrl()
     if not colon or scheme not in ("ring", "tap"):
-        raise ConfigError(f"io must be ring:NAME or tap:NAME, got {text!r}; try ring:demo")
+        raise ConfigError(f"io must be ring:NAME, tap:NAME or loop:, got {text!r}; try ring:demo")
     name, _, query = rest.partition("?")
     return _ring(name, query) if scheme == "ring" else _tap(name, query)
 

@@ -86,7 +86,8 @@ struct mbuf *icmp_quote(struct net *net, struct mbuf *m, const struct packet *p,
     struct mbuf *e;
     uint8_t *q;
 
-    if (!tokens_take(&net->icmp_errors, core->set.icmp_ratelimit, core->now)) {
+    if (m->iface != IFACE_LOOP &&
+        !tokens_take(&net->icmp_errors, core->set.icmp_ratelimit, core->now)) {
         count(core, C_ICMP_RATELIMITED);
         return NULL;
     }

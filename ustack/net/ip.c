@@ -42,8 +42,12 @@ static struct neigh *resolve(struct net *net, const struct ip_out *o, enum count
     *why = C_IP_DROP_NOROUTE;
     if (!net_route(net, o->dst, &iface, &next_hop))
         return NULL;
+    *why = C_IP_DROP_MARTIAN;
+    if (loop_escapes(net, o->src, o->dst))
+        return NULL;
     *why = C_NEIGH_DROP_PENDING;
-    n = neigh_get(net, iface, &next_hop);
+    n = iface == IFACE_LOOP ? loop_neigh(net, addr_is_v4(o->dst))
+                            : neigh_get(net, iface, &next_hop);
     if (n && o->cache) {
         neigh_keep(net, n);
         *o->cache = (struct ip_dst){net->epoch, (uint32_t)(n - net->neighs)};
@@ -79,7 +83,7 @@ static void add_header(struct net *net, struct mbuf *m, const struct ip_out *o, 
 static int output_group(struct net *net, struct mbuf *m, const struct ip_out *o)
 {
     const struct ifaddr *from = net_find_addr(net, o->src);
-    int iface = from ? from->iface : 0;
+    int iface = addr_is_loopback(o->src) ? IFACE_LOOP : from ? from->iface : 0;
     uint8_t mac[6];
 
     group_mac(o->dst, mac);

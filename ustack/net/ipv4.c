@@ -109,7 +109,8 @@ void ipv4_input(struct net *net, struct mbuf *m)
         return net_drop(net, m, bad);
     p.src = addr_v4(ip + SRC);
     p.dst = addr_v4(ip + DST);
-    if (source_is_martian(net, &p.src) || ip[DST] == 127 || ip[DST] == 0)
+    if (m->iface != IFACE_LOOP &&
+        (source_is_martian(net, &p.src) || ip[DST] == 127 || ip[DST] == 0))
         return net_drop(net, m, C_IP_DROP_MARTIAN);
     group = net_is_group(net, &p.dst);
     if (!group && !net_own(net, &p.dst))

@@ -240,7 +240,7 @@ void ipv6_input(struct net *net, struct mbuf *m)
     p.src = addr_v6(ip + SRC);
     p.dst = addr_v6(ip + DST);
     p.group = p.dst.b[0] == 0xff || (m->flags & MBUF_LINK_MCAST);
-    if (is_martian(net, &p))
+    if (m->iface != IFACE_LOOP && is_martian(net, &p))
         return net_drop(net, m, C_IP6_DROP_MARTIAN);
     if (!dst_is_ours(net, &p.dst))
         return net_drop(net, m, C_IP6_DROP_DST);

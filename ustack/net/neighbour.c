@@ -315,6 +315,8 @@ static bool confirmed_lately(const struct net *net, const struct neigh *n)
 
 void neigh_output(struct net *net, struct neigh *n, struct mbuf *m)
 {
+    if (n->iface == IFACE_LOOP)
+        return send_to(net, n, m);
     touch(net, n);
     switch (n->state) {
     case NEIGH_INCOMPLETE: return park(net, n, m);

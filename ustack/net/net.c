@@ -29,6 +29,7 @@ void net_init(struct net *net, const struct net_upcalls *up)
     net->up = up;
     net->epoch = net->mtu_epoch = 1;
     mbuf_queue_init(&net->outq);
+    loop_init(net);
     neigh_init(net);
     pmtu_init(net);
     fragment_init(net);
@@ -72,7 +73,8 @@ struct ifaddr *net_new_addr(struct net *net, int iface, const struct ust_addr *a
     *ifa = (struct ifaddr){.addr = *addr,
                            .prefix_len = (uint8_t)mapped_len,
                            .iface = (uint8_t)iface,
-                           .broadcast = directed_broadcast(addr, (int)mapped_len),
+                           .broadcast =
+                               iface == IFACE_LOOP ? 0 : directed_broadcast(addr, (int)mapped_len),
                            .on_link = true,
                            .preferred_until = UINT64_MAX,
                            .valid_until = UINT64_MAX};
@@ -139,11 +141,18 @@ struct ifaddr *net_find_addr(const struct net *net, const struct ust_addr *a)
     return NULL;
 }
 
+/* As in Linux, all of a loopback address's network is ours. */
 bool net_own(const struct net *net, const struct ust_addr *a)
 {
-    const struct ifaddr *ifa = net_find_addr(net, a);
+    for (uint32_t i = 0; i < net->n_addrs; i++) {
+        const struct ifaddr *ifa = &net->addrs[i];
 
-    return ifa && !ifa->tentative;
+        if (addr_same(&ifa->addr, a))
+            return !ifa->tentative;
+        if (ifa->iface == IFACE_LOOP && prefix_match(&ifa->addr, a, ifa->prefix_len))
+            return true;
+    }
+    return false;
 }
 
 bool net_is_group(const struct net *net, const struct ust_addr *a)

@@ -7,6 +7,7 @@
  *                       -> icmp_input | icmp6_input [-> nd_input]
  *                       -> upcalls: tcp_input, udp_input, error
  *   out: ip_output -> route -> neighbour -> eth header -> outq
+ *                                    what is for ourselves -> loopq -> loop_input
  *
  * Addresses are 16 bytes, IPv4 mapped, and prefix lengths count from the first
  * of them, so both versions share every table.
@@ -19,6 +20,8 @@
 #include "wire.h"
 
 struct net;
+
+enum { IFACE_LOOP = UST_LOOPBACK };
 
 struct iface {
     uint8_t mac[6];
@@ -154,15 +157,15 @@ struct frag {
 struct net {
     struct core core;
     const struct net_upcalls *up;
-    struct udp *udp; /* of the layer above, which alone looks into it */
-    struct iface ifaces[UST_MAX_IFACES];
+    struct udp *udp;                         /* of the layer above, which alone looks into it */
+    struct iface ifaces[UST_MAX_IFACES + 1]; /* the last is the loopback */
     struct ifaddr addrs[UST_MAX_ADDRS];
     struct route routes[UST_MAX_ROUTES];
     uint32_t n_ifaces, n_addrs, n_routes;
-    uint32_t caps;      /* what every interface can do */
-    uint32_t epoch;     /* changes when an ip_dst may be stale */
-    uint32_t mtu_epoch; /* changes when a path MTU does */
-    struct neigh *neighs;
+    uint32_t caps;        /* what every interface can do */
+    uint32_t epoch;       /* changes when an ip_dst may be stale */
+    uint32_t mtu_epoch;   /* changes when a path MTU does */
+    struct neigh *neighs; /* n_neighs, and two for the loopback; see loop.c */
     uint32_t n_neighs, neighs_used, neigh_pending;
     uint32_t neigh_free, neighs_passing;
     uint32_t neigh_lru[2], neigh_mru[2]; /* of those that pass by, of those that are kept */
@@ -176,7 +179,8 @@ struct net {
     struct flowtable frag_table;
     /* Timer numbers: the first of each kind. */
     uint32_t neigh_timers, pmtu_timers, frag_timers, addr_timers, iface_timers, end_timers;
-    struct mbuf_queue outq; /* finished frames */
+    struct mbuf_queue outq;  /* finished frames */
+    struct mbuf_queue loopq; /* those to ourselves, on their way in */
     struct tokens icmp_errors, icmp_echoes;
     uint32_t ip_id;
 };
@@ -197,6 +201,21 @@ struct ifaddr *net_find_addr(const struct net *net, const struct ust_addr *a);
 bool net_own(const struct net *net, const struct ust_addr *a);
 /* Is a a broadcast address of ours, or 255.255.255.255, or a group? */
 bool net_is_group(const struct net *net, const struct ust_addr *a);
+
+/* loop.c: packets to our own addresses */
+void loop_init(struct net *net);
+/* Owns 127.0.0.0/8 and ::1 from now on. 0, -EEXIST or -ENOSPC. */
+int loop_enable(struct net *net);
+/* Is it an address that must not leave a host (RFC 1122 3.2.1.3, RFC 4291 2.5.3)? */
+bool addr_is_loopback(const struct ust_addr *a);
+/* Would a packet from src to dst leave the host although src must not? */
+bool loop_escapes(const struct net *net, const struct ust_addr *src, const struct ust_addr *dst);
+/* What packets to ourselves go through, instead of a neighbour. */
+struct neigh *loop_neigh(struct net *net, bool v4);
+/* Takes a frame to ourselves out of outq; false when too many wait already. */
+bool loop_take(struct net *net, struct mbuf *m);
+/* One burst of them comes in: how many. */
+unsigned loop_input(struct net *net);
 
 /* route.c */
 int net_add_route(struct net *net, int iface, const struct ust_addr *dst, unsigned prefix_len,

@@ -27,6 +27,11 @@ bool net_route(const struct net *net, const struct ust_addr *dst, int *iface,
 {
     int best = -1;
 
+    if (net_own(net, dst) || addr_is_loopback(dst)) {
+        *iface = IFACE_LOOP;
+        *next_hop = *dst;
+        return net_own(net, dst); /* who has no loopback does not ask a router for it */
+    }
     for (uint32_t i = 0; i < net->n_addrs; i++) {
         const struct ifaddr *ifa = &net->addrs[i];
 
@@ -82,6 +87,8 @@ const struct ust_addr *net_source(const struct net *net, const struct ust_addr *
     for (uint32_t i = 0; i < net->n_addrs; i++) {
         const struct ifaddr *ifa = &net->addrs[i];
 
+        if (addr_same(&ifa->addr, dst))
+            return &ifa->addr; /* RFC 6724 5, rule 1 */
         if (ifa->tentative || addr_is_v4(&ifa->addr) != addr_is_v4(dst) || ifa->iface != iface)
             continue;
         if (addr_is_v4(dst) && prefix_match(&ifa->addr, &next_hop, ifa->prefix_len))

@@ -142,6 +142,8 @@ int ust_connect(struct ust_engine *eng, ust_handle h, const struct ust_addr *add
     case UST_CLOSED:
         if (tcb->error || tcb->iss) /* this socket has had its connection */
             return tcb->error ? -tcb->error : -EISCONN;
+        if (loop_escapes(&tcp->net, &tcb->key.local, addr))
+            return -EINVAL; /* as Linux */
         return tcp_connect(tcp, tcb, addr, port);
     case UST_SYN_SENT:
     case UST_SYN_RECEIVED: return -EALREADY;

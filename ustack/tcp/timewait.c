@@ -111,8 +111,9 @@ static bool reusable(const struct tcp *tcp, const struct timewait *tw)
 {
     const struct settings *set = &tcp->net.core.set;
 
-    return set->tcp_tw_reuse == 1 && set->tcp_timestamps && tw->ts_ok &&
-           tcp_now(tcp) - tw->ts_recent_age > NS_PER_S;
+    if (set->tcp_tw_reuse == 0 || (set->tcp_tw_reuse == 2 && !addr_is_loopback(&tw->key.remote)))
+        return false;
+    return set->tcp_timestamps && tw->ts_ok && tcp_now(tcp) - tw->ts_recent_age > NS_PER_S;
 }
 
 bool tcp_flow_free(const struct tcp *tcp, const struct flow_key *key)

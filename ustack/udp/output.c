@@ -32,6 +32,8 @@ static int destination(struct udp *udp, struct udp_sock *s, const struct ust_add
         return -ENETUNREACH;
     if (addr_is_any(&to->local) || net_is_group(net, &to->local))
         to->local = *src;
+    if (loop_escapes(net, &to->local, &to->remote))
+        return -EINVAL; /* as Linux */
     return addr_is_v4(&to->local) == addr_is_v4(&to->remote) ? 0 : -ENETUNREACH;
 }
 

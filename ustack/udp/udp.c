@@ -230,6 +230,8 @@ int udp_connect(struct udp *udp, struct udp_sock *s, const struct ust_addr *addr
     src = s->v6only && addr_is_v4(addr) ? NULL : net_source(udp->net, addr);
     if (!src)
         return -ENETUNREACH;
+    if (loop_escapes(udp->net, &s->key.local, addr))
+        return -EINVAL; /* as Linux */
     if (!s->bound && (err = udp_bind_any(udp, s, addr_is_v4(addr))) < 0)
         return err;
     key = s->key;
