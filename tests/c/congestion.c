@@ -5,6 +5,8 @@
 #include "tcp/cc.h"
 
 #include "check.h"
+#include "congestion_bbr.h"
+#include "congestion_exact.h"
 
 enum { MSS = 1000, MS = 1000000 };
 
@@ -336,5 +338,7 @@ int main(void)
     RUN(hystart_resumes_when_the_delay_falls_again);
     RUN(hystart_believes_no_fewer_than_eight_samples);
     RUN(windows_do_not_overflow);
+    exact_tests();
+    bbr_tests();
     return 0;
 }
