@@ -6,6 +6,7 @@
 
 #include "check.h"
 #include "congestion_bbr.h"
+#include "congestion_bbr_model.h"
 #include "congestion_exact.h"
 
 enum { MSS = 1000, MS = 1000000 };
@@ -300,6 +301,8 @@ static void hystart_believes_no_fewer_than_eight_samples(void)
     CHECK(f.cc.cwnd == 14 * MSS);
 }
 
+#include "congestion_cubic.h"
+
 static void windows_do_not_overflow(void)
 {
     for (int which = 0; which < UST_CC_BBR; which++) {
@@ -337,8 +340,10 @@ int main(void)
     RUN(hystart_slows_down_when_the_delay_rises);
     RUN(hystart_resumes_when_the_delay_falls_again);
     RUN(hystart_believes_no_fewer_than_eight_samples);
+    cubic_tests();
     RUN(windows_do_not_overflow);
     exact_tests();
     bbr_tests();
+    bbr_model_tests();
     return 0;
 }
