@@ -36,12 +36,14 @@ LAYERS = {
     "worker": ("engine", "io", "base"),
     "sim": ("engine", "sock", "tcp", "udp", "net", "base"),
     "aio": ("worker", "engine", "io", "base"),
+    "hotsocket": ("worker", "engine", "io", "base"),
     "bench": ("worker", "engine", "io", "base"),
 }
 PURE = ("base", "net", "udp", "tcp", "sock", "engine", "sim")
 # Files directly in ustack/ that are not named as their layer is.
 FILES = {"config": "engine", "check": "engine", "control": "engine"}
 FILES |= {"wait": "worker", "calls": "worker", "admin": "worker"}
+FILES |= {"doorbell": "worker", "service": "worker"}
 
 # What the engine may need from outside. clang turns memcmp() == 0 into bcmp().
 ALLOWED = {"memcpy", "memmove", "memset", "memcmp", "memchr", "bcmp"}

@@ -6,16 +6,20 @@ OSError, and the one loop that lets a blocking call be interrupted.
 """
 
 import errno
+import importlib.machinery
+import importlib.util
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
+from ustack import _ustack
 from ustack._ustack import ffi, lib
 
-__all__ = ["SLICE_NS", "check", "ffi", "format_address", "insist", "lib", "pack_address"]
-__all__ += ["unpack_address"]
+__all__ = ["SLICE_NS", "check", "ffi", "format_address", "insist", "lib", "load_module"]
+__all__ += ["pack_address", "unpack_address"]
 
 type_of_address = ffi.typeof("struct ust_addr *")
 
@@ -26,6 +30,23 @@ SLICE_NS = 50_000_000
 NOT_YET = frozenset({-errno.EAGAIN, -errno.EINTR, -errno.ENOBUFS})
 
 _MAPPED = bytes(10) + b"\xff\xff"
+
+
+def load_module(name: str) -> None:
+    """Import a module that lives in the shared object of ustack._ustack, as `name` from then on.
+
+    The import system looks for the initializer by the module's name, so one file can hold several
+    modules; it only has to be told which file.
+    """
+    if name in sys.modules:
+        return
+    path = _ustack.__file__
+    loader = importlib.machinery.ExtensionFileLoader(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    loader.exec_module(module)
 
 
 def check(result: int, what: str) -> int:

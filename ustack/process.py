@@ -6,21 +6,37 @@ was given, or else made on first use from the environment: USTACK_IO, the packet
 USTACK_ADDRESS and USTACK_GATEWAY, each one or several with commas between; USTACK_LOOPBACK, 1 for
 one that owns 127.0.0.0/8 and ::1, too.
 
-Not here: which addresses are its (Stack.owns, Stack.reaches).
+Which addresses are the stack's and which the kernel's is said here, too: those that it owns and
+those that it has routes to are its; `place` says whose the wildcard and the loopback are, or
+else USTACK_BIND (both, ustack or kernel) and USTACK_LOOPBACK (kernel or ustack).
 """
 
 import atexit
+import ipaddress
 import os
 import threading
+from enum import Enum
 from typing import Any
 
 from ustack.errors import ConfigError
 from ustack.stack import Stack
 
-__all__ = ["current", "from_environment", "install", "installed"]
+__all__ = ["Place", "current", "from_environment", "install", "installed", "place"]
+__all__ += ["place_of_peer", "place_to_bind"]
 
 _lock = threading.Lock()
 _installed: Stack | None = None
+
+
+class Place(Enum):
+    """Whose an address is."""
+
+    USTACK = "ustack"
+    KERNEL = "kernel"
+    BOTH = "both"
+
+
+_said: dict[str, Place] = {}
 
 
 def current() -> Stack:
@@ -71,6 +87,49 @@ def from_environment(
     if os.environ.get("USTACK_LOOPBACK"):
         options.setdefault("loopback", _flag("USTACK_LOOPBACK"))
     return Stack(io, addresses=addresses, gateways=gateways, **options)
+
+
+def place(*, wildcard: str | None = None, loopback: str | None = None) -> None:
+    """Say whose some addresses are.
+
+    wildcard: who hears of connections to a socket bound to every address: "both", which is the
+    default, "ustack" or "kernel". loopback: whose 127.0.0.0/8 and ::1 are: "kernel", which is the
+    default, or "ustack". None: leave it as it is.
+    """
+    if wildcard is not None:
+        _said["USTACK_BIND"] = _parse("wildcard", wildcard, tuple(Place))
+    if loopback is not None:
+        _said["USTACK_LOOPBACK"] = _parse("loopback", loopback, (Place.USTACK, Place.KERNEL))
+
+
+def place_to_bind(host: str) -> Place:
+    """Return whose a numeric local address is."""
+    address = ipaddress.ip_address(host)
+    if address.is_unspecified:
+        return _setting("USTACK_BIND", Place.BOTH, tuple(Place))
+    if address.is_loopback:
+        return _setting("USTACK_LOOPBACK", Place.KERNEL, (Place.USTACK, Place.KERNEL))
+    return Place.USTACK if current().owns(host) else Place.KERNEL
+
+
+def place_of_peer(host: str) -> Place:
+    """Return who reaches a numeric address; no address at all is the local host's."""
+    address = ipaddress.ip_address(host)
+    if address.is_loopback or address.is_unspecified:
+        return _setting("USTACK_LOOPBACK", Place.KERNEL, (Place.USTACK, Place.KERNEL))
+    return Place.USTACK if current().reaches(host) else Place.KERNEL
+
+
+def _setting(variable: str, default: Place, allowed: tuple[Place, ...]) -> Place:
+    said = _said.get(variable)
+    return said or _parse(variable, os.environ.get(variable) or default.value, allowed)
+
+
+def _parse(name: str, value: str, allowed: tuple[Place, ...]) -> Place:
+    for place in allowed:
+        if place.value == value:
+            return place
+    raise ConfigError(f"{name} must be {', '.join(p.value for p in allowed)}, got {value!r}")
 
 
 def _several(given: str | None, variable: str) -> list[str]:

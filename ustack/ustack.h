@@ -633,6 +633,17 @@ struct ust_worker_stats {
 int ust_worker_stats(struct ust_worker *w, struct ust_worker_stats *stats);
 int ust_worker_port_stats(struct ust_worker *w, struct ust_port_stats *stats);
 
+/* A descriptor that polls as socket h does, for select(), poll() and epoll of
+ * other programs: readable, writable, both after an error or the end. It is for
+ * polling only. fd: an open descriptor, which becomes it, or -1 for a new one;
+ * closing it is the caller's, after ust_doorbell_free(), which must
+ * come before ust_worker_free(). While there are doorbells, a thread drives the engine
+ * whenever nobody waits for it. NULL with -errno in *err. */
+struct ust_doorbell;
+struct ust_doorbell *ust_doorbell_new(struct ust_worker *w, ust_handle h, int fd, int *err);
+int ust_doorbell_fd(const struct ust_doorbell *d);
+void ust_doorbell_free(struct ust_doorbell *d);
+
 /* The socket calls with the lock taken inside and their output flushed, so
  * that each is one call from Python. Those with timeout_ns drive the engine
  * while they would block; -EAGAIN after that time (0: after one round), -EINTR

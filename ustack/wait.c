@@ -36,7 +36,6 @@ static int doze(struct ust_worker *w, ust_time now, ust_time until);
 static bool is_deaf(const struct ust_worker *w);
 static int sleep_on_ports(struct ust_worker *w, ust_time now, ust_time until);
 static void drain(int fd);
-static struct timespec to_timespec(ust_time t);
 
 /* -------------------------------------------------------- what one calls */
 
@@ -147,6 +146,8 @@ static void leave(struct ust_worker *w, struct waiter *self)
         pthread_cond_signal(&w->waiters->moved);
     if (w->stopped && !w->waiters)
         pthread_cond_broadcast(&w->gone);
+    if (!w->waiters)
+        service_resume(w); /* S2 */
 }
 
 /* 1: has what it waits for; -EBADF: stopped; 0: neither. */
@@ -170,7 +171,7 @@ static bool is_ready(const struct ust_worker *w, const struct waiter *self)
 
 static int follow(struct ust_worker *w, struct waiter *self, ust_time deadline)
 {
-    struct timespec ts = to_timespec(deadline);
+    struct timespec ts = worker_timespec(deadline);
 
     if (ust_worker_now() >= deadline)
         return TIMED_OUT;
@@ -229,6 +230,10 @@ void worker_notify(struct ust_worker *w, const struct waiter *self)
     }
     if (ring)
         worker_ring(w->bell);
+    if (w->service.asleep && ust_worker_deadline(w) < w->service.until)
+        service_ring(w);
+    if (w->doorbells)
+        worker_show_doorbells(w);
 }
 
 /* --------------------------------------------------------------- sleeping */
@@ -262,7 +267,7 @@ static bool is_deaf(const struct ust_worker *w)
 static int sleep_on_ports(struct ust_worker *w, ust_time now, ust_time until)
 {
     struct pollfd fds[UST_MAX_IFACES + 1] = {{.fd = w->bell, .events = POLLIN}};
-    struct timespec ts = to_timespec(until - now);
+    struct timespec ts = worker_timespec(until - now);
     unsigned n_ports = w->n_ports; /* one more may come meanwhile */
     int n, err;
 
@@ -297,7 +302,7 @@ static void drain(int fd)
     (void)n;
 }
 
-static struct timespec to_timespec(ust_time t)
+struct timespec worker_timespec(ust_time t)
 {
     return (struct timespec){.tv_sec = (time_t)(t / 1000000000u),
                              .tv_nsec = (long)(t % 1000000000u)};

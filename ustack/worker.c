@@ -79,6 +79,7 @@ int ust_worker_add_port(struct ust_worker *w, struct ust_port *port, int iface, 
     } else {
         w->ports[w->n_ports++] = (struct worker_port){.port = port, .iface = iface, .queue = queue};
         worker_ring(w->bell); /* who sleeps does not listen to it yet */
+        service_ring(w);
         err = 0;
     }
     worker_leave(w);
@@ -94,11 +95,13 @@ void ust_worker_stop(struct ust_worker *w)
     worker_ring(w->app_bell);
     for (struct waiter *t = w->waiters; t; t = t->next)
         pthread_cond_signal(&t->moved);
+    service_stop(w);
     while (w->waiters)
         pthread_cond_wait(&w->gone, &w->lock);
     drop_backlogs(w);
     if (w->app_armed)
         worker_disarm_ports(w);
+    worker_show_doorbells(w);
     w->eng = NULL;
     w->n_ports = 0;
     pthread_mutex_unlock(&w->lock);
@@ -345,8 +348,10 @@ void ust_worker_disarm(struct ust_worker *w)
 
     (void)n;
     w->app_armed = w->app_rung = false;
-    if (!w->stopped && w->sleep_until == 0)
+    if (!w->stopped && w->sleep_until == 0) {
         worker_disarm_ports(w);
+        service_resume(w); /* S2 */
+    }
 }
 
 int worker_arm_ports(struct ust_worker *w)
@@ -360,6 +365,7 @@ int worker_arm_ports(struct ust_worker *w)
 
 void worker_disarm_ports(struct ust_worker *w)
 {
+    w->service.armed = false;
     for (struct worker_port *p = w->ports; p < w->ports + w->n_ports; p++)
         p->port->ops->disarm(p->port, p->queue);
 }

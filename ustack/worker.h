@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The worker's inside, shared by worker.c (the loop), wait.c (threads that
- * wait) and calls.c (socket calls with the lock taken).
+ * wait), calls.c (socket calls with the lock taken), doorbell.c and service.c.
  *
  *  K1  everything here but wanting, woken and the descriptors is touched only
  *      under lock
@@ -13,6 +13,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <sys/types.h>
+#include <time.h>
 
 #include "io/port.h"
 #include "ustack.h"
@@ -37,6 +39,16 @@ struct worker_port {
     unsigned n_backlog;
 };
 
+/* The thread that drives the engine while only doorbells wait; see service.c. */
+struct service {
+    pthread_t thread;
+    pid_t pid; /* that it lives in */
+    bool started, asleep, rung;
+    bool armed;     /* sleeps on the ports, and nobody has disarmed them since */
+    int bell;       /* eventfd */
+    ust_time until; /* while asleep */
+};
+
 struct ust_worker {
     pthread_mutex_t lock;
     atomic_uint wanting; /* threads that found the lock taken */
@@ -50,6 +62,8 @@ struct ust_worker {
     uint64_t work;      /* rounds in which anything happened */
 
     struct waiter *waiters, *driver;
+    struct ust_doorbell *doorbells;
+    struct service service;
     pthread_cond_t gone;  /* the last waiter left */
     ust_time sleep_until; /* of the sleeping driver; 0: awake */
     bool stopped;
@@ -87,3 +101,14 @@ int worker_wait(struct ust_worker *w, struct waiter *self, ust_time deadline);
 /* now + timeout_ns, without overflow. */
 ust_time worker_deadline_in(uint64_t timeout_ns);
 void worker_ring(int fd);
+struct timespec worker_timespec(ust_time t);
+
+/* doorbell.c: make every doorbell poll as its socket is. */
+void worker_show_doorbells(struct ust_worker *w);
+
+/* service.c: start is called without the lock, the others with it. ring wakes it,
+ * resume only if it would not notice frames. */
+int service_start(struct ust_worker *w);
+void service_ring(struct ust_worker *w);
+void service_resume(struct ust_worker *w);
+void service_stop(struct ust_worker *w);

@@ -13,36 +13,17 @@ Addresses of the loop's stacks belong to ustack; everything else is the base loo
 """
 
 import asyncio
-import importlib.machinery
 import importlib.util
-import sys
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ustack import _ustack
+from ustack._native import load_module
 
 __all__ = ["EventLoop", "Server", "StackLoop", "new_event_loop", "run"]
 
 _T = TypeVar("_T")
 
-
-def _load() -> None:
-    """Import ustack._aio, which lives in the shared object of ustack._ustack.
-
-    The import system looks for the initializer by the module's name, so one file can hold several
-    modules; it only has to be told which file.
-    """
-    name, path = "ustack._aio", _ustack.__file__
-    loader = importlib.machinery.ExtensionFileLoader(name, path)
-    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    loader.exec_module(module)
-
-
-if "ustack._aio" not in sys.modules:
-    _load()
+load_module("ustack._aio")
 
 from ustack.aio.loop import EventLoop  # noqa: E402
 from ustack.aio.network import StackLoop  # noqa: E402

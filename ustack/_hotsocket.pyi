@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: BSD-3-Clause
+from socket import socket
+
+class HotSocket(socket):
+    def _own(self, worker: int, handle: int, is_udp: bool, slow: bool, /) -> None: ...
+    def _set_timeout_ns(self, ns: int, /) -> None: ...
