@@ -11,13 +11,7 @@
 
 int ust_worker_set(struct ust_worker *w, const char *name, int64_t value)
 {
-    int r = -EBADF;
-
-    if (worker_enter(w)) {
-        r = ust_engine_set(w->eng, name, value);
-        worker_leave(w);
-    }
-    return r;
+    return worker_enter(w) ? worker_left(w, ust_engine_set(w->eng, name, value)) : -EBADF;
 }
 
 unsigned ust_worker_cc_reports(struct ust_worker *w, struct ust_cc_report *reports, unsigned max)
@@ -34,24 +28,13 @@ unsigned ust_worker_cc_reports(struct ust_worker *w, struct ust_cc_report *repor
 int ust_worker_cc_update(struct ust_worker *w, ust_handle h, uint32_t cwnd, uint64_t pacing_rate,
                          int per_round)
 {
-    int r = -EBADF;
-
-    if (worker_enter(w)) {
-        r = ust_cc_update(w->eng, h, cwnd, pacing_rate, per_round);
-        worker_leave(w);
-    }
-    return r;
+    return worker_enter(w) ? worker_left(w, ust_cc_update(w->eng, h, cwnd, pacing_rate, per_round))
+                           : -EBADF;
 }
 
 int ust_worker_enable_ipv6(struct ust_worker *w, int iface)
 {
-    int r = -EBADF;
-
-    if (worker_enter(w)) {
-        r = ust_engine_enable_ipv6(w->eng, iface);
-        worker_leave(w);
-    }
-    return r;
+    return worker_enter(w) ? worker_left(w, ust_engine_enable_ipv6(w->eng, iface)) : -EBADF;
 }
 
 int ust_worker_enable_loopback(struct ust_worker *w)
@@ -68,71 +51,40 @@ int ust_worker_enable_loopback(struct ust_worker *w)
 int ust_worker_add_addr(struct ust_worker *w, int iface, const struct ust_addr *addr,
                         unsigned prefix_len)
 {
-    int r = -EBADF;
-
-    if (worker_enter(w)) {
-        r = ust_engine_add_addr(w->eng, iface, addr, prefix_len);
-        worker_leave(w);
-    }
-    return r;
+    return worker_enter(w) ? worker_left(w, ust_engine_add_addr(w->eng, iface, addr, prefix_len))
+                           : -EBADF;
 }
 
 int ust_worker_del_addr(struct ust_worker *w, const struct ust_addr *addr)
 {
-    int r = -EBADF;
-
-    if (worker_enter(w)) {
-        r = ust_engine_del_addr(w->eng, addr);
-        worker_leave(w);
-    }
-    return r;
+    return worker_enter(w) ? worker_left(w, ust_engine_del_addr(w->eng, addr)) : -EBADF;
 }
 
 int ust_worker_add_route(struct ust_worker *w, int iface, const struct ust_addr *dst,
                          unsigned prefix_len, const struct ust_addr *gateway)
 {
-    int r = -EBADF;
-
-    if (worker_enter(w)) {
-        r = ust_engine_add_route(w->eng, iface, dst, prefix_len, gateway);
-        worker_leave(w);
-    }
-    return r;
+    return worker_enter(w)
+             ? worker_left(w, ust_engine_add_route(w->eng, iface, dst, prefix_len, gateway))
+             : -EBADF;
 }
 
 int ust_worker_del_route(struct ust_worker *w, const struct ust_addr *dst, unsigned prefix_len,
                          const struct ust_addr *gateway)
 {
-    int r = -EBADF;
-
-    if (worker_enter(w)) {
-        r = ust_engine_del_route(w->eng, dst, prefix_len, gateway);
-        worker_leave(w);
-    }
-    return r;
+    return worker_enter(w) ? worker_left(w, ust_engine_del_route(w->eng, dst, prefix_len, gateway))
+                           : -EBADF;
 }
 
 int ust_worker_add_neigh(struct ust_worker *w, int iface, const struct ust_addr *addr,
                          const uint8_t mac[6])
 {
-    int r = -EBADF;
-
-    if (worker_enter(w)) {
-        r = ust_engine_add_neigh(w->eng, iface, addr, mac);
-        worker_leave(w);
-    }
-    return r;
+    return worker_enter(w) ? worker_left(w, ust_engine_add_neigh(w->eng, iface, addr, mac))
+                           : -EBADF;
 }
 
 int ust_worker_del_neigh(struct ust_worker *w, int iface, const struct ust_addr *addr)
 {
-    int r = -EBADF;
-
-    if (worker_enter(w)) {
-        r = ust_engine_del_neigh(w->eng, iface, addr);
-        worker_leave(w);
-    }
-    return r;
+    return worker_enter(w) ? worker_left(w, ust_engine_del_neigh(w->eng, iface, addr)) : -EBADF;
 }
 
 /* ------------------------------------------------------------- looking in */

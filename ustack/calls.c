@@ -215,13 +215,7 @@ static int pause_for_mbufs(struct ust_worker *w, ust_time deadline)
 
 ust_handle ust_worker_socket(struct ust_worker *w)
 {
-    ust_handle h = -EBADF;
-
-    if (worker_enter(w)) {
-        h = ust_socket(w->eng);
-        worker_leave(w);
-    }
-    return h;
+    return worker_enter(w) ? worker_left(w, ust_socket(w->eng)) : -EBADF;
 }
 
 ust_handle ust_worker_udp_socket(struct ust_worker *w, int inet6)
@@ -239,124 +233,61 @@ ust_handle ust_worker_udp_socket(struct ust_worker *w, int inet6)
 
 int ust_worker_bind(struct ust_worker *w, ust_handle h, const struct ust_addr *addr, uint16_t port)
 {
-    int r = -EBADF;
-
-    if (worker_enter(w)) {
-        r = ust_bind(w->eng, h, addr, port);
-        worker_leave(w);
-    }
-    return r;
+    return worker_enter(w) ? worker_left(w, ust_bind(w->eng, h, addr, port)) : -EBADF;
 }
 
 int ust_worker_listen(struct ust_worker *w, ust_handle h, int backlog)
 {
-    int r = -EBADF;
-
-    if (worker_enter(w)) {
-        r = ust_listen(w->eng, h, backlog);
-        worker_leave(w);
-    }
-    return r;
+    return worker_enter(w) ? worker_left(w, ust_listen(w->eng, h, backlog)) : -EBADF;
 }
 
 int ust_worker_connect(struct ust_worker *w, ust_handle h, const struct ust_addr *addr,
                        uint16_t port)
 {
-    int r = -EBADF;
-
-    if (worker_enter(w)) {
-        r = ust_connect(w->eng, h, addr, port);
-        worker_leave(w);
-    }
-    return r;
+    return worker_enter(w) ? worker_left(w, ust_connect(w->eng, h, addr, port)) : -EBADF;
 }
 
 int64_t ust_worker_fastopen(struct ust_worker *w, ust_handle h, const struct ust_addr *addr,
                             uint16_t port, const uint8_t *data, size_t len)
 {
-    int64_t r = -EBADF;
-
-    if (worker_enter(w)) {
-        r = ust_fastopen(w->eng, h, addr, port, data, len);
-        worker_leave(w);
-    }
-    return r;
+    return worker_enter(w) ? worker_left(w, ust_fastopen(w->eng, h, addr, port, data, len))
+                           : -EBADF;
 }
 
 int ust_worker_shutdown(struct ust_worker *w, ust_handle h, int how)
 {
-    int r = -EBADF;
-
-    if (worker_enter(w)) {
-        r = ust_shutdown(w->eng, h, how);
-        worker_leave(w);
-    }
-    return r;
+    return worker_enter(w) ? worker_left(w, ust_shutdown(w->eng, h, how)) : -EBADF;
 }
 
 int ust_worker_close(struct ust_worker *w, ust_handle h)
 {
-    int r = -EBADF;
-
-    if (worker_enter(w)) {
-        r = ust_close(w->eng, h);
-        worker_leave(w);
-    }
-    return r;
+    return worker_enter(w) ? worker_left(w, ust_close(w->eng, h)) : -EBADF;
 }
 
 int ust_worker_abort(struct ust_worker *w, ust_handle h)
 {
-    int r = -EBADF;
-
-    if (worker_enter(w)) {
-        r = ust_abort(w->eng, h);
-        worker_leave(w);
-    }
-    return r;
+    return worker_enter(w) ? worker_left(w, ust_abort(w->eng, h)) : -EBADF;
 }
 
 int ust_worker_setopt(struct ust_worker *w, ust_handle h, int opt, int64_t value)
 {
-    int r = -EBADF;
-
-    if (worker_enter(w)) {
-        r = ust_setopt(w->eng, h, opt, value);
-        worker_leave(w);
-    }
-    return r;
+    return worker_enter(w) ? worker_left(w, ust_setopt(w->eng, h, opt, value)) : -EBADF;
 }
 
 int ust_worker_getopt(struct ust_worker *w, ust_handle h, int opt, int64_t *value)
 {
-    int r = -EBADF;
-
-    if (worker_enter(w)) {
-        r = ust_getopt(w->eng, h, opt, value);
-        worker_leave(w);
-    }
-    return r;
+    return worker_enter(w) ? worker_left(w, ust_getopt(w->eng, h, opt, value)) : -EBADF;
 }
 
 int ust_worker_names(struct ust_worker *w, ust_handle h, struct ust_addr *local,
                      uint16_t *local_port, struct ust_addr *remote, uint16_t *remote_port)
 {
-    int r = -EBADF;
-
-    if (worker_enter(w)) {
-        r = ust_names(w->eng, h, local, local_port, remote, remote_port);
-        worker_leave(w);
-    }
-    return r;
+    return worker_enter(w)
+             ? worker_left(w, ust_names(w->eng, h, local, local_port, remote, remote_port))
+             : -EBADF;
 }
 
 int ust_worker_tcp_info(struct ust_worker *w, ust_handle h, struct ust_tcp_info *info)
 {
-    int r = -EBADF;
-
-    if (worker_enter(w)) {
-        r = ust_tcp_info(w->eng, h, info);
-        worker_leave(w);
-    }
-    return r;
+    return worker_enter(w) ? worker_left(w, ust_tcp_info(w->eng, h, info)) : -EBADF;
 }

@@ -81,6 +81,12 @@ struct ust_worker {
 bool worker_enter(struct ust_worker *w);
 /* Flush, tell the waiters, give the lock back. */
 void worker_leave(struct ust_worker *w);
+/* The same at the end of `worker_enter(w) ? worker_left(w, call) : -EBADF`: the call's result. */
+static inline int64_t worker_left(struct ust_worker *w, int64_t result)
+{
+    worker_leave(w);
+    return result;
+}
 /* rx, tick and flush; true when anything happened. */
 bool worker_round(struct ust_worker *w, ust_time now);
 unsigned worker_flush(struct ust_worker *w, ust_time now);
