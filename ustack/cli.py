@@ -19,6 +19,7 @@ __all__ = ["main"]
 COMMANDS = {
     "serve": ("ustack.apps.serve", "run a server, echo, http or kv, on a stack of its own"),
     "kv": ("ustack.apps.kv.command", "run a key-value server for Redis' clients"),
+    "proxy": ("ustack.apps.proxy", "join the kernel's TCP with a stack's: forwards and SOCKS 5"),
     "demo": ("ustack.demo", "show ustack at work, without root; --tap: with the kernel as client"),
     "ping": ("ustack.apps.ping", "send echo requests from a stack of its own"),
     "addr": ("ustack.control.addr", "show and change the addresses of a running stack"),
