@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The exceptions of ustack's own; what a socket call raises is an OSError with its errno."""
 
-__all__ = ["ConfigError", "PortError", "UstackError"]
+__all__ = ["ConfigError", "Deadlock", "PortError", "UstackError"]
 
 
 class UstackError(Exception):
@@ -10,6 +10,10 @@ class UstackError(Exception):
 
 class ConfigError(UstackError, ValueError):
     """A configuration that cannot work. The message names the thing, the value and the cure."""
+
+
+class Deadlock(UstackError, RuntimeError):
+    """On virtual time: tasks wait, and no timer, frame or descriptor will ever wake one of them."""
 
 
 class PortError(UstackError, OSError):

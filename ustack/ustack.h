@@ -249,6 +249,7 @@ struct ust_event {
 /* Sockets whose readiness changed since they were last reported, each at most
  * once. */
 unsigned ust_engine_events(struct ust_engine *eng, struct ust_event *ev, unsigned max);
+int ust_engine_has_events(struct ust_engine *eng); /* 1 or 0 */
 
 ust_handle ust_socket(struct ust_engine *eng);
 /* UDP has handles of its own; the calls on handles take both kinds, but for
@@ -574,6 +575,10 @@ struct ust_worker;
  * how long to poll without work before sleeping. NULL with errno set. */
 struct ust_worker *ust_worker_new(struct ust_engine *eng, struct ust_port *port, int iface,
                                   unsigned queue, uint64_t spin_ns);
+/* For an engine on virtual time, which something else gives its frames and
+ * takes them from: no port, and calls that would have to wait return -EDEADLK.
+ * rx runs the timers due at *clock. */
+struct ust_worker *ust_worker_new_virtual(struct ust_engine *eng, const ust_time *clock);
 /* One more port behind another interface; each is polled in turn, and a frame
  * leaves by the port of its interface. 0, -ENOSPC, or -errno. */
 int ust_worker_add_port(struct ust_worker *w, struct ust_port *port, int iface, unsigned queue);
@@ -815,6 +820,7 @@ enum ust_sim_why {                  /* why ust_sim_run() returned */
                    UST_SIM_CAPTURE, /* the capture buffer wants to be emptied */
                    UST_SIM_FLOW,    /* a flow ended */
                    UST_SIM_CC,      /* a host has reports of congestion */
+                   UST_SIM_NOTHING, /* until was UINT64_MAX, and nothing will ever happen */
 };
 
 struct ust_sim *ust_sim_new(ust_time now);
@@ -830,10 +836,16 @@ int ust_sim_forward(struct ust_sim *sim, int node, int host, int link);
 /* Answer frames that a link drops for their size as this router (RFC 1191, 4443). */
 int ust_sim_too_big(struct ust_sim *sim, int link, const struct ust_addr *router);
 ust_time ust_sim_now(const struct ust_sim *sim);
+/* Where the time stands, as long as the simulation lives. */
+const ust_time *ust_sim_clock(const struct ust_sim *sim);
 /* Lets time pass until then, or until something comes up: enum ust_sim_why. */
 int ust_sim_run(struct ust_sim *sim, ust_time until);
 /* After calls on a host's engine: what it has to send goes out at the next run. */
 int ust_sim_touch(struct ust_sim *sim, int host);
+/* on: leave a host's events in its engine, for whoever drives its sockets: a run
+ * ends when there are any, and what the host then has to send waits for the
+ * answers, until after the next ust_sim_touch(). No flow may have an end there. */
+int ust_sim_leave_events(struct ust_sim *sim, int host, int on);
 struct ust_sim_event {
     int32_t host;
     struct ust_event event;

@@ -66,13 +66,30 @@ struct ust_worker *ust_worker_new(struct ust_engine *eng, struct ust_port *port,
     return w;
 }
 
+struct ust_worker *ust_worker_new_virtual(struct ust_engine *eng, const ust_time *clock)
+{
+    struct ust_worker *w = calloc(1, sizeof *w);
+
+    if (!w)
+        return NULL;
+    w->eng = eng;
+    w->pool = ust_engine_pool(eng);
+    w->clock = clock;
+    w->bell = w->app_bell = w->app_fd = -1;
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_cond_init(&w->gone, NULL);
+    return w;
+}
+
 int ust_worker_add_port(struct ust_worker *w, struct ust_port *port, int iface, unsigned queue)
 {
     int fd = port->ops->fd(port, queue), err = -EBADF;
 
     if (!worker_enter(w))
         return err;
-    if (w->n_ports == UST_MAX_IFACES) {
+    if (w->clock) {
+        err = -EOPNOTSUPP;
+    } else if (w->n_ports == UST_MAX_IFACES) {
         err = -ENOSPC;
     } else if (fd >= 0 && watch(w->app_fd, fd) != 0) {
         err = -errno;
@@ -192,7 +209,7 @@ void worker_give_way(struct ust_worker *w)
 
 unsigned ust_worker_rx(struct ust_worker *w)
 {
-    return w->stopped ? 0 : rx(w, ust_worker_now());
+    return w->stopped ? 0 : rx(w, w->clock ? *w->clock : ust_worker_now());
 }
 
 unsigned ust_worker_flush(struct ust_worker *w)
@@ -206,7 +223,7 @@ unsigned ust_worker_poll(struct ust_worker *w)
 
     if (!worker_enter(w))
         return 0;
-    n = rx(w, ust_worker_now());
+    n = rx(w, w->clock ? *w->clock : ust_worker_now());
     n += worker_flush(w, ust_worker_now());
     ust_worker_unlock(w);
     return n;

@@ -8,7 +8,8 @@
  *  K3  while sleeping the driver does not hold the lock, and the ports are armed
  *  K4  a port's backlog[0 .. n_backlog) left the engine and has not fitted the
  *      port; while every port has one, the engine is not asked for more
- *  K5  after stop: eng is NULL, n_ports is 0, and waiters is NULL            */
+ *  K5  after stop: eng is NULL, n_ports is 0, and waiters is NULL
+ *  K6  with a clock there is no port, no descriptor and no waiter             */
 #pragma once
 #include <pthread.h>
 #include <stdatomic.h>
@@ -54,6 +55,7 @@ struct ust_worker {
     atomic_uint wanting; /* threads that found the lock taken */
     struct ust_engine *eng;
     struct mbuf_pool *pool;
+    const ust_time *clock; /* virtual time; NULL: the system's */
     struct worker_port ports[UST_MAX_IFACES];
     unsigned n_ports;
 

@@ -13,15 +13,16 @@ same seed give the same frames, to the byte. Hosts are joined by Ethernet: a hos
 switch any number, and there are no loops. Neighbours are known from the start.
 """
 
+import asyncio
 import hashlib
 import heapq
 import itertools
 import math
 import os
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path as FilePath
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from ustack._native import check, ffi, lib, pack_address
 from ustack._options import CONGESTION_CONTROLS
@@ -31,6 +32,9 @@ from ustack.errors import ConfigError
 from ustack.sim.conditions import NS, Conditions, Path
 from ustack.sim.flow import Flow, Samples
 from ustack.sim.nodes import START, Host, Link, LinkSamples, Switch
+
+if TYPE_CHECKING:
+    from ustack.aio.virtual import VirtualLoop
 
 __all__ = ["Network"]
 
@@ -51,6 +55,7 @@ SETTINGS = {
 _PCAP_HEADER = bytes.fromhex("4d3cb2a1 0200 0400 00000000 00000000 00000400 01000000")
 
 
+_T = TypeVar("_T")
 _Event: TypeAlias = tuple[int, int, Callable[[], None]]
 
 
@@ -71,6 +76,7 @@ class Network:
         self._agenda: list[_Event] = []
         self._order = itertools.count()
         self._captures: dict[Host, FilePath] = {}
+        self._loop: VirtualLoop | None = None
 
     # ------------------------------------------------------------------ building
 
@@ -94,7 +100,7 @@ class Network:
         length = int(prefix) if prefix else 64 if ":" in plain else 16
         engine = self._new_engine(name, profile or self.profile, settings or {})
         raw_address = pack_address(plain)
-        host = Host(self, name, number, plain, length, engine)
+        host = Host(self, name, number, plain, length, engine, mtu)
         check(lib.ust_engine_add_iface(engine, host.mac, mtu, 0), f"host {name}")
         check(lib.ust_engine_add_addr(engine, 0, raw_address, length), f"host {name}: {given}")
         check(lib.ust_sim_add_host(self._raw, engine), f"host {name}")
@@ -273,6 +279,9 @@ class Network:
         **values: int,
     ) -> Flow:
         client, server = ends
+        for host in ends:
+            if host.has_application:
+                raise ConfigError(f"host {host.name} runs a program; give the flow other hosts")
         port = server.take_port()
         raw = ffi.new("struct ust_sim_flow *", values)
         raw.client, raw.server, raw.port = client.number, server.number, port
@@ -353,25 +362,31 @@ class Network:
         """Let time pass. until: asked whenever a flow ends or something on the agenda was done;
         when it holds, the run ends at once, and True is returned.
         """
-        if not self._wired:
-            self._wire()
+        if self._loop is not None:
+            raise RuntimeError("an event loop runs this network: await asyncio.sleep() instead")
         end = self.now_ns + round(seconds * NS)
         while True:
-            next_event = self._agenda[0][0] if self._agenda else NEVER
-            why = lib.ust_sim_run(self._raw, min(end, next_event))  # law 3: once an agenda item
-            if why == lib.UST_SIM_CAPTURE:
-                self._write_captures()
-            elif why == lib.UST_SIM_CC:
-                self._hand_out_reports()
-                continue
-            while self._agenda and self._agenda[0][0] <= self.now_ns:
-                heapq.heappop(self._agenda)[2]()
+            why = self._go_on(end)
             if until is not None and until():
                 break
             if why == lib.UST_SIM_TIME and self.now_ns >= end:
                 break
         self._write_captures()
         return until is not None and until()
+
+    def _go_on(self, end: int) -> int:
+        """Let time pass until something comes up, at most until end; return what (ust_sim_why)."""
+        if not self._wired:
+            self._wire()
+        next_event = self._agenda[0][0] if self._agenda else NEVER
+        why = lib.ust_sim_run(self._raw, min(end, next_event))
+        if why == lib.UST_SIM_CAPTURE:
+            self._write_captures()
+        elif why == lib.UST_SIM_CC:
+            self._hand_out_reports()
+        while self._agenda and self._agenda[0][0] <= self.now_ns:
+            heapq.heappop(self._agenda)[2]()
+        return int(why)
 
     def _hand_out_reports(self) -> None:
         for node in self.nodes.values():
@@ -391,6 +406,57 @@ class Network:
                 text = ffi.cast("const char **", why)
                 broken = lib.ust_engine_check(node.engine, text)  # law 3: once a host
                 assert broken == 0, f"{node.name}: {ffi.string(why[0]).decode()}"
+
+    # --------------------------------------------------------------- applications
+
+    @property
+    def hosts(self) -> list[Host]:
+        """The hosts, in the order in which they were added."""
+        return [node for node in self.nodes.values() if isinstance(node, Host)]
+
+    def event_loop(self, *, clocks: bool = True) -> "VirtualLoop":
+        """Return a new asyncio event loop on this network's time; see aio/virtual.py.
+
+        clocks: let time.time() and time.monotonic() tell virtual time, too, while the loop runs.
+        """
+        from ustack.aio.virtual import VirtualLoop
+
+        if self._loop is not None:
+            raise RuntimeError(f"{self._loop!r} runs this network already; close it first")
+        return VirtualLoop(self, clocks=clocks)
+
+    def run_until_complete(
+        self, main: Coroutine[Any, Any, _T], *, clocks: bool = True, debug: bool | None = None
+    ) -> _T:
+        """Run a coroutine on a new event loop of this network and return its result.
+
+        Raises what it raises; Deadlock when it waits for what will never happen.
+        """
+
+        def factory() -> "VirtualLoop":
+            return self.event_loop(clocks=clocks)
+
+        try:
+            with asyncio.Runner(loop_factory=factory, debug=debug) as runner:
+                return runner.run(main)
+        finally:
+            self._write_captures()
+
+    def digest(self) -> str:
+        """Return a hash of all frames of hosts with programs, sent and received, and their times.
+
+        Two runs with the same digest were the same, to the byte and the nanosecond.
+        """
+        hashes = [lib.ust_engine_trace_hash(host.engine) for host in self.hosts]  # law 3: a tool's
+        return hashlib.sha256(repr(hashes).encode()).hexdigest()
+
+    def _adopt(self, host: Host, *, application: bool) -> None:
+        """Let an event loop have the news of a host's sockets, or no longer."""
+        if application and any(host in (flow.client, flow.server) for flow in self.flows):
+            raise ConfigError(f"host {host.name} is a flow's; run programs on other hosts")
+        host.has_application = application
+        lib.ust_sim_leave_events(self._raw, host.number, application)
+        check(lib.ust_engine_set(host.engine, b"engine.trace", 1), "engine.trace")
 
     # ------------------------------------------------------------------- captures
 

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What a simulated network consists of: switches, hosts, links. network.py makes them."""
 
+import contextvars
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ustack._native import ffi, lib
@@ -10,11 +12,19 @@ from ustack.sim.conditions import NS, Path, PathStats
 
 if TYPE_CHECKING:
     from ustack.sim.network import Network
+    from ustack.sim.stack import HostStack
 
-__all__ = ["START", "Host", "Link", "LinkSamples", "Switch"]
+__all__ = ["START", "Host", "Link", "LinkSamples", "Switch", "current_host"]
 
 START = NS  # what engines take for the time when a simulation's clock says 0
 FIRST_PORT = 5001
+
+_chosen: contextvars.ContextVar["tuple[Host, ...]"] = contextvars.ContextVar("hosts", default=())
+
+
+def current_host() -> "Host | None":
+    """Return the host that the current task is on: that of the innermost `with host:`."""
+    return next(reversed(_chosen.get()), None)
 
 
 class Switch:
@@ -28,13 +38,24 @@ class Switch:
 
 
 class Host(Switch):
-    """An engine with one address. engine: the `struct ust_engine *`, for what has no method."""
+    """An engine with one address. engine: the `struct ust_engine *`, for what has no method.
+
+    `with host:` says that the asyncio code inside, and tasks started there, are on this host.
+    """
 
     def __init__(
-        self, net: "Network", name: str, number: int, address: str, prefix: int, engine: Any
+        self,
+        net: "Network",
+        name: str,
+        number: int,
+        address: str,
+        prefix: int,
+        engine: Any,
+        mtu: int = 1500,
     ) -> None:
         super().__init__(net, name, number)
-        self.address, self.prefix, self.engine = address, prefix, engine
+        self.address, self.prefix, self.engine, self.mtu = address, prefix, engine, mtu
+        self.has_application = False  # a loop of asyncio's drives its sockets
         self.controllers: Controllers | None = None  # of congestion controls in Python
         self._controls: dict[int, Congestion] = {}  # by the port of a flow's server
         self._next_port = FIRST_PORT
@@ -43,6 +64,20 @@ class Host(Switch):
     def mac(self) -> bytes:
         """The Ethernet address: 02:00:00:00 and the number."""
         return b"\x02\0\0\0" + self.number.to_bytes(2, "big")
+
+    @cached_property
+    def stack(self) -> "HostStack":
+        """The same host as a `Stack`: addresses, routes, settings, usage, for applications."""
+        from ustack.sim.stack import HostStack
+
+        return HostStack(self)
+
+    def __enter__(self) -> "Host":
+        _chosen.set((*_chosen.get(), self))
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        _chosen.set(_chosen.get()[:-1])
 
     def counters(self) -> dict[str, int]:
         """Return the engine's counters by name."""

@@ -123,9 +123,27 @@ ust_time ust_sim_now(const struct ust_sim *sim)
     return sim->now;
 }
 
+const ust_time *ust_sim_clock(const struct ust_sim *sim)
+{
+    return &sim->now;
+}
+
+static bool is_host(const struct ust_sim *sim, int host)
+{
+    return host >= 0 && (uint32_t)host < sim->n_nodes && sim->nodes[host].engine;
+}
+
+int ust_sim_leave_events(struct ust_sim *sim, int host, int on)
+{
+    if (!is_host(sim, host))
+        return -EINVAL;
+    sim->nodes[host].leave_events = on != 0;
+    return 0;
+}
+
 int ust_sim_touch(struct ust_sim *sim, int host)
 {
-    if (host < 0 || (uint32_t)host >= sim->n_nodes || !sim->nodes[host].engine)
+    if (!is_host(sim, host))
         return -EINVAL;
     sim_touch(sim, host);
     return 0;
@@ -223,7 +241,14 @@ static void put_out_frames(struct ust_sim *sim, struct sim_node *n)
     }
 }
 
-static void settle(struct ust_sim *sim)
+static bool has_left_events(const struct sim_node *n)
+{
+    return n->leave_events && ust_engine_has_events(n->engine);
+}
+
+/* answered: applications have had their turn, and hosts need not wait for the
+ * answers that might carry their ACKs. */
+static void settle(struct ust_sim *sim, bool answered)
 {
     while (sim->n_touched > 0) {
         uint32_t i = sim->touched[--sim->n_touched];
@@ -232,8 +257,12 @@ static void settle(struct ust_sim *sim)
         n->touched = false;
         if (!n->engine)
             continue;
-        hand_out_events(sim, (int32_t)i);
-        put_out_frames(sim, n);
+        if (!n->leave_events)
+            hand_out_events(sim, (int32_t)i);
+        if (answered || !has_left_events(n))
+            put_out_frames(sim, n);
+        if (has_left_events(n))
+            sim->why = UST_SIM_EVENTS;
         if (ust_cc_pending(n->engine))
             sim->why = UST_SIM_CC;
         sim->host_due[i] = ust_engine_deadline(n->engine);
@@ -268,12 +297,12 @@ static void step(struct ust_sim *sim)
     }
     if (sim->flow_due <= sim->now)
         flows_run(sim);
-    settle(sim);
+    settle(sim, false);
 }
 
 int ust_sim_run(struct ust_sim *sim, ust_time until)
 {
-    settle(sim);
+    settle(sim, true);
     for (;;) {
         ust_time next = earliest(sim);
         int why = sim->why;
@@ -281,6 +310,8 @@ int ust_sim_run(struct ust_sim *sim, ust_time until)
         sim->why = -1;
         if (why >= 0)
             return why;
+        if (next == UINT64_MAX && until == UINT64_MAX)
+            return UST_SIM_NOTHING;
         if (next > until) {
             sim->now = sim->now > until ? sim->now : until;
             return UST_SIM_TIME;

@@ -41,6 +41,7 @@ struct sim_node {
     struct ust_engine *engine; /* NULL: a switch */
     int32_t out;               /* a host's link; -1: none */
     bool touched;
+    bool leave_events; /* in the engine */
     struct sim_capture capture;
     int32_t *forward; /* a switch's: link by host, -1: none */
 };

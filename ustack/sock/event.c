@@ -85,6 +85,13 @@ static unsigned dgram_events(struct udp *udp, struct ust_event *ev, unsigned max
     return n;
 }
 
+int ust_engine_has_events(struct ust_engine *eng)
+{
+    struct tcp *tcp = sock_tcp(eng);
+
+    return tcp->event_head != TCP_NONE || tcp->net.udp->event_head != UDP_NONE;
+}
+
 unsigned ust_engine_events(struct ust_engine *eng, struct ust_event *ev, unsigned max)
 {
     struct tcp *tcp = sock_tcp(eng);
