@@ -1,25 +1,16 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A stack on a tap, driven by an event loop in a thread, and this process' kernel beside it."""
+"""A stack on a tap, driven by an event loop in a thread; netlab.py has what is beside it."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
 import socket
-import subprocess
 import threading
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from netlab import OURS4, PATIENCE, kernel_connect
 from ustack import Stack, aio
-
-OURS, KERNELS = "10.9.0.2", "10.9.0.1"
-PATIENCE = 20.0  # seconds for any single thing
-
-#: For other programs: a sanitizer's runtime is for this one.
-ENV = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
 
 _T = TypeVar("_T")
 
@@ -28,7 +19,7 @@ class Lab:
     """The stack, its loop, and what tests want of both sides; a context manager."""
 
     def __init__(self, query: str = "", **options: Any) -> None:
-        self.stack = Stack(f"tap:us0{query}", f"{OURS}/24", **options)
+        self.stack = Stack(f"tap:us0{query}", f"{OURS4}/24", **options)
         self.loop = aio.new_event_loop(self.stack)
         self.complaints: list[dict[str, Any]] = []
         self.loop.set_exception_handler(lambda _, context: self.complaints.append(context))
@@ -49,7 +40,7 @@ class Lab:
 
     def serve(self, factory: Callable[[], asyncio.BaseProtocol], port: int = 80) -> None:
         """Serve on the stack."""
-        self.run(self.loop.create_server(factory, OURS, port, backlog=1024))
+        self.run(self.loop.create_server(factory, OURS4, port, backlog=1024))
 
     def connection(self) -> tuple[socket.socket, Peer]:
         """A new connection: the kernel's socket and the stack's protocol."""
@@ -59,7 +50,7 @@ class Lab:
             peers.append(Peer())
             return peers[-1]
 
-        server = self.run(self.loop.create_server(accept, OURS, 0))
+        server = self.run(self.loop.create_server(accept, OURS4, 0))
         sock = kernel_connect(server.sockets[0].getsockname()[1])  # type: ignore[attr-defined]
         self.until(lambda: bool(peers and peers[0].transport))
         self.call(server.close)
@@ -110,37 +101,3 @@ class Peer(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_lost, self.error = True, exc
-
-
-def kernel_connect(port: int = 80) -> socket.socket:
-    """A connection from the kernel to the stack; CUBIC, as no default of the system's."""
-    sock = socket.socket()
-    sock.settimeout(PATIENCE)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"cubic")
-    sock.connect((OURS, port))
-    return sock
-
-
-def receive_all(sock: socket.socket) -> bytes:
-    """What the kernel receives until the end."""
-    data = bytearray()
-    while piece := sock.recv(1 << 20):
-        data += piece
-    return bytes(data)
-
-
-def sysctl(name: str, value: int) -> None:
-    """Change the kernel's TCP in this namespace."""
-    Path("/proc/sys/net/ipv4", name).write_text(f"{value}\n")
-
-
-def payload(length: int) -> bytes:
-    """Bytes that repeat nowhere soon."""
-    return hashlib.shake_128(b"interop").digest(length)
-
-
-def program(*command: str, data: bytes | None = None) -> bytes:
-    """Run a program to its end; what it printed. data: its input."""
-    done = subprocess.run(command, input=data, capture_output=True, timeout=PATIENCE, env=ENV)
-    assert done.returncode == 0, (done.stderr or done.stdout).decode()
-    return done.stdout

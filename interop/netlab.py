@@ -3,7 +3,7 @@
 
 A test runs in a process and a network namespace of its own (see conftest.py), where it is root, and
 touches no interface of the machine. The kernel's end of a tap is in that namespace; more namespaces
-are made with `Net`, which moves the calling thread alone.
+are made with `Net`, which moves the calling thread alone. A stack on an event loop: lab.py.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ KERNEL4, KERNEL6 = "10.9.0.1", "fd09::1"
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 OURS = {4: OURS4, 6: OURS6}
 KERNEL = {4: KERNEL4, 6: KERNEL6}
-PATIENCE = 15.0  # seconds after which something is broken
+PATIENCE = 20.0  # seconds after which something is broken
 
 CLONE_NEWNET = 0x40000000
 
@@ -97,11 +97,19 @@ def run(*argv: object, check: bool = True, timeout: float = PATIENCE) -> str:
     return said
 
 
-def need(program: str) -> str:
-    """Return the program's path; skip the test when it is not installed."""
-    path = shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+def program(*argv: object, data: bytes | None = None) -> bytes:
+    """Run a program that must succeed and return its output. data: its input."""
+    words = [need(str(argv[0])), *map(str, argv[1:])]
+    done = subprocess.run(words, input=data, capture_output=True, timeout=PATIENCE, env=ENV)
+    assert done.returncode == 0, (done.stderr or done.stdout).decode()
+    return done.stdout
+
+
+def need(name: str) -> str:
+    """Return a program's path; skip the test when it is not installed."""
+    path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
     if path is None:
-        pytest.skip(f"not installed: {program}")
+        pytest.skip(f"not installed: {name}")
     return path
 
 
@@ -150,6 +158,23 @@ def kernel_listener(host: str, port: int) -> socket.socket:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"cubic")
     sock.settimeout(PATIENCE)
     return sock
+
+
+def kernel_connect(port: int = 80) -> socket.socket:
+    """Connect the kernel to the stack; by CUBIC, as no default of the system's."""
+    sock = socket.socket()
+    sock.settimeout(PATIENCE)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"cubic")
+    sock.connect((OURS4, port))
+    return sock
+
+
+def receive_all(sock: socket.socket) -> bytes:
+    """Receive until the end."""
+    data = bytearray()
+    while piece := sock.recv(1 << 20):
+        data += piece
+    return bytes(data)
 
 
 @contextlib.contextmanager

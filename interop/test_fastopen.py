@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
-import threading
 from collections.abc import Iterator
 
 import pytest
 
-from lab import KERNELS, OURS, PATIENCE, sysctl
+from netlab import KERNEL4, OURS4, PATIENCE, driven, sysctl
 from ustack import Socket, Stack
 
 SYN_DATA = 32  # TCPI_OPT_SYN_DATA
@@ -18,27 +16,9 @@ SYN_DATA = 32  # TCPI_OPT_SYN_DATA
 
 @pytest.fixture
 def stack() -> Iterator[Stack]:
-    sysctl("tcp_fastopen", 3)
-    with Stack("tap:us0", f"{OURS}/24", settings={"tcp.fastopen": 3}) as stack:
+    sysctl("net.ipv4.tcp_fastopen", 3)
+    with Stack("tap:us0", f"{OURS4}/24", settings={"tcp.fastopen": 3}) as stack:
         yield stack
-
-
-@contextlib.contextmanager
-def driven(stack: Stack) -> Iterator[None]:
-    """Let a thread drive the stack while the kernel's calls block."""
-    over = threading.Event()
-
-    def drive() -> None:
-        while not over.is_set():
-            stack.run_once(0.01)
-
-    thread = threading.Thread(target=drive)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def syn_data(sock: socket.socket | Socket) -> bool:
@@ -49,12 +29,12 @@ def syn_data(sock: socket.socket | Socket) -> bool:
 
 
 def test_we_open_fast_to_linux(stack: Stack) -> None:
-    with socket.create_server((KERNELS, 8000)) as listener, driven(stack):
+    with socket.create_server((KERNEL4, 8000)) as listener, driven(stack):
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, 5)
         for fast in (False, True, True):
             with stack.socket() as sock:
                 sock.settimeout(PATIENCE)
-                assert sock.sendto(b"hello", socket.MSG_FASTOPEN, (KERNELS, 8000)) == 5
+                assert sock.sendto(b"hello", socket.MSG_FASTOPEN, (KERNEL4, 8000)) == 5
                 conn, _ = listener.accept()
                 with conn:
                     assert conn.recv(10) == b"hello"
@@ -65,12 +45,12 @@ def test_we_open_fast_to_linux(stack: Stack) -> None:
 
 
 def test_linux_opens_fast_to_us(stack: Stack) -> None:
-    with stack.listen((OURS, 8000)) as listener:
+    with stack.listen((OURS4, 8000)) as listener:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, 5)
         listener.settimeout(PATIENCE)
         for fast in (False, True, True):
             with socket.socket() as sock, driven(stack):
-                assert sock.sendto(b"hello", socket.MSG_FASTOPEN, (OURS, 8000)) == 5
+                assert sock.sendto(b"hello", socket.MSG_FASTOPEN, (OURS4, 8000)) == 5
                 conn, _ = listener.accept()
                 conn.settimeout(PATIENCE)
                 assert conn.recv(10) == b"hello"
@@ -84,13 +64,13 @@ def test_linux_opens_fast_to_us(stack: Stack) -> None:
 
 def test_linux_with_an_old_cookie_gets_a_new_one(stack: Stack) -> None:
     """Its text arrives all the same, behind the handshake."""
-    with stack.listen((OURS, 8000)) as listener:
+    with stack.listen((OURS4, 8000)) as listener:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, 5)
         listener.settimeout(PATIENCE)
         for period, fast in ((86400, False), (86400, True), (60, False), (60, True)):
             stack.settings["tcp.fastopen_key_s"] = period  # and so the keys are others
             with socket.socket() as sock, driven(stack):
-                sock.sendto(b"hello", socket.MSG_FASTOPEN, (OURS, 8000))
+                sock.sendto(b"hello", socket.MSG_FASTOPEN, (OURS4, 8000))
                 conn, _ = listener.accept()
                 with conn:
                     conn.settimeout(PATIENCE)
@@ -101,8 +81,8 @@ def test_linux_with_an_old_cookie_gets_a_new_one(stack: Stack) -> None:
 
 def test_urgent_bytes_are_seen_by_both(stack: Stack) -> None:
     """RFC 6093: Linux and we put the pointer behind the byte."""
-    with socket.create_server((KERNELS, 8000)) as listener, driven(stack):
-        sock = stack.connect((KERNELS, 8000), timeout=PATIENCE)
+    with socket.create_server((KERNEL4, 8000)) as listener, driven(stack):
+        sock = stack.connect((KERNEL4, 8000), timeout=PATIENCE)
         conn, _ = listener.accept()  # which blocks: a timeout would poll for bytes in line
         with sock, conn:
             sock.send(b"ab!", socket.MSG_OOB)

@@ -9,7 +9,8 @@ import shutil
 
 import pytest
 
-from lab import OURS, PATIENCE, Lab, payload, program
+from lab import Lab
+from netlab import OURS4, PATIENCE, pattern, program
 from ustack.apps.http import Http, Site
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is missing")
@@ -29,29 +30,29 @@ def curl(*arguments: str) -> str:
 
 
 def test_curl_gets_a_page(lab: Lab) -> None:
-    assert curl(f"http://{OURS}/") == "hello, world\n"
+    assert curl(f"http://{OURS4}/") == "hello, world\n"
 
 
 @pytest.mark.parametrize("lab", ["?offload=1", "?offload=0"], indirect=True)
 def test_curl_gets_100_megabytes_unchanged(lab: Lab) -> None:
-    body = program(*CURL, f"http://{OURS}/bytes/100000000")
+    body = program(*CURL, f"http://{OURS4}/bytes/100000000")
     assert hashlib.sha256(body).hexdigest() == SHA256_OF_100_MB
 
 
 @pytest.mark.parametrize("lab", ["?offload=1", "?offload=0"], indirect=True)
 def test_curl_uploads_20_megabytes_unchanged(lab: Lab) -> None:
-    body = payload(20_000_000)
-    answer = program(*CURL, "--data-binary", "@-", f"http://{OURS}/upload", data=body)
+    body = pattern(20_000_000)
+    answer = program(*CURL, "--data-binary", "@-", f"http://{OURS4}/upload", data=body)
     assert answer.decode().strip() == hashlib.sha256(body).hexdigest()
 
 
 def test_curl_keeps_one_connection_for_several_requests(lab: Lab) -> None:
-    assert curl(*[f"http://{OURS}/"] * 20) == "hello, world\n" * 20
+    assert curl(*[f"http://{OURS4}/"] * 20) == "hello, world\n" * 20
     assert lab.counter("tcp.opens.passive") == 1
 
 
 def test_curl_takes_many_connections_at_once(lab: Lab) -> None:
-    urls = f"http://{OURS}/bytes/[10000-10499]"
+    urls = f"http://{OURS4}/bytes/[10000-10499]"
     codes = curl("-Z", "--parallel-max", "50", "-w", "%{http_code} ", "-o", "/dev/null", urls)
     assert codes.split() == ["200"] * 500
     assert lab.counter("tcp.opens.passive") > 10

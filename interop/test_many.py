@@ -7,7 +7,8 @@ import resource
 
 import pytest
 
-from lab import Lab, kernel_connect
+from lab import Lab
+from netlab import kernel_connect
 from ustack.apps.echo import Echo
 
 COUNT = 10_000

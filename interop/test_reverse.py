@@ -10,30 +10,30 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab import KERNELS, OURS, PATIENCE, payload, receive_all, sysctl
+from netlab import KERNEL4, OURS4, PATIENCE, pattern, receive_all, sysctl
 from ustack import Socket, Stack
 
-MEGABYTES = payload(10_000_000)
+MEGABYTES = pattern(10_000_000)
 
 
 @pytest.fixture
 def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
     """A stack without a loop, for blocking calls."""
-    with Stack(f"tap:us0{getattr(request, 'param', '')}", f"{OURS}/24") as stack:
+    with Stack(f"tap:us0{getattr(request, 'param', '')}", f"{OURS4}/24") as stack:
         yield stack
 
 
 @pytest.fixture
 def listener(stack: Stack) -> Iterator[socket.socket]:
     """The kernel's."""
-    with socket.create_server((KERNELS, 8000), backlog=1024) as listener:
+    with socket.create_server((KERNEL4, 8000), backlog=1024) as listener:
         listener.settimeout(PATIENCE)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"cubic")
         yield listener
 
 
 def connect(stack: Stack) -> Socket:
-    return stack.connect((KERNELS, 8000), timeout=PATIENCE)
+    return stack.connect((KERNEL4, 8000), timeout=PATIENCE)
 
 
 both = pytest.mark.parametrize("stack", ["?offload=1", "?offload=0"], indirect=True)
@@ -74,8 +74,8 @@ def test_ten_megabytes_arrive_from_the_kernel(stack: Stack, listener: socket.soc
 
 
 def test_a_port_that_is_closed_at_the_kernel_refuses(stack: Stack) -> None:
-    with pytest.raises(ConnectionRefusedError, match=rf"{KERNELS}:81"):
-        stack.connect((KERNELS, 81), timeout=PATIENCE)
+    with pytest.raises(ConnectionRefusedError, match=rf"{KERNEL4}:81"):
+        stack.connect((KERNEL4, 81), timeout=PATIENCE)
 
 
 def test_the_kernel_sees_where_we_come_from(stack: Stack, listener: socket.socket) -> None:
@@ -83,7 +83,7 @@ def test_the_kernel_sees_where_we_come_from(stack: Stack, listener: socket.socke
         conn, peer = listener.accept()
         with conn:
             assert peer == sock.getsockname()
-            assert sock.getpeername() == (KERNELS, 8000)
+            assert sock.getpeername() == (KERNEL4, 8000)
 
 
 def test_a_kernel_that_resets_is_a_reset(stack: Stack, listener: socket.socket) -> None:
@@ -124,7 +124,7 @@ def test_a_thousand_connections_at_once_get_their_own_bytes(
 
 
 def test_a_kernel_that_wants_ecn_is_met_without(stack: Stack, listener: socket.socket) -> None:
-    sysctl("tcp_ecn", 1)
+    sysctl("net.ipv4.tcp_ecn", 1)
     with connect(stack) as sock:
         conn, _ = listener.accept()
         with conn:

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab import OURS, PATIENCE, Lab, kernel_connect, payload, receive_all, sysctl
+from lab import Lab
+from netlab import OURS4, PATIENCE, kernel_connect, pattern, receive_all, sysctl
 
-MEGABYTES = payload(10_000_000)
+MEGABYTES = pattern(10_000_000)
 
 
 def exchange(lab: Lab, data: bytes = MEGABYTES) -> None:
@@ -48,7 +49,7 @@ def test_ten_megabytes_cross_both_ways_at_once(lab: Lab) -> None:
 
 @pytest.mark.parametrize("name", ["tcp_timestamps", "tcp_window_scaling", "tcp_sack"])
 def test_a_kernel_without_an_option_is_served(lab: Lab, name: str) -> None:
-    sysctl(name, 0)
+    sysctl(f"net.ipv4.{name}", 0)
     exchange(lab, MEGABYTES[:2_000_000])
 
 
@@ -166,10 +167,10 @@ def sniffer(lab: Lab) -> Iterator[socket.socket]:
 
 def test_a_syn_that_offers_ecn_is_answered_with_it(lab: Lab, sniffer: socket.socket) -> None:
     """RFC 3168 6.1.1, as Linux does by default; SYN ACK with ECE, without CWR."""
-    sysctl("tcp_ecn", 1)
+    sysctl("net.ipv4.tcp_ecn", 1)
     exchange(lab, MEGABYTES[:1_000_000])
-    assert flags_of_next(sniffer, OURS, to=True) == 0xC2  # SYN ECE CWR
-    assert flags_of_next(sniffer, OURS, to=False) == 0x52  # SYN ACK ECE
+    assert flags_of_next(sniffer, OURS4, to=True) == 0xC2  # SYN ECE CWR
+    assert flags_of_next(sniffer, OURS4, to=False) == 0x52  # SYN ACK ECE
 
 
 def flags_of_next(sniffer: socket.socket, host: str, to: bool) -> int:
