@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from ustack._options import LINUX
 
-__all__ = ["AncillaryData", "describe", "fit", "is_option", "refuse"]
+__all__ = ["AncillaryData", "describe", "fit", "is_option", "to_options"]
 
 #: (level, type, bytes) of each message.
 AncillaryData: TypeAlias = Iterable[tuple[int, int, bytes]]
@@ -28,6 +28,14 @@ _OPTIONS_V6 = {
     for name in (socket.IPV6_RECVPKTINFO, socket.IPV6_RECVHOPLIMIT, socket.IPV6_RECVTCLASS)
 }
 _INT = struct.Struct("=i")
+
+# What can be said with one datagram, and the option that says it of all.
+_SAYABLE = {
+    (_IP, socket.IP_TTL): socket.IP_TTL,
+    (_IP, socket.IP_TOS): socket.IP_TOS,
+    (_IPV6, socket.IPV6_HOPLIMIT): socket.IPV6_UNICAST_HOPS,
+    (_IPV6, socket.IPV6_TCLASS): socket.IPV6_TCLASS,
+}
 _MAPPED = bytes(10) + b"\xff\xff"
 
 
@@ -82,11 +90,21 @@ def fit(messages: _Messages, room: int) -> tuple[_Messages, bool]:
     return fitting, False
 
 
-def refuse(ancdata: AncillaryData) -> None:
-    """Raise OSError(EINVAL) unless there is none: nothing can be said with a datagram so far."""
-    for level, kind, _ in ancdata:
-        raise OSError(
-            errno.EINVAL,
-            f"{os.strerror(errno.EINVAL)}: ancillary data {kind} of level {level};"
-            " set the socket's option instead",
-        )
+def to_options(ancdata: AncillaryData) -> list[tuple[int, int, int]]:
+    """Return what ancillary data says of one datagram as options: (level, name, value) each.
+
+    It may say the TTL or hop limit and the TOS or traffic class, an int each as C has it. Raises
+    OSError(EINVAL) for anything else.
+    """
+    options = []
+    for level, kind, data in ancdata:
+        raw = bytes(memoryview(data))
+        option = _SAYABLE.get((level, kind))
+        if option is None or len(raw) != _INT.size:
+            raise OSError(
+                errno.EINVAL,
+                f"{os.strerror(errno.EINVAL)}: {len(raw)} bytes of ancillary data {kind} of level"
+                f" {level}; set the socket's option instead",
+            )
+        options.append((level, option, _INT.unpack(raw)[0]))
+    return options

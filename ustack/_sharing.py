@@ -23,7 +23,7 @@ from ustack.stream import Socket
 if TYPE_CHECKING:
     from ustack.stack import Stack
 
-__all__ = ["Doorbell", "Shared", "claim", "leave", "open_endpoint"]
+__all__ = ["Doorbell", "Shared", "claim", "find", "leave", "open_endpoint"]
 
 
 class Shared(Endpoint):
@@ -92,7 +92,7 @@ def open_endpoint(stack: "Stack", family: int, kind: int, proto: int) -> Shared 
 class Doorbell:
     """A descriptor that polls as an endpoint does."""
 
-    __slots__ = ("__weakref__", "_inode", "_raw", "endpoint")
+    __slots__ = ("__weakref__", "_inode", "_raw", "endpoint", "fd")
 
     def __init__(self, endpoint: Shared, fd: int = -1) -> None:
         """fd: a descriptor that becomes it; -1: a new one. Close it yourself, after close()."""
@@ -101,13 +101,9 @@ class Doorbell:
         if self._raw == ffi.NULL:
             check(err[0], f"doorbell of {endpoint}")
         self.endpoint = endpoint
+        self.fd = int(lib.ust_doorbell_fd(self._raw))
         self._inode = os.fstat(self.fd).st_ino
         _doorbells[self._inode] = self
-
-    @property
-    def fd(self) -> int:
-        """The descriptor."""
-        return int(lib.ust_doorbell_fd(self._raw))
 
     def close(self) -> None:
         """Let it ring no more; before the descriptor is closed."""
@@ -128,23 +124,27 @@ def leave(doorbell: Doorbell) -> None:
         _left[doorbell._inode] = doorbell
 
 
-def claim(fd: Any) -> tuple[Shared, Doorbell | None] | None:
-    """Return the endpoint that a descriptor stands for, None if it is nobody's.
-
-    With its doorbell if the descriptor was left; else the endpoint is a shared one, and the
-    descriptor rings only until the first object is closed.
-    """
+def find(fd: Any) -> Doorbell | None:
+    """Return the doorbell that a descriptor is of, by whatever number; None for other ones."""
     if not isinstance(fd, int) or fd < 0 or not (_doorbells or _left):
         return None
     try:
         about = os.fstat(fd)
     except OSError:
         return None
-    doorbell = _doorbells.get(about.st_ino) if stat.S_ISSOCK(about.st_mode) else None
+    return _doorbells.get(about.st_ino) if stat.S_ISSOCK(about.st_mode) else None
+
+
+def claim(fd: Any) -> tuple[Shared, Doorbell | None] | None:
+    """Return the endpoint that a descriptor stands for, None if it is nobody's.
+
+    With its doorbell if the descriptor was left; else the endpoint is a shared one, and the
+    descriptor rings only until the first object is closed.
+    """
+    doorbell = find(fd)
     if doorbell is None:
         return None
     with _lock:
-        if doorbell.fd == fd and about.st_ino in _left:
-            del _left[about.st_ino]
+        if doorbell.fd == fd and _left.pop(doorbell._inode, None) is doorbell:
             return doorbell.endpoint, doorbell
     return doorbell.endpoint.share(), None

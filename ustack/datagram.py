@@ -104,11 +104,22 @@ class UdpSocket(Endpoint):
         flags: int = 0,
         address: Address | None = None,
     ) -> int:
-        """Send the bytes of several buffers as one datagram. ancdata must be empty so far."""
+        """Send the bytes of several buffers as one datagram.
+
+        ancdata may say the TTL (IP_TTL, IPV6_HOPLIMIT) and the TOS (IP_TOS, IPV6_TCLASS) of this
+        one; what another thread sends meanwhile gets them, too.
+        """
         data = b"".join(map(bytes, buffers))
-        _ancillary.refuse(ancdata)
+        said = _ancillary.to_options(ancdata)
         addr, port = (ffi.NULL, 0) if address is None else read_address(address, self._family)
-        return self._sendto(data, len(data), flags, addr, port)
+        before = [(level, name, self._getsockopt(level, name)) for level, name, _ in said]
+        try:
+            for option in said:
+                self.setsockopt(*option)
+            return self._sendto(data, len(data), flags, addr, port)
+        finally:
+            for option in before:
+                self.setsockopt(*option)
 
     def _send(self, buf: Any, size: int, flags: int) -> int:
         return self._sendto(buf, size, flags, ffi.NULL, 0)

@@ -128,7 +128,7 @@ static void show_readable(struct ust_doorbell *d, bool readable)
     if (readable == d->readable)
         return;
     d->readable = readable;
-    n = readable ? send(d->ours, &byte, 1, MSG_NOSIGNAL) : recv(d->theirs, &byte, 1, 0);
+    n = readable ? send(d->ours, &byte, 1, MSG_NOSIGNAL) : recv(d->theirs, &byte, 1, MSG_DONTWAIT);
     (void)n;
 }
 
@@ -140,7 +140,7 @@ static void show_full(struct ust_doorbell *d, bool full)
         return;
     d->full = full;
     if (full)
-        while (send(d->theirs, bytes, sizeof bytes, MSG_NOSIGNAL) > 0)
+        while (send(d->theirs, bytes, sizeof bytes, MSG_NOSIGNAL | MSG_DONTWAIT) > 0)
             ;
     else
         while (recv(d->ours, bytes, sizeof bytes, 0) > 0)

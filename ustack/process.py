@@ -7,8 +7,8 @@ USTACK_ADDRESS and USTACK_GATEWAY, each one or several with commas between; USTA
 one that owns 127.0.0.0/8 and ::1, too.
 
 Which addresses are the stack's and which the kernel's is said here, too: those that it owns and
-those that it has routes to are its; `place` says whose the wildcard and the loopback are, or
-else USTACK_BIND (both, ustack or kernel) and USTACK_LOOPBACK (kernel or ustack).
+those that it has routes to are its. The wildcard is both's, unless `place` or USTACK_BIND says
+ustack or kernel.
 """
 
 import atexit
@@ -36,7 +36,7 @@ class Place(Enum):
     BOTH = "both"
 
 
-_said: dict[str, Place] = {}
+_wildcard: Place | None = None
 
 
 def current() -> Stack:
@@ -89,47 +89,35 @@ def from_environment(
     return Stack(io, addresses=addresses, gateways=gateways, **options)
 
 
-def place(*, wildcard: str | None = None, loopback: str | None = None) -> None:
-    """Say whose some addresses are.
+def place(*, wildcard: str | None) -> None:
+    """Say who hears of connections to a socket that is bound to every address.
 
-    wildcard: who hears of connections to a socket bound to every address: "both", which is the
-    default, "ustack" or "kernel". loopback: whose 127.0.0.0/8 and ::1 are: "kernel", which is the
-    default, or "ustack". None: leave it as it is.
+    wildcard: "both", "ustack" or "kernel"; None: what USTACK_BIND says, both without it. Raises
+    ConfigError for another.
     """
-    if wildcard is not None:
-        _said["USTACK_BIND"] = _parse("wildcard", wildcard, tuple(Place))
-    if loopback is not None:
-        _said["USTACK_LOOPBACK"] = _parse("loopback", loopback, (Place.USTACK, Place.KERNEL))
+    global _wildcard
+    _wildcard = None if wildcard is None else _parse("wildcard", wildcard)
 
 
 def place_to_bind(host: str) -> Place:
     """Return whose a numeric local address is."""
-    address = ipaddress.ip_address(host)
-    if address.is_unspecified:
-        return _setting("USTACK_BIND", Place.BOTH, tuple(Place))
-    if address.is_loopback:
-        return _setting("USTACK_LOOPBACK", Place.KERNEL, (Place.USTACK, Place.KERNEL))
+    if ipaddress.ip_address(host).is_unspecified:
+        return _wildcard or _parse("USTACK_BIND", os.environ.get("USTACK_BIND") or "both")
     return Place.USTACK if current().owns(host) else Place.KERNEL
 
 
 def place_of_peer(host: str) -> Place:
-    """Return who reaches a numeric address; no address at all is the local host's."""
-    address = ipaddress.ip_address(host)
-    if address.is_loopback or address.is_unspecified:
-        return _setting("USTACK_LOOPBACK", Place.KERNEL, (Place.USTACK, Place.KERNEL))
+    """Return who reaches a numeric address; the unspecified one is the local host's."""
+    if ipaddress.ip_address(host).is_unspecified:
+        host = "127.0.0.1"
     return Place.USTACK if current().reaches(host) else Place.KERNEL
 
 
-def _setting(variable: str, default: Place, allowed: tuple[Place, ...]) -> Place:
-    said = _said.get(variable)
-    return said or _parse(variable, os.environ.get(variable) or default.value, allowed)
-
-
-def _parse(name: str, value: str, allowed: tuple[Place, ...]) -> Place:
-    for place in allowed:
+def _parse(name: str, value: str) -> Place:
+    for place in Place:
         if place.value == value:
             return place
-    raise ConfigError(f"{name} must be {', '.join(p.value for p in allowed)}, got {value!r}")
+    raise ConfigError(f"{name} must be {', '.join(p.value for p in Place)}, got {value!r}")
 
 
 def _several(given: str | None, variable: str) -> list[str]:

@@ -15,6 +15,7 @@ datagram.py), waiting for many of them without doorbells (selectors.py).
 """
 
 import errno
+import operator
 import os
 import select
 import socket as _stdlib
@@ -122,7 +123,7 @@ class socket(HotSocket):
         if not isinstance(address, tuple) or not 2 <= len(address) <= 4:
             return None
         host, port = address[:2]
-        if not isinstance(port, int) or not 0 <= port <= 0xFFFF:
+        if not isinstance(port, int) or not 0 <= port <= 0xFFFF or any(address[2:3]):
             return None
         if isinstance(host, bytes | bytearray):
             host = host.decode("ascii")
@@ -372,6 +373,9 @@ class socket(HotSocket):
             return super().sendto(data, *arguments)
         if len(arguments) not in (1, 2):
             raise TypeError(f"sendto() takes 2 or 3 arguments ({len(arguments) + 1} given)")
+        _check_bytes(data)
+        if not isinstance(arguments[-1], tuple):
+            raise TypeError(f"an address is a tuple, not {type(arguments[-1]).__name__}")
         half, target = self._half_for(arguments[-1])
         return int(self._timed(lambda: half.sendto(data, *arguments[:-1], target)))
 
@@ -398,7 +402,9 @@ class socket(HotSocket):
         if self._endpoint is None:
             return super().sendmsg(buffers, ancdata, flags, address)
         data = b"".join([memoryview(buffer) for buffer in buffers])
-        messages = [(int(level), int(kind), bytes(memoryview(d))) for level, kind, d in ancdata]
+        messages = [_parse_message(*message) for message in ancdata]
+        if address is not None and not isinstance(address, tuple):
+            raise TypeError(f"an address is a tuple, not {type(address).__name__}")
         if self.type == _stdlib.SOCK_STREAM:
             for level, kind, _ in messages:
                 raise OSError(errno.EINVAL, f"ancillary data {kind} of level {level}")
@@ -485,14 +491,11 @@ class socket(HotSocket):
                 os.dup2(both.fileno(), super().fileno(), inheritable=False)
         else:
             self._bell = Doorbell(self._endpoint, super().fileno())
+            timeout = self.gettimeout()
             if super().fileno() < 0:
-                self._take_descriptor(self._bell.fd)
+                super().__init__(self.family, self.type, self.proto, self._bell.fd)
+            super().settimeout(timeout)
         return super().fileno()
-
-    def _take_descriptor(self, fd: int) -> None:
-        timeout = self.gettimeout()
-        super().__init__(self.family, self.type, self.proto, fd)
-        self.settimeout(timeout)
 
     def _sibling(self, endpoint: Shared, kind: "type[Self]") -> Self:
         """Return another object, without a descriptor so far, for a socket of the stack."""
@@ -548,12 +551,16 @@ class socket(HotSocket):
         return self._real_close()
 
     def __repr__(self) -> str:
-        if self._endpoint is None:
+        if self._endpoint is None or self._endpoint.closed:
             return super().__repr__()
-        kind = f"{type(self).__module__}.{type(self).__qualname__}"
+        names = f"laddr={self.getsockname()}"
+        try:
+            names += f", raddr={self.getpeername()}"
+        except OSError:
+            pass
         return (
-            f"<{kind} fd={super().fileno()}, family={self.family!s}, type={self.type!s},"
-            f" proto={self.proto}: {self._endpoint!r}>"
+            f"<{type(self).__module__}.{type(self).__qualname__} fd={super().fileno()},"
+            f" family={self.family!s}, type={self.type!s}, proto={self.proto}, {names}>"
         )
 
 
@@ -589,6 +596,19 @@ def _writable(buffer: Any, nbytes: int = 0) -> memoryview:
     return view[: nbytes or len(view)]
 
 
+def _check_bytes(data: Any) -> None:
+    try:
+        memoryview(data)
+    except TypeError:
+        kind = type(data).__name__
+        raise TypeError(f"a bytes-like object is required, not '{kind}'") from None
+
+
+def _parse_message(level: Any, kind: Any, data: Any) -> tuple[int, int, bytes]:
+    """Return an item of ancillary data if it is one."""
+    return operator.index(level), operator.index(kind), bytes(memoryview(data))
+
+
 def _check_ancillary_size(size: int, verb: str) -> None:
     if not isinstance(size, int):
         raise TypeError(f"ancbufsize must be an int, got {type(size).__name__}")
@@ -609,6 +629,15 @@ def _here(function: types.FunctionType) -> Any:
     own.__doc__ = function.__doc__
     own.__module__ = __name__
     return own
+
+
+def close(fd: int) -> None:
+    """Close a socket's descriptor; a doorbell's with the socket of the stack."""
+    doorbell = _sharing.find(fd)
+    if doorbell is not None and doorbell.fd == fd:
+        doorbell.endpoint.close()
+        doorbell.close()
+    _stdlib.close(fd)
 
 
 create_connection = _here(_stdlib.create_connection)  # type: ignore[arg-type]
