@@ -3,7 +3,7 @@
 
 The tests are those of the Python that runs this, from its package test; Debian has them as
 libpython3-testsuite. Of them, the classes about TCP, UDP and the module itself run, over the
-loopback of a stack, in a network namespace where the kernel has nothing but a loopback, either.
+loopback of a stack, in a network namespace where not even the kernel's loopback is up.
 
 tools/cpython_socket.txt has the tests that are known to fail, a reason each. It may only shrink:
 one of them that passes is an error, as is any other that fails. Arguments are names of classes, or
@@ -55,11 +55,11 @@ def main() -> int:
     if importlib.util.find_spec("test") is None or not importlib.util.find_spec("test.test_socket"):
         print(f"{sys.executable} has no test.test_socket; Debian: apt install libpython3-testsuite")
         return SKIP
-    if options.here:
-        return run_here(options.names)
     if not enter_namespace():
         print("no network namespace can be made here")
         return SKIP
+    if options.here:
+        return run_here(options.names)
     return run_all(options.names, options.verbose)
 
 
@@ -181,6 +181,7 @@ def run_here(names: list[str]) -> int:
     loader = unittest.TestLoader()
     for name in names:
         suite.addTests(loader.loadTestsFromName(name, module))
+    set_loopback(0)  # it was up for what the module finds out when it is imported
     vars(module)["socket"] = vars(socket_helper)["socket"] = ustack.socket
     with Stack("loop:") as stack:
         process.install(stack)
@@ -212,15 +213,20 @@ def classes(module: ModuleType) -> Iterator[tuple[str, type]]:
 
 
 def enter_namespace() -> bool:
-    """Move to a network namespace of our own, whose loopback is up."""
+    """Move to a network namespace of our own, where the kernel has its loopback."""
     libc = ctypes.CDLL(None, use_errno=True)
     new_user, new_net = 0x10000000, 0x40000000
     if libc.unshare(new_net) != 0 and libc.unshare(new_user | new_net) != 0:
         return False
-    with kernel.socket(kernel.AF_INET, kernel.SOCK_DGRAM) as sock:
-        request = struct.pack("16sH14x", b"lo", 1)  # struct ifreq with IFF_UP
-        fcntl.ioctl(sock, 0x8914, request)  # SIOCSIFFLAGS
+    set_loopback(1)
     return True
+
+
+def set_loopback(up: int) -> None:
+    """Have the kernel's loopback up, or not."""
+    with kernel.socket(kernel.AF_INET, kernel.SOCK_DGRAM) as sock:
+        request = struct.pack("16sH14x", b"lo", up)  # struct ifreq with IFF_UP
+        fcntl.ioctl(sock, 0x8914, request)  # SIOCSIFFLAGS
 
 
 if __name__ == "__main__":
