@@ -31,11 +31,14 @@ def ring_url() -> str:
 
 
 class Pair:
-    """A server and a client stack; nothing moves but in `pump`, or where a call drives its own."""
+    """A server and a client stack; nothing moves but in `pump`, or where a call drives its own.
+
+    They have no guardian, unless asked for one.
+    """
 
     def __init__(self, query: str = "", **options: Any) -> None:
         url = ring_url() + query
-        options = {"settings": SMALL, "spin": 0} | options
+        options = {"settings": SMALL, "spin": 0, "guardian": False} | options
         self.server = Stack(io=url, address=f"{SERVER}/24", **options)
         self.client = Stack(io=url, address=f"{CLIENT}/24", **options)
 

@@ -32,6 +32,11 @@ NOT_YET = frozenset({-errno.EAGAIN, -errno.EINTR, -errno.ENOBUFS})
 _MAPPED = bytes(10) + b"\xff\xff"
 
 
+#: Whether this process is the child of a fork that a stack did not survive.
+forked = False
+FORKED = "a stack stays with the process that opened it; open another in the child of a fork"
+
+
 def load_module(name: str) -> None:
     """Import a module that lives in the shared object of ustack._ustack, as `name` from then on.
 
@@ -52,7 +57,8 @@ def load_module(name: str) -> None:
 def check(result: int, what: str) -> int:
     """Return result; raise OSError when it is a negative errno value. what: "connect to …"."""
     if result < 0:
-        raise OSError(-result, f"{os.strerror(-result)}: {what}")
+        why = f" ({FORKED})" if forked and result == -errno.EBADF else ""
+        raise OSError(-result, f"{os.strerror(-result)}: {what}{why}")
     return result
 
 

@@ -14,7 +14,7 @@
  * HUP and errors show as both readable and writable, and so does a socket
  * that is gone. A round looks at every doorbell, which suits hundreds.
  *
- * Not here: who drives the engine while applications sleep (service.c).     */
+ * Not here: who drives the engine while applications sleep (guardian.c).    */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -47,22 +47,25 @@ struct ust_doorbell *ust_doorbell_new(struct ust_worker *w, ust_handle h, int fd
         return NULL;
     *d = (struct ust_doorbell){.w = w, .h = h};
     *err = open_pair(d, fd);
-    if (*err == 0 && (*err = service_start(w)) < 0) {
-        close(d->ours);
-        close(d->theirs);
-    }
     if (*err < 0) {
         free(d);
         return NULL;
     }
     ust_worker_lock(w);
+    if ((*err = w->stopped ? -EBADF : guardian_start(w)) < 0) {
+        ust_worker_unlock(w);
+        close(d->ours);
+        close(d->theirs);
+        free(d);
+        return NULL;
+    }
     d->next = w->doorbells;
     d->link = &w->doorbells;
     if (d->next)
         d->next->link = &d->next;
     w->doorbells = d;
-    service_ring(w);
-    ust_worker_unlock(w); /* D1 */
+    worker_ring(w->guardian.bell); /* it is wanted at once */
+    ust_worker_unlock(w);          /* D1 */
     return d;
 }
 
@@ -86,6 +89,8 @@ void ust_doorbell_free(struct ust_doorbell *d)
 
 void worker_show_doorbells(struct ust_worker *w)
 {
+    if (w->forked) /* the descriptors are the parent's, too */
+        return;
     for (struct ust_doorbell *d = w->doorbells; d; d = d->next) {
         int ready = w->stopped ? -EBADF : ust_ready(w->eng, d->h);
         bool over = ready < 0 || (ready & (UST_HUP | UST_ERROR)) != 0;

@@ -11,9 +11,10 @@ from pathlib import Path
 from socket import AF_INET, SOCK_DGRAM, SOCK_STREAM, SocketKind
 from typing import Any, Literal, Self, overload
 
-from ustack import _addressing
+from ustack import _addressing, _native
 from ustack._addressing import Gateway, Interface, Plan, Ports
 from ustack._endpoint import Endpoint
+from ustack._idle import Spin, enlist, parse_guardian, parse_spin
 from ustack._native import NOT_YET, SLICE_NS, check, ffi, lib
 from ustack._network import LOOP, Networking
 from ustack._settings import Settings, configure
@@ -34,8 +35,9 @@ _LINGER = 1.0  # seconds that close() gives to what is still to be delivered
 class Stack(Networking):
     """A TCP/IP stack of one's own on packet ports.
 
-    It has no thread: whichever thread waits in a call of it, or of its sockets, drives it. So a
-    peer is answered only while somebody waits, polls or sends. Threads may share it.
+    Whichever thread waits in a call of it, or of its sockets, drives it; when none has for a
+    millisecond, a thread of its own does, so that peers are answered. Threads may share it; a
+    child of fork() cannot use it.
 
     ::
 
@@ -61,7 +63,8 @@ class Stack(Networking):
         settings: Mapping[str, int | str] | None = None,
         seed: int | None = None,
         secret: bytes | None = None,
-        spin: float = 50e-6,
+        spin: Spin | None = None,
+        guardian: float | bool | None = None,
     ) -> None:
         """Open the ports and start.
 
@@ -75,7 +78,10 @@ class Stack(Networking):
         suffix, and so on. control: let `ustack addr`, `route` and `neigh` see and change this
         stack; a name to tell it by. profile: "linux" or "rfc". settings: by the names of
         `ustack.settings()`. seed, secret: an integer and 32 bytes that make runs repeatable;
-        from the system's entropy unless given. spin: seconds to poll before sleeping.
+        from the system's entropy unless given. spin: seconds to poll without work before sleeping,
+        or "auto" (50e-6), "always", "never"; None: after USTACK_SPIN, else "auto". guardian:
+        seconds that the stack may be kept waiting until a thread of its own serves it, False for
+        none; None: after USTACK_GUARDIAN ("no" for none), else 1e-3. See docs/idle.md.
 
         IPv6 addresses are tried first, to see that nobody else has them, which takes a second.
 
@@ -92,7 +98,7 @@ class Stack(Networking):
             limits=limits,
         )
         hops = _parse_gateways(gateway, gateways, plan)
-        spin_ns = _parse_spin(spin)
+        spin_ns, patience_ns = parse_spin(spin), parse_guardian(guardian)
         wanted = dict(settings or {})
         if autoconf is not False:
             wanted.setdefault("ip6.accept_ra", 1)
@@ -113,6 +119,9 @@ class Stack(Networking):
             if loopback:
                 self._enable_loopback()
             self._configure(plan, hops, _parse_autoconf(autoconf))
+            enlist(self)
+            if patience_ns is not None:
+                check(lib.ust_worker_guard(self._worker, patience_ns), "guardian")
             if control:
                 self._control = Control(self, control if isinstance(control, str) else None)
         except BaseException:
@@ -347,6 +356,16 @@ class Stack(Networking):
                 break
             lib.ust_worker_idle(self._worker, min(left, SLICE_NS))  # law 3: once a sleep
 
+    def _forked(self) -> None:
+        """Let go of what is the parent's: in the child of a fork."""
+        self._closed = True
+        if self._control is not None:
+            self._control.abandon()
+        if hasattr(self, "_worker"):
+            lib.ust_worker_forked(self._worker)
+        for port in self._ports:
+            port.abandon()
+
     def __enter__(self) -> Self:
         return self
 
@@ -358,7 +377,8 @@ class Stack(Networking):
             raise self._gone()
 
     def _gone(self) -> UstackError:
-        return UstackError(f"{self!r} can no longer be used")
+        why = f": {_native.FORKED}" if _native.forked else ""
+        return UstackError(f"{self!r} can no longer be used{why}")
 
 
 def _check_proto(proto: int, family: int, kind: str, usual: int) -> None:
@@ -378,12 +398,6 @@ def _new_engine(config: Any) -> Any:
     if engine == ffi.NULL:
         raise OSError(-err[0], f"{os.strerror(-err[0])}: engine; lower the mbuf.* and tcp.max_*")
     return ffi.gc(engine, lib.ust_engine_free)
-
-
-def _parse_spin(spin: float) -> int:
-    if not 0 <= spin <= 10:
-        raise ConfigError(f"spin must be 0..10 seconds, got {spin!r}; 50e-6 is usual")
-    return int(spin * 1e9)
 
 
 def _parse_gateways(one: str | None, many: Iterable[str], plan: Plan) -> list[Gateway]:

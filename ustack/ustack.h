@@ -587,6 +587,13 @@ int ust_worker_add_port(struct ust_worker *w, struct ust_port *port, int iface, 
  * -EBADF, the others do nothing; only ust_worker_free() ends the worker. */
 void ust_worker_stop(struct ust_worker *w);
 void ust_worker_free(struct ust_worker *w); /* stops it first */
+/* In the child of a fork: the worker is stopped there, as its engine and ports
+ * are the parent's. Before any other call of the child's. */
+void ust_worker_forked(struct ust_worker *w);
+/* Starts a thread that serves the ports whenever nobody else has for patience_ns
+ * (guardian.c), or changes its patience; 0: it is there always, beside others.
+ * 0 or -errno. It ends with the worker. */
+int ust_worker_guard(struct ust_worker *w, uint64_t patience_ns);
 
 /* The engine's lock, for callers that do several things in one turn. Not
  * recursive: no other function of this section may be called while holding
@@ -631,6 +638,7 @@ ust_time ust_worker_now(void);
 
 struct ust_worker_stats {
     uint64_t rounds, busy_rounds, sleeps;
+    uint64_t guardian_rounds; /* of them, those of the guardian */
     uint64_t rx_frames, tx_frames;
     uint64_t tx_dropped; /* their port was stuck while others were not */
 };

@@ -33,9 +33,6 @@ static int follow(struct ust_worker *w, struct waiter *self, ust_time deadline);
 static int drive(struct ust_worker *w, struct waiter *self, ust_time deadline);
 static int turn(struct ust_worker *w, struct waiter *self, ust_time deadline);
 static int doze(struct ust_worker *w, ust_time now, ust_time until);
-static bool is_deaf(const struct ust_worker *w);
-static int sleep_on_ports(struct ust_worker *w, ust_time now, ust_time until);
-static void drain(int fd);
 
 /* -------------------------------------------------------- what one calls */
 
@@ -93,6 +90,7 @@ int ust_worker_idle(struct ust_worker *w, uint64_t timeout_ns)
 void ust_worker_wake(struct ust_worker *w)
 {
     atomic_store(&w->woken, true);
+    atomic_store(&w->app_woken, true);
     worker_ring(w->bell);
     worker_ring(w->app_bell);
 }
@@ -148,8 +146,6 @@ static void leave(struct ust_worker *w, struct waiter *self)
         pthread_cond_signal(&w->waiters->moved);
     if (w->stopped && !w->waiters)
         pthread_cond_broadcast(&w->gone);
-    if (!w->waiters)
-        service_resume(w); /* S2 */
 }
 
 /* 1: has what it waits for; -EBADF: stopped; 0: neither. */
@@ -193,6 +189,7 @@ static int drive(struct ust_worker *w, struct waiter *self, ust_time deadline)
         r = turn(w, self, deadline);
     while (r == 0 && (r = settled(w, self)) == 0);
     w->driver = NULL;
+    guardian_unpark(w);
     return r;
 }
 
@@ -200,8 +197,10 @@ static int drive(struct ust_worker *w, struct waiter *self, ust_time deadline)
 static int turn(struct ust_worker *w, struct waiter *self, ust_time deadline)
 {
     ust_time now = ust_worker_now();
-    bool busy = worker_round(w, now);
+    bool busy;
 
+    worker_attend(w, now);
+    busy = worker_round(w, now);
     if (busy) {
         worker_notify(w, self);
         worker_ring_app(w);
@@ -232,8 +231,7 @@ void worker_notify(struct ust_worker *w, const struct waiter *self)
     }
     if (ring)
         worker_ring(w->bell);
-    if (w->service.asleep && ust_worker_deadline(w) < w->service.until)
-        service_ring(w);
+    guardian_hasten(w);
     if (w->doorbells)
         worker_show_doorbells(w);
 }
@@ -247,17 +245,18 @@ static int doze(struct ust_worker *w, ust_time now, ust_time until)
 
     if (due < until)
         until = due;
-    if (is_deaf(w) && until > now + NAP_NS)
+    if (worker_is_deaf(w) && until > now + NAP_NS)
         until = now + NAP_NS;
     if (until <= now)
         return 0;
-    r = worker_arm_ports(w) ? 0 : sleep_on_ports(w, now, until);
-    if (!w->app_armed)
-        worker_disarm_ports(w);
-    return r;
+    w->sleep_until = until;
+    r = worker_arm_ports(w) ? 0 : worker_sleep(w, w->bell, true, until);
+    w->sleep_until = 0;
+    worker_disarm_ports(w);
+    return r < 0 ? r : 0;
 }
 
-static bool is_deaf(const struct ust_worker *w)
+bool worker_is_deaf(const struct ust_worker *w)
 {
     for (unsigned i = 0; i < w->n_ports; i++)
         if (w->ports[i].deaf)
@@ -265,12 +264,12 @@ static bool is_deaf(const struct ust_worker *w)
     return false;
 }
 
-/* Sleeps without the lock until a port, the bell or the time says so. */
-static int sleep_on_ports(struct ust_worker *w, ust_time now, ust_time until)
+int worker_sleep(struct ust_worker *w, int bell, bool on_ports, ust_time until)
 {
-    struct pollfd fds[UST_MAX_IFACES + 1] = {{.fd = w->bell, .events = POLLIN}};
-    struct timespec ts = worker_timespec(until - now);
-    unsigned n_ports = w->n_ports; /* one more may come meanwhile */
+    struct pollfd fds[UST_MAX_IFACES + 1] = {{.fd = bell, .events = POLLIN}};
+    unsigned n_ports = on_ports ? w->n_ports : 0; /* one more may come meanwhile */
+    ust_time now = ust_worker_now();
+    struct timespec ts = worker_timespec(until > now ? until - now : 0);
     int n, err;
 
     for (unsigned i = 0; i < n_ports; i++) {
@@ -280,23 +279,21 @@ static int sleep_on_ports(struct ust_worker *w, ust_time now, ust_time until)
         fds[i + 1].events = POLLIN;
     }
     w->stats.sleeps++;
-    w->sleep_until = until;
     pthread_mutex_unlock(&w->lock);
     n = ppoll(fds, n_ports + 1, until == UINT64_MAX ? NULL : &ts, NULL);
     err = errno;
     ust_worker_lock(w);
-    w->sleep_until = 0;
-    if (n < 0)
-        return err == EINTR ? -EINTR : 0;
+    if (n <= 0)
+        return n < 0 && err == EINTR ? -EINTR : 0;
     if (fds[0].revents)
-        drain(w->bell);
+        worker_drain(bell);
     for (unsigned i = 0; i < n_ports; i++)
         if (fds[i + 1].fd < 0 || (fds[i + 1].revents & (POLLERR | POLLNVAL | POLLHUP)))
             w->ports[i].deaf = true;
-    return 0;
+    return fds[0].revents && n == 1 ? WOKEN_BY_BELL : WOKEN_BY_PORT;
 }
 
-static void drain(int fd)
+void worker_drain(int fd)
 {
     uint64_t count;
     ssize_t n = read(fd, &count, sizeof count);

@@ -3,13 +3,14 @@
  *
  *   rx_burst -> engine_input -> engine_tick -> [apps] -> engine_output -> tx_burst
  *
- * A worker has no thread of its own: whoever waits drives it (wait.c), and an
- * event loop drives it between its own turns. One lock covers the engine and
+ * Whoever waits drives a worker (wait.c), and an event loop drives it between
+ * its own turns; when neither does, its guardian stands in (guardian.c). One lock covers the engine and
  * the ports' queues. The thread that drives keeps it from round to round and
  * gives way when another asks (worker_give_way), since a mutex alone would let
  * it win every time.
  *
- * Not here: waiting and sleeping (wait.c), socket calls (calls.c).          */
+ * Not here: waiting and sleeping (wait.c), the guardian (guardian.c), socket
+ * calls (calls.c).          */
 #define _GNU_SOURCE
 #include "worker.h"
 
@@ -19,6 +20,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -31,16 +33,19 @@ enum {
     RX_STEP = 4,           /* frames between two looks at the bytes */
     MAX_FLUSH_BURSTS = 16, /* then look at the input again */
     GIVE_WAY_YIELDS = 1000,
-    TX_RETRY_NS = 1000 * 1000, /* a full port is tried again after this */
+    TX_RETRY_NS = 1000 * 1000,     /* a full port is tried again after this */
+    SHORTEST_SLEEP_NS = 20 * 1000, /* of an event loop: waking up takes as long */
 };
 
 static int open_descriptors(struct ust_worker *w);
+static void close_descriptors(struct ust_worker *w);
 static int watch(int epoll, int fd);
 static unsigned rx(struct ust_worker *w, ust_time now);
 static bool has_room(const struct ust_worker *w);
 static unsigned send_backlogs(struct ust_worker *w);
 static void queue_frame(struct ust_worker *w, struct mbuf *m);
 static void drop_backlogs(struct ust_worker *w);
+static bool set_timer(struct ust_worker *w, ust_time due);
 
 /* ------------------------------------------------- birth and death */
 
@@ -55,6 +60,7 @@ struct ust_worker *ust_worker_new(struct ust_engine *eng, struct ust_port *port,
     w->eng = eng;
     w->pool = ust_engine_pool(eng);
     w->spin_ns = spin_ns;
+    atomic_init(&w->attended_at, ust_worker_now());
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->gone, NULL);
     err = open_descriptors(w) != 0 ? -errno : ust_worker_add_port(w, port, iface, queue);
@@ -75,7 +81,8 @@ struct ust_worker *ust_worker_new_virtual(struct ust_engine *eng, const ust_time
     w->eng = eng;
     w->pool = ust_engine_pool(eng);
     w->clock = clock;
-    w->bell = w->app_bell = w->app_fd = -1;
+    w->bell = w->guardian.bell = w->app_bell = w->app_timer = w->app_fd = -1;
+    w->app_due = UINT64_MAX;
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->gone, NULL);
     return w;
@@ -96,7 +103,8 @@ int ust_worker_add_port(struct ust_worker *w, struct ust_port *port, int iface, 
     } else {
         w->ports[w->n_ports++] = (struct worker_port){.port = port, .iface = iface, .queue = queue};
         worker_ring(w->bell); /* who sleeps does not listen to it yet */
-        service_ring(w);
+        if (w->guardian.watching)
+            guardian_release(w);
         err = 0;
     }
     worker_leave(w);
@@ -112,12 +120,14 @@ void ust_worker_stop(struct ust_worker *w)
     worker_ring(w->app_bell);
     for (struct waiter *t = w->waiters; t; t = t->next)
         pthread_cond_signal(&t->moved);
-    service_stop(w);
+    guardian_end(w);
     while (w->waiters)
         pthread_cond_wait(&w->gone, &w->lock);
     drop_backlogs(w);
-    if (w->app_armed)
+    if (w->app_armed) {
+        w->app_armed = false;
         worker_disarm_ports(w);
+    }
     worker_show_doorbells(w);
     w->eng = NULL;
     w->n_ports = 0;
@@ -129,22 +139,43 @@ void ust_worker_free(struct ust_worker *w)
     if (!w)
         return;
     ust_worker_stop(w);
-    close(w->app_fd);
-    close(w->app_bell);
-    close(w->bell);
+    close_descriptors(w);
     pthread_cond_destroy(&w->gone);
     pthread_mutex_destroy(&w->lock);
     free(w);
 }
 
+/* The lock may have been taken by a thread that the child does not have. */
+void ust_worker_forked(struct ust_worker *w)
+{
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_cond_init(&w->gone, NULL);
+    atomic_store(&w->wanting, 0);
+    w->waiters = w->driver = NULL;
+    w->guardian.running = false;
+    w->stopped = w->forked = true;
+}
+
 static int open_descriptors(struct ust_worker *w)
 {
     w->bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    w->guardian.bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     w->app_bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    w->app_timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    w->app_due = UINT64_MAX;
     w->app_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (w->bell < 0 || w->app_bell < 0 || w->app_fd < 0)
+    if (w->bell < 0 || w->guardian.bell < 0 || w->app_bell < 0 || w->app_timer < 0 || w->app_fd < 0)
         return -1;
-    return watch(w->app_fd, w->app_bell);
+    return watch(w->app_fd, w->app_bell) != 0 ? -1 : watch(w->app_fd, w->app_timer);
+}
+
+static void close_descriptors(struct ust_worker *w)
+{
+    const int fds[] = {w->app_fd, w->app_timer, w->app_bell, w->guardian.bell, w->bell};
+
+    for (unsigned i = 0; i < sizeof fds / sizeof *fds; i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
 }
 
 static int watch(int epoll, int fd)
@@ -209,7 +240,12 @@ void worker_give_way(struct ust_worker *w)
 
 unsigned ust_worker_rx(struct ust_worker *w)
 {
-    return w->stopped ? 0 : rx(w, w->clock ? *w->clock : ust_worker_now());
+    ust_time now = w->clock ? *w->clock : ust_worker_now();
+
+    if (w->stopped)
+        return 0;
+    worker_attend(w, now);
+    return rx(w, now);
 }
 
 unsigned ust_worker_flush(struct ust_worker *w)
@@ -223,7 +259,7 @@ unsigned ust_worker_poll(struct ust_worker *w)
 
     if (!worker_enter(w))
         return 0;
-    n = rx(w, w->clock ? *w->clock : ust_worker_now());
+    n = ust_worker_rx(w);
     n += worker_flush(w, ust_worker_now());
     ust_worker_unlock(w);
     return n;
@@ -349,7 +385,7 @@ int ust_worker_fd(struct ust_worker *w)
 
 int ust_worker_arm(struct ust_worker *w)
 {
-    if (!w->stopped && !w->app_rung) {
+    if (!w->stopped && !w->app_rung && set_timer(w, ust_worker_deadline(w))) {
         w->app_armed = true;
         if (!worker_arm_ports(w))
             return 0;
@@ -358,16 +394,36 @@ int ust_worker_arm(struct ust_worker *w)
     return 1;
 }
 
+/* Lets app_fd poll readable from due on. False: that is now, or nearly. */
+static bool set_timer(struct ust_worker *w, ust_time due)
+{
+    struct itimerspec at = {
+        .it_value = {.tv_sec = (time_t)(due / 1000000000u), .tv_nsec = (long)(due % 1000000000u)}};
+
+    if (due < UINT64_MAX && due < ust_worker_now() + SHORTEST_SLEEP_NS)
+        return false;
+    if (due == w->app_due)
+        return true;
+    if (due == UINT64_MAX)
+        at.it_value = (struct timespec){0}; /* never */
+    w->app_due = due;
+    return timerfd_settime(w->app_timer, TFD_TIMER_ABSTIME, &at, NULL) == 0;
+}
+
 void ust_worker_disarm(struct ust_worker *w)
 {
-    uint64_t count;
-    ssize_t n = read(w->app_bell, &count, sizeof count);
+    ust_time now = ust_worker_now();
 
-    (void)n;
+    if (atomic_exchange(&w->app_woken, false) || w->app_rung)
+        worker_drain(w->app_bell);
+    if (w->app_due <= now) {
+        worker_drain(w->app_timer);
+        w->app_due = UINT64_MAX;
+    }
     w->app_armed = w->app_rung = false;
-    if (!w->stopped && w->sleep_until == 0) {
+    if (!w->stopped) {
+        worker_attend(w, now);
         worker_disarm_ports(w);
-        service_resume(w); /* S2 */
     }
 }
 
@@ -382,7 +438,8 @@ int worker_arm_ports(struct ust_worker *w)
 
 void worker_disarm_ports(struct ust_worker *w)
 {
-    w->service.armed = false;
+    if (w->app_armed || w->sleep_until != 0 || w->guardian.watching)
+        return;
     for (struct worker_port *p = w->ports; p < w->ports + w->n_ports; p++)
         p->port->ops->disarm(p->port, p->queue);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The worker's inside, shared by worker.c (the loop), wait.c (threads that
- * wait), calls.c (socket calls with the lock taken), doorbell.c and service.c.
+ * wait), calls.c (socket calls with the lock taken), doorbell.c and guardian.c.
  *
  *  K1  everything here but wanting, woken and the descriptors is touched only
  *      under lock
@@ -9,12 +9,13 @@
  *  K4  a port's backlog[0 .. n_backlog) left the engine and has not fitted the
  *      port; while every port has one, the engine is not asked for more
  *  K5  after stop: eng is NULL, n_ports is 0, and waiters is NULL
- *  K6  with a clock there is no port, no descriptor and no waiter             */
+ *  K6  with a clock there is no port, no descriptor and no waiter
+ *  K7  who sleeps on the ports has them armed: the driver (sleep_until), an
+ *      event loop (app_armed) or the guardian (watching)                     */
 #pragma once
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <sys/types.h>
 #include <time.h>
 
 #include "io/port.h"
@@ -40,14 +41,17 @@ struct worker_port {
     unsigned n_backlog;
 };
 
-/* The thread that drives the engine while only doorbells wait; see service.c. */
-struct service {
+/* The thread that stands in when Python is elsewhere (guardian.c). */
+struct guardian {
     pthread_t thread;
-    pid_t pid; /* that it lives in */
-    bool started, asleep, rung;
-    bool armed;     /* sleeps on the ports, and nobody has disarmed them since */
-    int bell;       /* eventfd */
-    ust_time until; /* while asleep */
+    bool running;
+    atomic_bool ending;
+    ust_time patience_ns; /* that it leaves the engine to others */
+    ust_time asked_at;    /* when it saw work for an event loop that slept */
+    ust_time until;       /* of its sleep; 0: awake, or not for the engine's sake */
+    bool watching;        /* sleeps on the ports */
+    bool parked;          /* sleeps until a driver has left */
+    int bell;             /* eventfd: wakes it */
 };
 
 struct ust_worker {
@@ -60,22 +64,26 @@ struct ust_worker {
     unsigned n_ports;
 
     ust_time spin_ns;
-    ust_time last_work; /* when frames last moved */
-    uint64_t work;      /* rounds in which anything happened */
+    _Atomic ust_time attended_at; /* by anybody but the guardian */
+    ust_time last_work;           /* when frames last moved */
+    uint64_t work;                /* rounds in which anything happened */
 
     struct waiter *waiters, *driver;
     struct ust_doorbell *doorbells;
-    struct service service;
     pthread_cond_t gone;  /* the last waiter left */
     ust_time sleep_until; /* of the sleeping driver; 0: awake */
-    bool stopped;
-    bool app_armed;    /* an event loop may sleep on app_fd */
-    bool app_rung;     /* and has been woken already */
-    atomic_bool woken; /* ust_worker_wake() since the last wait */
-    int bell;          /* eventfd: wakes the driver */
-    int app_bell;      /* eventfd: wakes the event loop */
-    int app_fd;        /* epoll: app_bell and the ports */
+    bool stopped, forked;
+    bool app_armed;        /* an event loop may sleep on app_fd */
+    bool app_rung;         /* and has been woken already */
+    atomic_bool woken;     /* ust_worker_wake() since the last wait */
+    atomic_bool app_woken; /* and since the event loop last woke */
+    int bell;              /* eventfd: wakes the driver */
+    int app_bell;          /* eventfd: wakes the event loop */
+    int app_timer;         /* timerfd: the engine's next deadline, for the event loop */
+    ust_time app_due;      /* what it is set to */
+    int app_fd;            /* epoll: app_bell, app_timer and the ports */
 
+    struct guardian guardian;
     struct ust_worker_stats stats;
 };
 
@@ -94,7 +102,10 @@ bool worker_round(struct ust_worker *w, ust_time now);
 unsigned worker_flush(struct ust_worker *w, ust_time now);
 /* Arm every port: 1 when one of them has frames already. */
 int worker_arm_ports(struct ust_worker *w);
+/* Unless somebody still sleeps on them (K6). */
 void worker_disarm_ports(struct ust_worker *w);
+/* Does the port's descriptor not wake us? Then nobody may sleep long. */
+bool worker_is_deaf(const struct ust_worker *w);
 /* Wake every waiter (but self) that has what it waits for, and the sleeping
  * driver if the engine now needs it earlier. */
 void worker_notify(struct ust_worker *w, const struct waiter *self);
@@ -108,15 +119,34 @@ void worker_give_way(struct ust_worker *w);
 int worker_wait(struct ust_worker *w, struct waiter *self, ust_time deadline);
 /* now + timeout_ns, without overflow. */
 ust_time worker_deadline_in(uint64_t timeout_ns);
-void worker_ring(int fd);
 struct timespec worker_timespec(ust_time t);
+void worker_ring(int fd);
+void worker_drain(int fd);
+/* Sleep in ppoll() on bell, and if so asked the ports, without the lock, which
+ * is held before and after. 0: it was the time; else enum worker_woken, or
+ * -EINTR after a signal. */
+enum worker_woken { WOKEN_BY_BELL = 1, WOKEN_BY_PORT = 2 };
+int worker_sleep(struct ust_worker *w, int bell, bool on_ports, ust_time until);
+
+/* guardian.c. There shall be one, if only for doorbells; under the lock. 0 or
+ * -errno. */
+int guardian_start(struct ust_worker *w);
+/* A driver has left: it stands in from now on. */
+void guardian_unpark(struct ust_worker *w);
+/* Somebody else serves the ports: it need not watch them. */
+void guardian_release(struct ust_worker *w);
+/* The engine wants its turn earlier than it will wake. */
+void guardian_hasten(struct ust_worker *w);
+/* Ends it, with stopped set; lets the lock go meanwhile. */
+void guardian_end(struct ust_worker *w);
+
+/* A thread other than the guardian gives the engine its turn. Under the lock. */
+static inline void worker_attend(struct ust_worker *w, ust_time now)
+{
+    atomic_store_explicit(&w->attended_at, now, memory_order_relaxed);
+    if (w->guardian.watching)
+        guardian_release(w);
+}
 
 /* doorbell.c: make every doorbell poll as its socket is. */
 void worker_show_doorbells(struct ust_worker *w);
-
-/* service.c: start is called without the lock, the others with it. ring wakes it,
- * resume only if it would not notice frames. */
-int service_start(struct ust_worker *w);
-void service_ring(struct ust_worker *w);
-void service_resume(struct ust_worker *w);
-void service_stop(struct ust_worker *w);

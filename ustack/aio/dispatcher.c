@@ -9,7 +9,7 @@
  *
  * Always: batch[at..n_batch) is not yet delivered. A callback that raises
  * KeyboardInterrupt leaves it so, and the next poll() goes on there.
- * Not here: when to sleep; see loop.py.                                    */
+ * Not here: when to sleep; see selector.py and uv.py.                       */
 #include "aio.h"
 
 /* --------------------------------------------------------------- rounds */
@@ -32,24 +32,20 @@ static void gather_again(struct dispatcher *d)
     }
 }
 
-/* Fills the batch; waits up to idle_ns for something to put there. */
-static void gather(struct dispatcher *d, uint64_t idle_ns)
+/* Fills the batch; waits until end for something to put there. */
+static void gather(struct dispatcher *d, ust_time end)
 {
-    ust_time end = 0;
-
     endpoint_drop_gone(d);
     d->at = d->n_batch = 0;
     gather_again(d);
     Py_BEGIN_ALLOW_THREADS
-    if (idle_ns)
-        end = ust_worker_now() + idle_ns;
     while (enter(d)) {
         ust_worker_flush(d->worker);
         ust_worker_rx(d->worker);
         d->n_batch +=
             ust_engine_events(d->engine, d->batch + d->n_batch, UST_MAX_BURST - d->n_batch);
         leave(d);
-        if (d->n_batch || ust_worker_now() >= end)
+        if (d->n_batch || !end || ust_worker_now() >= end)
             break;
     }
     Py_END_ALLOW_THREADS
@@ -83,7 +79,8 @@ static int deliver_batch(struct dispatcher *d)
     return 0;
 }
 
-/* A loop whose queue is not to be seen: call_soon() was called, by note_call(). */
+/* A loop whose queue is not to be seen: call_soon() was called since the last
+ * poll(), by note_call(). */
 static bool noted;
 
 /* Tasks are waiting for the loop's own turn. */
@@ -107,21 +104,26 @@ static PyObject *dispatcher_noting(PyObject *Py_UNUSED(type), PyObject *call_soo
     return PyCFunction_New(&method, call_soon);
 }
 
-static long run_rounds(struct dispatcher *d, long max_rounds, uint64_t idle_ns)
+/* Rounds until the turn is over, the loop is wanted, or nothing has come for
+ * idle_ns; they go on without a look at anything else. */
+static long run_rounds(struct dispatcher *d, uint64_t idle_ns, uint64_t turn_ns)
 {
+    ust_time now = ust_worker_now(), end = now + turn_ns, patience;
     long n = 0;
 
-    while (n < max_rounds && d->worker) {
+    do {
+        patience = idle_ns < end - now ? now + idle_ns : end;
         if (d->at == d->n_batch)
-            gather(d, n ? 0 : idle_ns);
+            gather(d, idle_ns ? patience : 0);
         if (d->n_batch == 0)
             return n;
         n++;
         if (deliver_batch(d) < 0)
             return -1;
         if (loop_is_wanted(d))
-            break;
-    }
+            return n;
+        now = ust_worker_now();
+    } while (now < end && d->worker);
     return n;
 }
 
@@ -146,20 +148,22 @@ bool is_detached(const struct dispatcher *d)
 
 static PyObject *dispatcher_poll(struct dispatcher *d, PyObject *args)
 {
-    long max_rounds, n;
-    unsigned long long idle_ns = 0;
+    unsigned long long idle_ns, turn_ns;
+    long n;
 
-    if (!PyArg_ParseTuple(args, "l|K:poll", &max_rounds, &idle_ns) || is_detached(d))
+    if (!PyArg_ParseTuple(args, "KK:poll", &idle_ns, &turn_ns) || is_detached(d))
         return NULL;
-    if (d->polling) {
-        PyErr_SetString(PyExc_RuntimeError, "poll() is not re-entrant");
+    if (d->polling || d->worker->forked) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        d->polling ? "poll() is not re-entrant"
+                                   : "the loop's stack stays with the process that opened it; "
+                                     "open a stack and a loop in the child of a fork");
         return NULL;
     }
     d->polling = true;
-    noted = false;
-    n = run_rounds(d, max_rounds, idle_ns);
+    n = run_rounds(d, loop_is_wanted(d) ? 0 : idle_ns, turn_ns);
     flush(d);
-    d->polling = false;
+    d->polling = noted = false;
     if (d->at == d->n_batch)
         endpoint_drop_gone(d);
     return n < 0 ? NULL : PyLong_FromLong(n);
@@ -182,28 +186,16 @@ static PyObject *dispatcher_when_called(struct dispatcher *d, PyObject *callable
     Py_RETURN_NONE;
 }
 
-/* Arms the descriptor: until when to sleep, 0 for not at all. */
-static ust_time arm(struct dispatcher *d)
-{
-    ust_time until = 0;
-
-    if (d->at < d->n_batch || d->again_first || !enter(d))
-        return 0;
-    if (!ust_worker_arm(d->worker))
-        until = ust_worker_deadline(d->worker);
-    leave(d);
-    return until;
-}
-
 static PyObject *dispatcher_sleep(struct dispatcher *d, PyObject *Py_UNUSED(ignored))
 {
-    ust_time now, until = arm(d);
+    bool armed = d->at == d->n_batch && !d->again_first;
 
-    d->asleep = until && d->when_called;
-    if (until == UINT64_MAX)
-        Py_RETURN_NONE;
-    now = ust_worker_now();
-    return PyFloat_FromDouble(until > now ? (double)(until - now) / 1e9 : 0);
+    if (armed && enter(d)) { /* a closed stack has nothing to stay awake for */
+        armed = !ust_worker_arm(d->worker);
+        leave(d);
+    }
+    d->asleep = armed && d->when_called;
+    return PyBool_FromLong(armed);
 }
 
 static PyObject *dispatcher_wake(struct dispatcher *d, PyObject *Py_UNUSED(ignored))
@@ -242,6 +234,11 @@ static PyObject *dispatcher_count(struct dispatcher *d, void *closure)
     for (struct endpoint *ep = d->live; ep; ep = ep->next)
         n++;
     return PyLong_FromLong(n);
+}
+
+static PyObject *dispatcher_spin(struct dispatcher *d, void *closure)
+{
+    return is_detached(d) ? NULL : PyLong_FromUnsignedLongLong(d->worker->spin_ns);
 }
 
 /* ----------------------------------------------------------------- type */
@@ -315,16 +312,16 @@ static void dispatcher_dealloc(struct dispatcher *d)
 
 static PyMethodDef dispatcher_methods[] = {
     {"poll", (PyCFunction)dispatcher_poll, METH_VARARGS,
-     "poll(max_rounds, idle_ns=0): run at most so many rounds that have "
-     "events, waiting up to idle_ns for the first; their number."},
+     "poll(idle_ns, turn_ns): run rounds for turn_ns, or until the loop has work of its own or "
+     "nothing has come for idle_ns; how many had events."},
     {"sleep", (PyCFunction)dispatcher_sleep, METH_NOARGS,
-     "Arm the descriptor: seconds that the loop may sleep, None for ever."},
+     "Arm the descriptor; False: do not sleep, there is work."},
     {"wake", (PyCFunction)dispatcher_wake, METH_NOARGS, "Disarm the descriptor."},
     {"when_called", (PyCFunction)dispatcher_when_called, METH_O,
      "when_called(callable): call it when a transport or a listener is used after sleep(), which "
      "what was asked of it must not outlast."},
     {"fileno", (PyCFunction)dispatcher_fileno, METH_NOARGS,
-     "The descriptor that is readable when frames arrive while asleep."},
+     "The descriptor that is readable, while asleep, when frames arrive or a timer is due."},
     {"bind", (PyCFunction)dispatcher_bind, METH_VARARGS,
      "bind(address, port, protocol_factory): a Listener."},
     {"connect", (PyCFunction)dispatcher_connect, METH_VARARGS,
@@ -351,6 +348,8 @@ static PyMethodDef dispatcher_methods[] = {
 
 static PyGetSetDef dispatcher_getset[] = {
     {"endpoints", (getter)dispatcher_count, NULL, "Listeners and transports that the engine knows.",
+     NULL},
+    {"spin_ns", (getter)dispatcher_spin, NULL, "How long to poll without work before sleeping.",
      NULL},
     {0},
 };

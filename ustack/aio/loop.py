@@ -6,6 +6,7 @@ from asyncio import sslproto
 from typing import TYPE_CHECKING
 
 from ustack._aio import Dispatcher
+from ustack._idle import Spin, parse_spin
 from ustack.aio.network import StackLoop
 from ustack.aio.selector import StackSelector
 
@@ -20,11 +21,11 @@ class EventLoop(StackLoop, asyncio.SelectorEventLoop):  # type: ignore[misc]
 
     _ssl_protocol = sslproto.SSLProtocol
 
-    def __init__(self, *, spin: float = 50e-6) -> None:
-        """spin: seconds to poll without work before sleeping."""
+    def __init__(self, *, spin: Spin | None = None) -> None:
+        """spin: how long to poll without work before sleeping; None: as the stacks say."""
         self._stacks: dict[Stack, Dispatcher] = {}
         self._owned: list[Stack] = []
-        self._polls = StackSelector(spin)
+        self._polls = StackSelector(None if spin is None else parse_spin(spin))
         super().__init__(self._polls)
 
     def _drive(self, dispatcher: Dispatcher) -> None:

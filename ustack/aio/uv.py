@@ -2,11 +2,10 @@
 """The event loop on uvloop, and how stacks are driven by a loop whose polling is its own.
 
 Each stack has a turn that schedules itself again while there is work and for a while after; then
-it arms the stack's descriptor and lets the loop sleep, until that or a deadline, or a call of the
-application's for the stack, wakes it.
+it arms the stack's descriptor and lets the loop sleep, until that, which knows the stack's next
+deadline, too, or a call of the application's for the stack wakes it.
 """
 
-import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +13,9 @@ import uvloop
 from uvloop.loop import SSLProtocol
 
 from ustack._aio import Dispatcher
+from ustack._idle import Spin, parse_spin
 from ustack.aio.network import StackLoop
-from ustack.aio.selector import ROUNDS, SHORTEST_SLEEP
+from ustack.aio.selector import SLICE_NS, TURN_NS
 
 if TYPE_CHECKING:
     from ustack.stack import Stack
@@ -28,18 +28,20 @@ class UvEventLoop(StackLoop, uvloop.Loop):
 
     _ssl_protocol = SSLProtocol
 
-    def __init__(self, *, spin: float = 50e-6) -> None:
-        """spin: seconds to poll without work before sleeping."""
+    def __init__(self, *, spin: Spin | None = None) -> None:
+        """spin: how long to poll without work before sleeping; None: as each stack says."""
         super().__init__()
         self._stacks: dict[Stack, Dispatcher] = {}
         self._owned: list[Stack] = []
         self._turns: dict[Dispatcher, _Turn] = {}
-        self._spin_ns = int(spin * 1e9)
+        self._spin_ns = None if spin is None else parse_spin(spin)
         loop: Any = self
-        loop.call_soon = Dispatcher.noting(super().call_soon)
+        self._call_soon = super().call_soon  # unnoted
+        loop.call_soon = Dispatcher.noting(self._call_soon)
 
     def _drive(self, dispatcher: Dispatcher) -> None:
-        self._turns[dispatcher] = _Turn(self, dispatcher, self._spin_ns)
+        spin_ns = dispatcher.spin_ns if self._spin_ns is None else self._spin_ns
+        self._turns[dispatcher] = _Turn(self, dispatcher, spin_ns)
 
     def _undrive(self, dispatcher: Dispatcher) -> None:
         self._turns.pop(dispatcher).end()
@@ -50,48 +52,36 @@ class _Turn:
 
     def __init__(self, loop: UvEventLoop, dispatcher: Dispatcher, spin_ns: int) -> None:
         self._loop, self._dispatcher, self._spin_ns = loop, dispatcher, spin_ns
-        self._timer: asyncio.TimerHandle | None = None
+        self._slice_ns = min(spin_ns, SLICE_NS)  # of spinning, then the loop has its turn
         self._asleep = self._ended = False
         self._spin_until = 0
         dispatcher.when_called(self.wake)
         loop.add_reader(dispatcher.fileno(), self.wake)
-        loop.call_soon(self)
+        loop._call_soon(self)
 
     def __call__(self) -> None:
         """Run the stack for some rounds; then be called again, or sleep."""
         if self._ended:
             return
         try:
-            busy = self._dispatcher.poll(ROUNDS)
+            busy = self._dispatcher.poll(self._slice_ns, TURN_NS)
         except BaseException:  # KeyboardInterrupt ends the loop's run, which may have another
-            self._loop.call_soon(self)
+            self._loop._call_soon(self)
             raise
         if busy:
-            self._spin_until = time.monotonic_ns() + self._spin_ns
-        elif time.monotonic_ns() >= self._spin_until and self._sleeps():
+            self._spin_until = time.monotonic_ns() + self._spin_ns - self._slice_ns
+        elif time.monotonic_ns() >= self._spin_until and self._dispatcher.sleep():
+            self._asleep = True
             return
-        self._loop.call_soon(self)
-
-    def _sleeps(self) -> bool:
-        seconds = self._dispatcher.sleep()
-        if seconds is not None and seconds < SHORTEST_SLEEP:
-            self._dispatcher.wake()
-            return False
-        if seconds is not None:
-            self._timer = self._loop.call_later(seconds, self.wake)
-        self._asleep = True
-        return True
+        self._loop._call_soon(self)
 
     def wake(self) -> None:
         """Take turns again."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         if self._asleep and not self._ended:
             self._asleep = False
             self._dispatcher.wake()
-            self._spin_until = time.monotonic_ns() + self._spin_ns
-            self._loop.call_soon(self)
+            self._spin_until = time.monotonic_ns() + self._spin_ns - self._slice_ns
+            self._loop._call_soon(self)
 
     def end(self) -> None:
         """Take no turn any more."""

@@ -111,7 +111,7 @@ class VirtualLoop(StackLoop, HermeticLoop):  # type: ignore[misc]
 
     def _poll(self) -> int:
         """Give every host's application its turn; return how many bursts there were."""
-        return sum([context.run(turn.poll, ROUNDS) for turn, context in self._turns.values()])
+        return sum([context.run(turn.poll, 0, 0) for turn, context in self._turns.values()])
 
     # ------------------------------------------------------------------------- time
 

@@ -59,6 +59,10 @@ class Control:
             self._thread.join()
         self._listener.close()
 
+    def abandon(self) -> None:
+        """Leave it to the parent: in the child of a fork, which has not the thread."""
+        self._listener.close()
+
     def _serve(self) -> None:
         while True:
             try:

@@ -42,6 +42,7 @@ struct pcap_port {
     struct ust_port port;
     struct ust_port *inner;
     int fd;               /* -1 once the capture has ended */
+    pid_t pid;            /* that writes it; a forked child does not */
     uint64_t frames_left; /* UINT64_MAX: no limit */
     uint32_t snaplen;
     pthread_mutex_t lock; /* of all above, and of the buffer */
@@ -100,6 +101,7 @@ struct ust_port *ust_pcap_open(struct ust_port *inner, const char *path, uint64_
         return NULL;
     p->port = (struct ust_port){&pcap_ops, inner->n_queues, inner->stats, NULL};
     p->inner = inner;
+    p->pid = getpid();
     p->frames_left = max_frames ? max_frames : UINT64_MAX;
     p->snaplen = snaplen ? snaplen : UINT32_MAX;
     p->buf = malloc(BUFFER_SIZE);
@@ -192,6 +194,8 @@ static void pcap_close(struct ust_port *port)
 {
     struct pcap_port *p = (struct pcap_port *)port;
 
+    if (p->pid != getpid())
+        p->used = 0;
     end(p);
     ust_port_close(p->inner);
     pthread_mutex_destroy(&p->lock);

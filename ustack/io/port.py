@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from ustack import _native
 from ustack._addressing import Interface, parse_interface
 from ustack._native import check, ffi, lib
 from ustack.errors import PortError
@@ -67,7 +68,8 @@ class Port:
     def handle(self) -> Any:
         """The `struct ust_port *`, for calls into C; ValueError when the port is closed."""
         if self._handle is None:
-            raise ValueError(f"port {self._name} is closed")
+            why = f" ({_native.FORKED})" if _native.forked else ""
+            raise ValueError(f"port {self._name} is closed{why}")
         return self._handle
 
     @property
@@ -145,6 +147,10 @@ class Port:
         handle, self._handle = self._handle, None
         if handle is not None:
             lib.ust_port_close(handle)
+
+    def abandon(self) -> None:
+        """Leave it to the parent: in the child of a fork. Only our descriptors are closed."""
+        self.close()
 
     def __enter__(self) -> Self:
         return self
