@@ -7,6 +7,7 @@ import asyncio
 import errno
 import gc
 import hashlib
+import select
 import socket
 import ssl
 import threading
@@ -570,3 +571,44 @@ def test_an_exception_in_a_callback_costs_its_connection_only() -> None:
 
     net.run_until_complete(main())
     assert [type(error) for error in complaints] == [ZeroDivisionError]
+
+
+def test_a_polled_descriptor_tells_whether_a_kept_connection_is_still_good() -> None:
+    """What httpcore asks before it uses a connection again."""
+    net, *_ = pair()
+
+    def polls(writer: asyncio.StreamWriter) -> bool:
+        descriptor = writer.get_extra_info("socket").fileno()
+        return bool(select.select([descriptor], [], [], 0)[0])
+
+    async def main() -> None:
+        reader, writer = await asyncio.open_connection("server", 7)
+        assert not polls(writer)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(b"x")
+        await asyncio.sleep(1)
+        assert polls(writer) and polls(writer)
+        writer.transport.resume_reading()  # type: ignore[attr-defined]
+        assert await reader.read(1) == b"x"
+        assert not polls(writer)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write_eof()
+        await asyncio.sleep(1)
+        assert polls(writer)
+        writer.transport.abort()
+        assert polls(writer)
+
+    between(net, main)
+
+
+def test_a_host_talks_to_itself_by_its_address_and_by_localhost() -> None:
+    net, server, _ = pair()
+
+    async def main() -> list[bytes]:
+        with server:
+            for address in (server.address, "127.0.0.1"):
+                await asyncio.start_server(echo, address, 7)
+            return [await talk(name, name.encode()) for name in ("server", "localhost")]
+
+    assert net.run_until_complete(main()) == [b"server", b"localhost"]
+    assert net.now < 0.2, "nothing of it goes over the link"

@@ -157,6 +157,8 @@ PyObject *endpoint_extra_info(struct endpoint *ep, const struct ends *ends, PyOb
 PyObject *endpoint_lost(PyObject **protocol, PyObject *exc);
 /* Methods _getopt(option) and _setopt(option, value). */
 PyObject *endpoint_getopt(struct endpoint *ep, PyObject *arg);
+/* Method _readable(): bytes, EOF or an error can be had, or it is closed. */
+PyObject *endpoint_readable(struct endpoint *ep, PyObject *ignored);
 PyObject *endpoint_setopt(struct endpoint *ep, PyObject *args);
 int endpoint_traverse(struct endpoint *ep, visitproc visit, void *arg);
 void endpoint_clear(struct endpoint *ep);

@@ -243,6 +243,7 @@ static PyMethodDef datagrams_methods[] = {
     {"get_write_buffer_size", (PyCFunction)datagrams_get_size, METH_NOARGS, "Always 0."},
     {"_start", (PyCFunction)datagrams_start, METH_O, NULL},
     {"_connection_lost", (PyCFunction)datagrams_lost, METH_O, NULL},
+    {"_readable", (PyCFunction)endpoint_readable, METH_NOARGS, NULL},
     {"_getopt", (PyCFunction)endpoint_getopt, METH_O, NULL},
     {"_setopt", (PyCFunction)endpoint_setopt, METH_VARARGS, NULL},
     {0},

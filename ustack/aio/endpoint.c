@@ -211,6 +211,17 @@ PyObject *endpoint_extra_info(struct endpoint *ep, const struct ends *ends, PyOb
     return Py_NewRef(fallback);
 }
 
+PyObject *endpoint_readable(struct endpoint *ep, PyObject *Py_UNUSED(ignored))
+{
+    int ready = -EBADF;
+
+    if (ep->handle && enter(ep->disp)) {
+        ready = ust_ready(ep->disp->engine, ep->handle);
+        leave(ep->disp);
+    }
+    return PyBool_FromLong(ready < 0 || ready & (UST_READABLE | UST_HUP | UST_ERROR));
+}
+
 PyObject *endpoint_getopt(struct endpoint *ep, PyObject *arg)
 {
     int64_t value = 0;

@@ -64,7 +64,7 @@ class HermeticLoop(asyncio.SelectorEventLoop):
         what = f"{verb} {format_address(str(name or '*'), port or 0)}"
         if host is None or host.net is not self.net:
             return RuntimeError(f"cannot {what}: say on which host: `with host:` around it")
-        ours = ", ".join(map(str, host.stack.addresses))
+        ours = ", ".join(str(a) for a in host.stack.addresses if not a.interface.is_loopback)
         return OSError(
             code, f"{os.strerror(code)}: {what} from host {host.name!r}, which has {ours}"
         )
@@ -108,10 +108,11 @@ class HermeticLoop(asyncio.SelectorEventLoop):
                 socket.EAI_NONAME, f"no host of this network is called {text!r}; there are {known}"
             )
         versions = [n for n, f in ((4, socket.AF_INET), (6, socket.AF_INET6)) if family in (0, f)]
+        interfaces = [a.interface for a in host.stack.addresses]
         found = [
-            a.host
-            for a in host.stack.addresses
-            if a.interface.version in versions and not a.interface.is_link_local
+            str(i.ip)
+            for i in interfaces
+            if i.version in versions and not (i.is_link_local or i.is_loopback)
         ]
         if not found:
             raise socket.gaierror(socket.EAI_NONAME, f"host {text!r} has no such address")

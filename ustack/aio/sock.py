@@ -58,12 +58,35 @@ class ListenerSocket(_View):
 class TransportSocket(_View):
     """A connection's socket, as get_extra_info("socket") gives it."""
 
-    __slots__ = ("_peername", "_transport")
+    __slots__ = ("_bell", "_peername", "_rung", "_transport")
 
     def __init__(self, transport: "Transport | DatagramTransport") -> None:
         super().__init__(transport.get_extra_info("sockname"))
         self._peername: tuple[Any, ...] | None = transport.get_extra_info("peername")
         self._transport = transport
+        self._bell = -1  # an eventfd, made when somebody asks
+        self._rung = False
+
+    def fileno(self) -> int:
+        """Return a descriptor that can be polled: it is readable if there was anything to read,
+        the end or an error among it, when fileno() was last called.
+
+        HTTP clients ask so whether a connection that they kept is still good.
+        """
+        if self._bell < 0:
+            self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        readable = self._transport._readable()
+        if readable != self._rung:
+            if readable:
+                os.eventfd_write(self._bell, 1)
+            else:
+                os.eventfd_read(self._bell)
+            self._rung = readable
+        return self._bell
+
+    def __del__(self) -> None:
+        if getattr(self, "_bell", -1) >= 0:
+            os.close(self._bell)
 
     def getpeername(self) -> tuple[Any, ...]:
         """Return the peer's address, also after the end; OSError(ENOTCONN) without a peer."""

@@ -249,6 +249,7 @@ static PyMethodDef transport_methods[] = {
     {"_force_close", (PyCFunction)transport_force_close, METH_O, NULL},
     {"_connection_lost", (PyCFunction)transport_lost, METH_O, NULL},
     {"_start", (PyCFunction)transport_start, METH_O, NULL},
+    {"_readable", (PyCFunction)endpoint_readable, METH_NOARGS, NULL},
     {"_getopt", (PyCFunction)endpoint_getopt, METH_O, NULL},
     {"_setopt", (PyCFunction)endpoint_setopt, METH_VARARGS, NULL},
     {0},

@@ -36,6 +36,7 @@ class HostStack(Stack):
         self._ports = [_SimulatedPort(host)]  # type: ignore[list-item]
         self._control = None
         self._closed = False
+        lib.ust_worker_enable_loopback(self._worker)
 
     def close(self, linger: float = 0.0) -> None:
         """Close all sockets. linger: ignored; what is still to be sent goes with the time."""
