@@ -23,7 +23,7 @@ from ustack.stream import Socket
 if TYPE_CHECKING:
     from ustack.stack import Stack
 
-__all__ = ["Doorbell", "Shared", "claim", "find", "leave", "open_endpoint"]
+__all__ = ["Doorbell", "Shared", "adopt", "claim", "find", "leave", "open_endpoint"]
 
 
 class Shared(Endpoint):
@@ -87,6 +87,11 @@ def open_endpoint(stack: "Stack", family: int, kind: int, proto: int) -> Shared 
     if kind == socket.SOCK_DGRAM and proto == PING_PROTOCOLS[family]:
         return _Ping(stack, family)
     return None
+
+
+def adopt(sock: Socket) -> Shared:
+    """Return a stack's socket as one that can be shared; sock itself is closed."""
+    return _Stream(sock.stack, sock.family, handle=sock.detach())
 
 
 class Doorbell:
