@@ -191,7 +191,7 @@ class Relay:
         except (OSError, ValueError) as error:  # a TimeoutError, too, and no name at all
             if isinstance(error, TimeoutError) and not error.args:
                 error = TimeoutError(f"no answer within {self._room.connect_timeout:g} s")
-            self.complain(str(error))
+            self.complain(getattr(error, "strerror", None) or str(error))
             if not self.near.is_lost:
                 self.near.failed(error)
 
