@@ -19,167 +19,57 @@ import contextlib
 import errno
 import functools
 import gc
-import hashlib
 import random
-import struct
 import sys
 import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from ustack import sim
+from ustack._native import lib
+from virtual_ends import (
+    ABORTS,
+    ENDS_FIRST,
+    HEADER,
+    READS_LATE,
+    RUDE,
+    SIZES,
+    Buffered,
+    End,
+    Head,
+    Plain,
+    Rude,
+    keep_alive,
+    pattern,
+)
 
-HEADER = struct.Struct("!IIIB")  # number, bytes to the server, bytes to the client, what it does
-ABORTS, READS_LATE, ENDS_FIRST = 1, 2, 4  # what a server does
-SIZES = [1, 10, 100, 1000, 1448, 5000, 20_000, 100_000]
 LENGTHS = [0, 1, 500, 5000, 60_000, 300_000]
-PERIOD = 1 << 16  # of a pattern
+SCARCE = {  # tables that are much too small
+    "mbuf.small": [300, 1100],
+    "mbuf.large": [0, 4],
+    "mbuf.refs": [64, 512],
+    "tcp.max_tcbs": [8, 20],
+    "tcp.max_syn_backlog": [1, 4],
+    "tcp.max_tw_buckets": [1, 4],
+    "tcp.max_reass": [1, 3],
+    "tcp.rmem": [2304, 8192],
+    "tcp.wmem": [4608, 8192],
+    "tcp.max_cc_states": [1, 4],
+    "tcp.max_orphans": [0, 2],
+    "tcp.sent_records": [0, 16],
+    "tcp.max_ooo_ranges": [1, 4],
+}
+ALLOWED = (errno.ETIMEDOUT, errno.ECONNRESET, errno.EPIPE, errno.EHOSTUNREACH)
+ALLOWED += (errno.ENOBUFS, errno.ENFILE, errno.ENOMEM, errno.EADDRNOTAVAIL)  # when it is scarce
 SPREAD = 20.0  # seconds in which connections begin
 PORT, STREAMS, CLOSED = 7, 8, 9
-
-
-@functools.cache
-def _period(number: int, to_server: bool) -> bytes:
-    return hashlib.shake_128(repr((number, to_server)).encode()).digest(PERIOD)
-
-
-def pattern(number: int, to_server: bool, start: int, length: int) -> bytes:
-    """Return these bytes of a direction of a connection."""
-    first = start % PERIOD
-    repeated = _period(number % 16, to_server) * ((first + length) // PERIOD + 1)
-    return repeated[first : first + length]
-
-
-class End:
-    """One end of a connection: holds asyncio to its order, and bytes to the pattern."""
-
-    def __init__(self, soak: Soak, *, server: bool, number: int = -1) -> None:
-        self.soak, self.server, self.number = soak, server, number
-        self.got = 0
-        self.state = "new"
-        self.eof = False
-        self.error: Exception | None = None
-        self.news, self.room = asyncio.Event(), asyncio.Event()
-        self.room.set()
-
-    def connection_made(self, transport: Any) -> None:
-        assert self.state == "new", self.state
-        self.state, self.transport = "open", transport
-        self.soak.made(self)
-
-    def take(self, data: bytes) -> None:
-        """Look at bytes that have come."""
-        assert data, "no bytes"
-        assert self.state == "open" and not self.eof, (self.state, self.eof)
-        assert not self.transport.is_closing(), "bytes after close()"
-        assert self.transport.is_reading(), "bytes while reading is paused"
-        assert data == pattern(self.number, self.server, self.got, len(data)), self.got
-        self.got += len(data)
-        self.news.set()
-
-    def eof_received(self) -> bool:
-        assert self.state == "open" and not self.eof, (self.state, self.eof)
-        self.eof = True
-        self.news.set()
-        return True
-
-    def pause_writing(self) -> None:
-        assert self.room.is_set(), "paused twice"
-        self.room.clear()
-
-    def resume_writing(self) -> None:
-        assert not self.room.is_set(), "resumed without a pause"
-        self.room.set()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        assert self.state == "open", self.state
-        self.state, self.error = "lost", exc
-        self.soak.lost(self)
-        self.news.set()
-        self.room.set()
-
-    @property
-    def usable(self) -> bool:
-        """Whether it can still write."""
-        return self.state == "open" and not self.transport.is_closing()
-
-    async def until(self, length: float) -> None:
-        """Wait for so many bytes, the end of the stream, or that of the connection."""
-        while self.got < length and not self.eof and self.state == "open":
-            self.news.clear()
-            await self.news.wait()
-
-    async def write(self, length: int, rng: random.Random) -> None:
-        """Write so many bytes in pieces, mostly as flow control lets us."""
-        sent = 0
-        while sent < length and self.usable:
-            size = min(rng.choice(SIZES), length - sent)
-            piece = pattern(self.number, not self.server, sent, size)
-            sent += size
-            how = rng.randrange(3)
-            if how == 0:
-                self.transport.writelines([piece[:7], memoryview(piece)[7:]])
-            else:
-                self.transport.write(piece if how == 1 else bytearray(piece))
-            if rng.random() < 0.8:
-                await self.room.wait()
-            if rng.random() < 0.2:
-                await asyncio.sleep(rng.uniform(0, 0.2))
-
-
-class Plain(End, asyncio.Protocol):
-    """A Protocol."""
-
-    def data_received(self, data: bytes) -> None:
-        assert type(data) is bytes
-        self.take(data)
-
-
-class Buffered(End, asyncio.BufferedProtocol):
-    """A BufferedProtocol, whose buffer has any size."""
-
-    def get_buffer(self, sizehint: int) -> bytearray:
-        self.buffer = bytearray(self.soak.rng.choice(SIZES))
-        return self.buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        self.take(bytes(self.buffer[:nbytes]))
-
-
-class Head(asyncio.Protocol):
-    """A server's first protocol: reads who is there, then lets another take over."""
-
-    def __init__(self, soak: Soak) -> None:
-        self.soak = soak
-        self.data = b""
-
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
-        self.soak.made(self)
-
-    def data_received(self, data: bytes) -> None:
-        self.data += data
-        if len(self.data) < HEADER.size:
-            return
-        number, *plan = HEADER.unpack(self.data[: HEADER.size])
-        kind = Buffered if number % 3 == 0 else Plain
-        end = kind(self.soak, server=True, number=number)
-        end.state, end.transport = "open", self.transport
-        self.soak.switched(self, end)
-        self.transport.set_protocol(end)
-        if rest := self.data[HEADER.size :]:
-            end.take(rest)
-        self.soak.start(self.soak.serve(end, *plan))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.soak.lost(self)
 
 
 class Soak:
     """One run; see soak()."""
 
-    def __init__(self, seed: int, connections: int) -> None:
-        self.seed, self.connections = seed, connections
+    def __init__(self, seed: int, connections: int, *, scarce: bool) -> None:
+        self.seed, self.connections, self.scarce = seed, connections, scarce
         self.rng = random.Random(f"soak {seed}")
         self.net = sim.Network(seed=seed)
         self.open: set[Any] = set()
@@ -192,8 +82,8 @@ class Soak:
 
     def _build(self) -> None:
         switch = self.net.switch("switch")
-        self.server = self.net.host("server")
-        self.clients = [self.net.host(f"client{n}") for n in range(3)]
+        self.server = self.net.host("server", settings=self._settings())
+        self.clients = [self.net.host(f"client{n}", settings=self._settings()) for n in range(3)]
         for host in [self.server, *self.clients]:
             link = self.net.link(
                 host,
@@ -212,11 +102,19 @@ class Soak:
                 when, length = self.rng.uniform(0, SPREAD), self.rng.uniform(0, 5)
                 self.net.at(when, functools.partial(link.down, length))
 
+    def _settings(self) -> dict[str, int]:
+        """Return what is different with a host."""
+        if not self.scarce:
+            return {}
+        names = self.rng.sample(sorted(SCARCE), self.rng.randrange(5))
+        return {"mbuf.reserve": 16} | {name: self.rng.choice(SCARCE[name]) for name in names}
+
     # --------------------------------------------------------------------- book-keeping
 
     def made(self, protocol: Any) -> None:
         self.open.add(protocol)
         self.watched += [weakref.ref(protocol), weakref.ref(protocol.transport)]
+        keep_alive(protocol.transport)
 
     def switched(self, old: Any, new: End) -> None:
         self.open.remove(old)
@@ -237,6 +135,13 @@ class Soak:
         self.tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             self.complaints.append(task.exception())
+
+    def complain(self, loop: Any, context: dict[str, Any]) -> None:
+        """Take note of what the loop's exception handler is told, but for what is meant."""
+        if isinstance(context.get("exception"), Rude):
+            self.count("exceptions")
+        else:
+            self.complaints.append(context)
 
     def count(self, what: str) -> None:
         self.counts[what] = self.counts.get(what, 0) + 1
@@ -267,23 +172,32 @@ class Soak:
     async def client(self, number: int) -> None:
         rng = random.Random(f"{self.seed} client {number}")
         await asyncio.sleep(rng.uniform(0, SPREAD))
-        act = rng.choices([self.talk, self.give_up, self.refused, self.streams], [10, 6, 1, 3])[0]
+        acts = [self.talk, self.give_up, self.offend, self.refused, self.streams]
+        act = rng.choices(acts, [10, 6, 4, 1, 3])[0]
         with rng.choice(self.clients):
-            try:
-                await act(number, rng)
-                self.count(act.__name__)
-            except OSError as error:
-                allowed = (errno.ETIMEDOUT, errno.ECONNRESET, errno.EPIPE, errno.EHOSTUNREACH)
-                assert error.errno in allowed or isinstance(error, TimeoutError), repr(error)
-                self.count(type(error).__name__)
+            await self.excused(act(number, rng))
+        self.count(act.__name__)
 
-    async def connect(self, number: int, rng: random.Random, port: int = PORT) -> Any:
-        kind = rng.choice([Plain, Buffered])
-        loop = asyncio.get_running_loop()
-        _, end = await loop.create_connection(
-            lambda: kind(self, server=False, number=number), "server", port
-        )
-        return end
+    async def excused(self, act: Coroutine[Any, Any, None]) -> None:
+        """Do something that a bad network may make impossible."""
+        try:
+            await act
+        except OSError as error:
+            assert error.errno in ALLOWED or isinstance(error, TimeoutError), repr(error)
+            self.count(type(error).__name__)
+
+    async def connect(
+        self, number: int, rng: random.Random, port: int = PORT, *, rude: bool = False
+    ) -> Any:
+        def make() -> End:
+            end = rng.choice([Plain, Buffered])(self, server=False, number=number)
+            if rude:
+                end.manners = rng
+                if rng.random() < 0.05:
+                    raise Rude(number)
+            return end
+
+        return (await asyncio.get_running_loop().create_connection(make, "server", port))[1]
 
     async def refused(self, number: int, rng: random.Random) -> None:
         """Nobody listens."""
@@ -291,12 +205,19 @@ class Soak:
             await self.connect(number, rng, CLOSED)
             raise AssertionError("somebody listens")
 
-    async def talk(self, number: int, rng: random.Random, *, flags: int | None = None) -> None:
+    async def offend(self, number: int, rng: random.Random) -> None:
+        """Have no manners, as a client, a server, or both."""
+        with contextlib.suppress(Rude):
+            await self.talk(number, rng, flags=rng.choice([0, RUDE]), rude=rng.random() < 0.6)
+
+    async def talk(
+        self, number: int, rng: random.Random, *, flags: int | None = None, rude: bool = False
+    ) -> None:
         """Exchange bytes both ways at once; nobody loses patience unless flags say so."""
         to_server, to_client = rng.choice(LENGTHS), rng.choice(LENGTHS)
         if flags is None:
             flags = rng.choice([0, ENDS_FIRST]) | rng.choice([0, READS_LATE])
-        end = await self.connect(number, rng)
+        end = await self.connect(number, rng, rude=rude)
         try:
             end.transport.write(HEADER.pack(number, to_server, to_client, flags))
             reading = self.start(self.read(end, to_client, rng))
@@ -322,7 +243,8 @@ class Soak:
     def judge(self, end: End, number: int, to_server: int, to_client: int, flags: int) -> None:
         """Both have got all, unless somebody aborted or the network was too bad for too long."""
         server = self.servers.get(number)
-        if flags & ABORTS or end.error or server is None or server.error:
+        rude = end.rude or (server is not None and server.rude)
+        if flags & ABORTS or rude or end.error or server is None or server.error:
             self.count("cut")
             return
         assert end.got == to_client, (number, end.got, to_client)
@@ -331,7 +253,7 @@ class Soak:
     async def give_up(self, number: int, rng: random.Random) -> None:
         """Be cancelled at some time, while connecting or talking; or meet an abort."""
         flags = rng.choice([0, ABORTS, ABORTS | READS_LATE])
-        task = self.start(self.talk(number, rng, flags=flags))
+        task = self.start(self.excused(self.talk(number, rng, flags=flags)))
         await asyncio.wait([task], timeout=rng.choice([0.0, 0.05, 0.5, 5.0]) * rng.random())
         task.cancel()
         await asyncio.wait([task])
@@ -340,6 +262,7 @@ class Soak:
         """Talk to an echo through asyncio's streams."""
         reader, writer = await asyncio.open_connection("server", STREAMS)
         self.watched.append(weakref.ref(writer.transport))
+        keep_alive(writer.transport)
         try:
             for _ in range(rng.randrange(5)):
                 data = pattern(number, True, 0, rng.choice(SIZES))
@@ -354,6 +277,7 @@ class Soak:
             await writer.wait_closed()
 
     async def echo(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        keep_alive(writer.transport)
         with contextlib.suppress(OSError):
             while data := await reader.read(10_000):
                 writer.write(data)
@@ -366,12 +290,15 @@ class Soak:
 
     async def main(self) -> None:
         loop: Any = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _, context: self.complaints.append(context))
+        loop.set_exception_handler(self.complain)
         with self.server:
             servers = [
                 await loop.create_server(lambda: Head(self), self.server.address, PORT),
                 await asyncio.start_server(self.echo, self.server.address, STREAMS),
             ]
+        for host in self.net.hosts if self.scarce else ():
+            every = self.rng.choice([0, 0, 100, 1000])  # 0: none
+            lib.ust_engine_fail_alloc(host.engine, every, 1)
         for number in range(self.connections):
             self.start(self.client(number))
         while self.tasks:
@@ -387,12 +314,15 @@ class Soak:
 
     def finish(self) -> None:
         """Look for what remains."""
+        for host in self.net.hosts:
+            lib.ust_engine_fail_alloc(host.engine, 0, 0)
         self.net.run(1000)  # the last retransmissions and TIME-WAIT
         self.net.check()
         for host in self.net.hosts:
             usage = host.stack.usage()
             left = {name: usage[name] for name in usage if name in GONE and usage[name]}
             assert not left, (host.name, left)
+        assert not self.complaints, self.complaints
         self.servers.clear()
         gc.collect()
         remain = [thing() for thing in self.watched if thing() is not None]
@@ -414,9 +344,12 @@ def unraisable(handle: Callable[[Any], None]) -> Iterator[None]:
         sys.unraisablehook = before
 
 
-def soak(seed: int, connections: int = 50) -> tuple[str, dict[str, int]]:
-    """Run one seed; return the digest of all frames, and what came of the connections."""
-    run = Soak(seed, connections)
+def soak(seed: int, connections: int = 50, *, scarce: bool = False) -> tuple[str, dict[str, int]]:
+    """Run one seed; return the digest of all frames, and what came of the connections.
+
+    scarce: with tables that are too small, and buffers that fail to be had.
+    """
+    run = Soak(seed, connections, scarce=scarce)
     with unraisable(lambda told: run.complaints.append((told.exc_value, told.object))):
         run.net.run_until_complete(run.main())
         run.finish()

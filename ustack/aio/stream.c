@@ -249,7 +249,7 @@ static int64_t receive_into(struct transport *t, bool *more)
         return -1;
     }
     n = -EAGAIN;
-    if (t->ep.handle && enter(d)) { /* get_buffer() may have aborted us */
+    if (t->ep.handle && !t->closing && !t->paused && enter(d)) { /* get_buffer() may do that */
         n = ust_recv(d->engine, t->ep.handle, buf.buf, buf.len, 0);
         *more = n > 0 && ust_ready(d->engine, t->ep.handle) & UST_READABLE;
         leave(d);
