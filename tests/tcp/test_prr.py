@@ -66,3 +66,38 @@ def test_the_window_ends_at_ssthresh_whatever_was_delivered(wire: Wire) -> None:
     assert sock.info.ca_state == RECOVERY
     wire.put(ack(10, when="+.1"))
     assert sock.info.cwnd == sock.info.ssthresh == 5000
+
+
+def test_each_ack_lets_out_its_share_of_the_reduction(wire: Wire) -> None:
+    """RFC 9937 6.1: CEIL(prr_delivered * ssthresh / RecoverFS) - prr_out, down to ssthresh."""
+    wire.settings(tcp_initial_window=20)
+    sock = flight(wire, 20)
+    wire.put(ack(0, (1, 3), when="+.1"))
+    for delivered, last in enumerate(range(4, 21), 1):
+        wire.put(ack(0, (1, last)))
+        assert sent(wire) == ([0] if last == 4 else [])  # so one has gone out
+        pipe, out = 20 - (last - 1), 1
+        in_proportion = -(-delivered * 10 // 20) - out
+        slow_start = min(max(delivered - out, 1), 10 - pipe)
+        if last == 4:  # 16 in flight, and one more
+            assert sock.info.cwnd == 17_000
+        else:
+            share = in_proportion if pipe > 10 else slow_start
+            assert sock.info.cwnd == 1000 * (pipe + share)
+    wire.put(ack(20, when="+.1"))
+    assert sock.info.cwnd == 10_000
+
+
+def test_the_fast_retransmit_goes_though_the_window_is_full(wire: Wire) -> None:
+    """RFC 9937 6.1: at pipe == ssthresh nothing else is allowed out."""
+    sock = flight(wire, unsent=5)
+    wire.put(ack(0, (1, 6), when="+.1"))
+    assert sent(wire) == [0]
+    assert sock.info.cwnd == 5000
+
+
+def test_the_fast_retransmit_goes_at_ssthresh_too(wire: Wire) -> None:
+    sock = flight(wire, unsent=5)
+    wire.put(ack(0, (1, 5), when="+.1"))
+    assert sent(wire) == [0]
+    assert sock.info.cwnd == 6000  # five in flight, and the one
