@@ -67,6 +67,16 @@ def test_a_write_waits_for_the_one_before(wire: Wire) -> None:
     assert left(wire, 0.02) == [5.0]
 
 
+def test_after_a_full_burst_nothing_leaves_before_its_time(wire: Wire) -> None:
+    """Though half of a burst's time has passed, and there is news from the application."""
+    sock = slow(wire)
+    sock.send(4 * MSS)
+    assert left(wire, 0) == [0, 0, 0]
+    wire.advance(0.003)
+    sock.send(MSS)
+    assert left(wire, 0.02) == [3.25, 3.25]
+
+
 def test_the_rate_is_twice_the_windows_until_half_of_ssthresh_then_a_fifth_more(
     wire: Wire,
 ) -> None:
