@@ -436,3 +436,42 @@ def test_a_count_with_the_cwr_bit_goes_with_single_segments(wire: Wire) -> None:
         +0 > WA.  4001:5001(1000) ack 1001
         +0 > PWA. 5001:6001(1000) ack 1001
     """)
+
+
+def test_two_fields_are_told_where_three_do_not_fit(wire: Wire) -> None:
+    """RFC 9768 3.2.3: beside timestamps and two SACK blocks there are eight bytes."""
+    wire.settings(tcp_ecn=3)
+    wire.listen()
+    ts = "<mss 1000,sackOK,TS val 100 ecr 0,nop,wscale 8>"
+    wire.put(f"+0 < SEWA 0:0(0) win 65535 {ts}")
+    assert wire.take() is not None
+    ecr = wire._first_ts(wire.default)
+    stamp = f"nop,nop,TS val 101 ecr {ecr}"
+    wire.put(f"+.01 < W. 1:1(0) ack 1 win 1000 <{stamp},{FIRST}>")
+    wire.accept(wire.default)
+    wire.put(f"+0 < [ect0] P. 1001:1501(500) ack 1 win 1000 <{stamp}>")
+    _, one = wire.take() or (0, None)
+    assert one is not None and ("ECN", *_ecn(one)) == ("ECN", 1, 0, 501)
+    wire.put(f"+0 < [ce] P. 3001:3501(500) ack 1 win 1000 <{stamp}>")
+    _, two = wire.take() or (0, None)
+    assert two is not None and _ecn(two) == [1, 500]
+
+
+def _ecn(segment: object) -> list[int]:
+    """The numbers of the option."""
+    for option in segment.options:  # type: ignore[attr-defined]
+        if option[0] == "ECN":
+            return [int(field[-1]) for field in option[1:]]
+    return []
+
+
+def test_an_option_that_comes_later_shows_that_the_path_bears_it(wire: Wire) -> None:
+    """RFC 9768 3.2.3.2."""
+    wire.settings(tcp_ecn=3)
+    passive(wire)
+    wire(f"""
+        +0 < [ect0] P. 1:1001(1000) ack 1 win 1000
+        +0 > EA. 1:1(0) ack 1001
+        +0 < [ect0] P. 1001:2001(1000) ack 1 win 1000 <{FIRST}>
+        +0 > EA. 1:1(0) ack 2001 <ECN e1b 1 ceb 0 e0b 2001>
+    """)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from notation import parse_line
 from wire import Wire
 
 pytestmark = pytest.mark.both_versions
@@ -89,4 +90,26 @@ def test_the_setting_turns_the_reports_off(wire: Wire) -> None:
         +0 > . 1:1(0) ack 1001
         +0 < . 1:1001(1000) ack 1 win 257
         +0 > . 1:1(0) ack 1001
+    """)
+
+
+def burst(wire: Wire, *lines: str) -> None:
+    """Segments that come together, before anything is answered."""
+    for line in lines:
+        wire.engine.inject(wire.default.frame(parse_line(line).segment))
+    wire.pump()
+
+
+@pytest.mark.parametrize("second", ["1001:2401(1400)", "1001:2301(1300)"])
+def test_pieces_that_adjoin_are_reported_as_one(wire: Wire, second: str) -> None:
+    """As Linux: what one burst repeats goes into one block, where it can."""
+    wire.established(rtt=0.1)
+    wire("""
+        +0 < . 2001:2501(500) ack 1 win 257
+        +0 > . 1:1(0) ack 1 <nop,nop,sack 2001:2501>
+    """)
+    burst(wire, "+0 < . 2301:2501(200) ack 1 win 257", f"+0 < . {second} ack 1 win 257")
+    wire("""
+        +0 > . 1:1(0) ack 1 <nop,nop,sack 2001:2501 1001:2501>
+        +0 > . 1:1(0) ack 1 <nop,nop,sack 1001:2501>
     """)

@@ -302,3 +302,39 @@ def test_tos_keeps_out_of_the_marks(wire: Wire) -> None:
     sock.send(100)
     wire("+0 > [ect0] P. 1:101(100) ack 1")
     assert wire.last.tos == 0xFE
+
+
+def test_text_with_cwr_is_acknowledged_at_once(wire: Wire) -> None:
+    """RFC 3168 6.1.3; as Linux: its window may be so small that no second segment comes."""
+    wire.settings(tcp_ecn=1, tcp_quickack_segs=0)
+    passive(wire)
+    wire("""
+        +0   < [ect0] P. 1:101(100) ack 1 win 1000
+        +.04 > . 1:1(0) ack 101
+        +0   < [ect0] PW. 101:201(100) ack 1 win 1000
+        +0   > . 1:1(0) ack 201
+    """)
+
+
+def test_the_window_is_ssthresh_when_what_was_in_flight_has_arrived(wire: Wire) -> None:
+    """RFC 3168 6.1.2: half, whatever the ACKs have let out in the meantime."""
+    wire.settings(tcp_congestion_control="reno")
+    sock = passive(wire)
+    sock.send(10 * MSS)
+    while wire.take() is not None:
+        pass
+    wire.put("+.01 < E. 1:1(0) ack 1001 win 1000")
+    assert sock.info.ssthresh == 5 * MSS
+    sock.send(5 * MSS)
+    while wire.take() is not None:
+        pass
+    wire.put("+.01 < . 1:1(0) ack 10001 win 1000")
+    while wire.take() is not None:
+        pass
+    end = sock.peer.ours(sock.info.snd_max)
+    assert end > 10_001
+    wire.put(f"+.01 < . 1:1(0) ack {end} win 1000")
+    assert sock.info.ca_state == rig.lib.UST_CA_OPEN
+    assert sock.info.cwnd == 5 * MSS
+    while wire.take() is not None:
+        pass

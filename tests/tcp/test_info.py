@@ -107,3 +107,66 @@ def test_the_last_times_are_how_long_ago(wire: Wire) -> None:
     assert info.last_data_sent_ms == 250
     assert info.last_data_recv_ms == 50
     assert info.last_ack_recv_ms == 50
+
+
+def test_a_window_that_both_sides_keep_small_is_not_the_peers_fault(wire: Wire) -> None:
+    """As Linux: rwnd_limited only where the congestion window would allow more."""
+    sock = wire.established(wscale=None, win=10_000, rtt=0.1)
+    sock.send(15_000)
+    while wire.take() is not None:
+        pass
+    wire.advance(0.05)
+    wire.engine.tick()
+    assert sock.info.rwnd_limited_us == 0
+    assert sock.info.busy_us == pytest.approx(50_000, abs=1000)
+    wire.put("+0 < . 1:1(0) ack 10001 win 1500")
+    while wire.take() is not None:
+        pass
+    wire.advance(0.05)
+    wire.engine.tick()
+    assert sock.info.rwnd_limited_us == pytest.approx(50_000, abs=1000)
+    wire.put("+0 < . 1:1(0) ack 11001 win 10000")
+    while wire.take() is not None:
+        pass
+
+
+def test_text_that_is_paced_is_not_held_by_the_peers_window(wire: Wire) -> None:
+    sock = wire.established(rtt=0.1)
+    sock.send(10_000)
+    while wire.take() is not None:
+        pass
+    wire.put("+.1 < . 1:1(0) ack 10001 win 257")
+    sock.setopt("MAX_PACING_RATE", 100_000)
+    sock.send(10_000)
+    for _ in range(5):
+        wire.advance(0.01)
+    wire.engine.tick()
+    info = sock.info
+    assert info.unsent > 0
+    assert info.rwnd_limited_us == info.sndbuf_limited_us == 0
+    assert info.busy_us == pytest.approx(150_000, abs=1000)
+    wire.sent.clear()
+
+
+def test_the_time_of_a_timeout_ends_with_the_first_ack(wire: Wire) -> None:
+    """tcpi_total_rto_time grows no more by later ones; the next timeout is another episode."""
+    wire.settings(tcp_early_retrans=0, tcp_frto=0)
+    sock = wire.established(rtt=0.1)
+    sock.send(3000)
+    wire.advance(0.31)
+    wire.sent.clear()
+    wire.put("+.04 < . 1:1(0) ack 1001 win 257")
+    first = sock.info.total_rto_ms
+    assert first == pytest.approx(50, abs=1)
+    wire.sent.clear()
+    wire.put("+.1 < . 1:1(0) ack 2001 win 257")
+    wire.sent.clear()
+    wire.put("+.1 < . 1:1(0) ack 3001 win 257")
+    assert sock.info.total_rto_ms == first
+    sock.send(1000)
+    while sock.info.total_rto == 1:
+        wire.advance(0.01)
+    wire.sent.clear()
+    wire.put("+.02 < . 1:1(0) ack 4001 win 257")
+    assert sock.info.total_rto_recoveries == 2
+    assert sock.info.total_rto_ms == pytest.approx(first + 20, abs=11)

@@ -323,3 +323,16 @@ def test_a_flood_of_short_connections_keeps_the_youngest(wire: Wire) -> None:
     wire.advance(61)
     assert wire.engine.usage().timewaits == 0
     assert wire.engine.usage().timers == 0
+
+
+def test_a_record_that_is_given_away_takes_its_timer_along(wire: Wire) -> None:
+    """Nothing is left that could end whatever comes later in its place."""
+    wire.settings(tcp_tw_reuse=1)
+    old = time_wait(wire)
+    assert wire.engine.usage().timers == 1
+    wire.advance(1.1)
+    handle = connect_again(wire, old)
+    wire("+0 > S 0:0(0) <...>")
+    wire.engine.abort(handle)
+    assert wire.engine.usage().timers == 0
+    wire.quiet(61)

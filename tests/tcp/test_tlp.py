@@ -131,3 +131,28 @@ def test_the_rto_of_a_short_flight_counts_from_its_first_segment(wire: Wire) -> 
     """)
     rto = sock.info.rto_us / 1e6
     wire(f"+{rto - 0.02:.6f} > P. 1001:2001(1000) ack 1")
+
+
+def test_without_a_round_trip_time_the_probe_waits_a_second(wire: Wire) -> None:
+    """7.2: PTO is 1 s; the SYN-ACK was sent twice, so it was not timed (RFC 6298 3)."""
+    wire.listen()
+    wire("""
+        +0   < S 0:0(0) win 65535 <mss 1000,sackOK,nop,wscale 8>
+        +0   > S. 0:0(0) ack 1 <...>
+        +1   > S. 0:0(0) ack 1 <...>
+        +.1  < . 1:1(0) ack 1 win 257
+    """)
+    sock = wire.accept(wire.default)
+    assert sock.info.srtt_us == 0
+    sock.send(2000)
+    assert sent(wire) == [0]  # RFC 6928 2: the window is one segment
+    leaves(wire, [1], 1.0)
+
+
+def test_a_probe_is_never_later_than_the_rto(wire: Wire) -> None:
+    """7.2: after an ACK, too, for the lone segment that is left: 2 * 100 + 200 ms is too long."""
+    sock = flight(wire, 2)
+    wire.put(ack(1, when="+.1"))
+    assert sock.info.tlp - wire.engine.now == sock.info.rto_us * 1000
+    leaves(wire, [1], sock.info.rto_us / 1e6)
+    assert wire.stats["tcp.tlp.probes"] == 1

@@ -99,3 +99,38 @@ def test_a_window_in_use_does_not_shrink(wire: Wire) -> None:
         sock.send(35 * MSS)
         wire.deliver(sock, win=1000)
     assert sock.info.cwnd >= 40 * MSS
+
+
+def test_using_little_does_not_raise_a_window_below_the_initial_one(wire: Wire) -> None:
+    """RFC 2861: it comes down to what is used, or to ten segments; never up."""
+    wire.settings(tcp_congestion_control="reno")
+    sock = wire.established(mss=MSS, rtt=0.1, win=1000)
+    sock.send(10 * MSS)
+    sent(wire)
+    wire.put("+.1 < . 1:1(0) ack 1 win 1000 <sack 1001:10001>")
+    sent(wire)
+    wire.put("+.1 < . 1:1(0) ack 10001 win 1000")
+    assert sock.info.cwnd == 5 * MSS
+    for _ in range(8):
+        sock.send(MSS)
+        wire.deliver(sock, win=1000)
+        assert sock.info.cwnd == 5 * MSS
+
+
+def test_a_used_window_holds_as_many_segments_as_fit_twice_into_the_buffer(wire: Wire) -> None:
+    """As Linux's sk_sndbuf: twice cwnd, with 640 bytes a segment, rounded up to a power of 2, and
+    256; at most twice the peer's window, or tcp.wmem_max."""
+    wire.settings(tcp_wmem=4608)
+    sock = wire.established(mss=MSS, rtt=0.1, win=1000)
+    assert sock.info.sndbuf == 2 * 10 * (2048 + 256)
+    for nth in range(2):
+        sock.send(100 * MSS)  # more than there is room for
+        wire.deliver(sock, win=1000)
+        assert sock.info.sndbuf <= 2 * (sock.info.cwnd // MSS) * (2048 + 256)
+        assert sock.info.sndbuf > 2 * (10 << nth) * (2048 + 256)
+
+
+def test_a_small_window_of_the_peers_keeps_the_buffer_small(wire: Wire) -> None:
+    wire.settings(tcp_wmem=4608)
+    sock = wire.established(mss=MSS, rtt=0.1, wscale=None, win=7000)
+    assert sock.info.sndbuf == 2 * 7000
