@@ -21,6 +21,7 @@ COMMANDS = {
     "kv": ("ustack.apps.kv.command", "run a key-value server for Redis' clients"),
     "proxy": ("ustack.apps.proxy", "join the kernel's TCP with a stack's: forwards and SOCKS 5"),
     "demo": ("ustack.demo", "show ustack at work, without root; --tap: with the kernel as client"),
+    "run": ("ustack.launch.command", "run an unmodified program on a stack of its own"),
     "ping": ("ustack.apps.ping", "send echo requests from a stack of its own"),
     "addr": ("ustack.control.addr", "show and change the addresses of a running stack"),
     "route": ("ustack.control.route", "show and change its routes"),

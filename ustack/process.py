@@ -18,6 +18,7 @@ import threading
 from enum import Enum
 from typing import Any
 
+from ustack._whose import Rules
 from ustack.errors import ConfigError
 from ustack.stack import Stack
 
@@ -37,6 +38,7 @@ class Place(Enum):
 
 
 _wildcard: Place | None = None
+_rules = Rules()
 
 
 def current() -> Stack:
@@ -89,27 +91,35 @@ def from_environment(
     return Stack(io, addresses=addresses, gateways=gateways, **options)
 
 
-def place(*, wildcard: str | None) -> None:
-    """Say who hears of connections to a socket that is bound to every address.
+def place(*, wildcard: str | None = None, rules: Rules | None = None) -> None:
+    """Say whose connections are, where it is not their addresses alone that decide.
 
-    wildcard: "both", "ustack" or "kernel"; None: what USTACK_BIND says, both without it. Raises
-    ConfigError for another.
+    wildcard: who hears of connections to a socket that is bound to every address, "both", "ustack"
+    or "kernel"; None: what USTACK_BIND says, both without it. rules: what stands above all; None:
+    nothing. Raises ConfigError for another wildcard.
     """
-    global _wildcard
+    global _wildcard, _rules
     _wildcard = None if wildcard is None else _parse("wildcard", wildcard)
+    _rules = Rules() if rules is None else rules
 
 
-def place_to_bind(host: str) -> Place:
+def place_to_bind(host: str, port: int = 0) -> Place:
     """Return whose a numeric local address is."""
+    ruled = _rules.whose(host, port)
+    if ruled is not None:
+        return Place(ruled)
     if ipaddress.ip_address(host).is_unspecified:
         return _wildcard or _parse("USTACK_BIND", os.environ.get("USTACK_BIND") or "both")
     return Place.USTACK if current().owns(host) else Place.KERNEL
 
 
-def place_of_peer(host: str) -> Place:
+def place_of_peer(host: str, port: int = 0) -> Place:
     """Return who reaches a numeric address; the unspecified one is the local host's."""
     if ipaddress.ip_address(host).is_unspecified:
         host = "127.0.0.1"
+    ruled = _rules.whose(host, port)
+    if ruled is not None:
+        return Place(ruled)
     return Place.USTACK if current().reaches(host) else Place.KERNEL
 
 

@@ -139,7 +139,7 @@ class socket(HotSocket):
         target = self._numeric(address)
         if target is None or (self._endpoint is not None and self._twin is None):
             return target
-        ours = process.place_of_peer(target[0]) is Place.USTACK
+        ours = process.place_of_peer(*target[:2]) is Place.USTACK
         if self._twin is not None:
             self._choose(ours)
         elif ours and super().getsockname()[1] == 0:
@@ -181,7 +181,7 @@ class socket(HotSocket):
         if self._endpoint is not None and target is not None:
             self._endpoint.bind(target)
             return
-        place = Place.KERNEL if target is None else process.place_to_bind(target[0])
+        place = Place.KERNEL if target is None else process.place_to_bind(*target[:2])
         if place is Place.BOTH:
             self._bind_both(target)
             return
@@ -389,7 +389,7 @@ class socket(HotSocket):
     def _half_for(self, address: Any) -> tuple[Any, Any]:
         """Return whoever sends to an address, and the address with its host as a number."""
         target = self._numeric(address) or address
-        if self._twin is not None and process.place_of_peer(target[0]) is Place.KERNEL:
+        if self._twin is not None and process.place_of_peer(*target[:2]) is Place.KERNEL:
             return self._twin, target
         return self._endpoint, target
 

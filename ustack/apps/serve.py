@@ -85,7 +85,7 @@ def open_stack(args: argparse.Namespace) -> Stack:
         loopback=args.loopback or None,
         control=args.name or True,
         capture=args.capture,
-        settings=dict(map(_setting, args.set)),
+        settings=dict(map(parse_setting, args.set)),
     )
 
 
@@ -140,7 +140,8 @@ def parse_port(text: str | None, default: int) -> int:
     return int(text)
 
 
-def _setting(text: str) -> tuple[str, int | str]:
+def parse_setting(text: str) -> tuple[str, int | str]:
+    """Return name and value of NAME=VALUE."""
     name, _, value = text.partition("=")
     if not value:
         raise ConfigError(f"--set must be NAME=VALUE, got {text!r}; ustack.settings() lists them")
