@@ -36,6 +36,11 @@ class Place(Enum):
     KERNEL = "kernel"
     BOTH = "both"
 
+    @classmethod
+    def parse(cls, name: str, value: str) -> "Place":
+        """Return what a setting of this name says; ConfigError for what it cannot."""
+        return _parse(name, value)
+
 
 _wildcard: Place | None = None
 _rules = Rules()

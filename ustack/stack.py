@@ -107,6 +107,7 @@ class Stack(Networking):
         config = configure(profile, wanted)
         lib.ust_config_entropy(config, *_parse_entropy(seed, secret))
         self._sockets: weakref.WeakSet[Endpoint] = weakref.WeakSet()
+        self._loops: weakref.WeakSet[Any] = weakref.WeakSet()  # that drive it
         self._closed = False
         self._control: Control | None = None
         self._ports: list[Port] = []
@@ -335,6 +336,8 @@ class Stack(Networking):
         self._closed = True
         if self._control is not None:
             self._control.close()
+        for loop in list(self._loops):
+            loop._let_go(self)
         try:
             if hasattr(self, "_worker"):
                 for sock in list(self._sockets):

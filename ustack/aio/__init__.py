@@ -33,12 +33,16 @@ if TYPE_CHECKING:
     from ustack.stack import Stack
 
 
-def new_event_loop(*stacks: "Stack", base: str | None = None) -> StackLoop:
+def new_event_loop(
+    *stacks: "Stack", base: str | None = None, wildcard: str | None = None
+) -> StackLoop:
     """Return a new event loop that drives these stacks; it owns none of them.
 
     base: "uvloop" or "asyncio", the loop that it extends; None: uvloop where it is installed.
+    wildcard: whose servers on 0.0.0.0, :: or no host are, "both", "ustack" or "kernel"; None: as
+    `ustack.process.place` says, or USTACK_BIND.
     """
-    loop = _BASES[base]()
+    loop = _BASES[base](wildcard)
     for stack in stacks:
         loop.attach(stack)
     return loop
@@ -49,24 +53,29 @@ def run(
     *stacks: "Stack",
     debug: bool | None = None,
     base: str | None = None,
+    wildcard: str | None = None,
 ) -> _T:
     """Run a coroutine on a new loop that drives these stacks, and return its result."""
 
     def factory() -> StackLoop:
-        return new_event_loop(*stacks, base=base)
+        return new_event_loop(*stacks, base=base, wildcard=wildcard)
 
     with asyncio.Runner(debug=debug, loop_factory=factory) as runner:
         return runner.run(main)
 
 
-def _on_uvloop() -> StackLoop:
+def _on_asyncio(wildcard: str | None) -> StackLoop:
+    return EventLoop(wildcard=wildcard)
+
+
+def _on_uvloop(wildcard: str | None) -> StackLoop:
     from ustack.aio.uv import UvEventLoop
 
-    return UvEventLoop()
+    return UvEventLoop(wildcard=wildcard)
 
 
-def _on_either() -> StackLoop:
-    return _on_uvloop() if importlib.util.find_spec("uvloop") else EventLoop()
+def _on_either(wildcard: str | None) -> StackLoop:
+    return (_on_uvloop if importlib.util.find_spec("uvloop") else _on_asyncio)(wildcard)
 
 
-_BASES = {"asyncio": EventLoop, "uvloop": _on_uvloop, None: _on_either}
+_BASES = {"asyncio": _on_asyncio, "uvloop": _on_uvloop, None: _on_either}

@@ -164,9 +164,7 @@ int endpoint_traverse(struct endpoint *ep, visitproc visit, void *arg);
 void endpoint_clear(struct endpoint *ep);
 
 /* opening.c */
-PyObject *dispatcher_bind(struct dispatcher *d, PyObject *args);
 PyObject *dispatcher_connect(struct dispatcher *d, PyObject *args);
-PyObject *dispatcher_datagrams(struct dispatcher *d, PyObject *args);
 PyObject *dispatcher_adopt(struct dispatcher *d, PyObject *args);
 PyObject *dispatcher_adopt_datagrams(struct dispatcher *d, PyObject *args);
 PyObject *dispatcher_adopt_listener(struct dispatcher *d, PyObject *args);

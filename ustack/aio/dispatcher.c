@@ -322,14 +322,9 @@ static PyMethodDef dispatcher_methods[] = {
      "what was asked of it must not outlast."},
     {"fileno", (PyCFunction)dispatcher_fileno, METH_NOARGS,
      "The descriptor that is readable, while asleep, when frames arrive or a timer is due."},
-    {"bind", (PyCFunction)dispatcher_bind, METH_VARARGS,
-     "bind(address, port, protocol_factory): a Listener."},
     {"connect", (PyCFunction)dispatcher_connect, METH_VARARGS,
-     "connect(address, port, protocol_factory, waiter[, local, local_port]): "
+     "connect(address, port, protocol_factory, waiter): "
      "a Transport; waiter gets (transport, protocol) or an OSError."},
-    {"datagrams", (PyCFunction)dispatcher_datagrams, METH_VARARGS,
-     "datagrams(local, local_port, remote, remote_port, inet6, broadcast): a "
-     "DatagramTransport; an address may be None."},
     {"adopt", (PyCFunction)dispatcher_adopt, METH_VARARGS,
      "adopt(handle, sock): a Transport of an application's connection, to be started."},
     {"adopt_datagrams", (PyCFunction)dispatcher_adopt_datagrams, METH_VARARGS,

@@ -67,7 +67,7 @@ void endpoint_forget(struct endpoint *ep, bool abort)
         ust_set_user(d->engine, ep->handle, 0);
         if (abort)
             ust_abort(d->engine, ep->handle);
-        else
+        else if (!ep->sock) /* it may share the socket with others */
             ust_close(d->engine, ep->handle);
         leave(d);
     }

@@ -21,12 +21,15 @@ class EventLoop(StackLoop, asyncio.SelectorEventLoop):  # type: ignore[misc]
 
     _ssl_protocol = sslproto.SSLProtocol
 
-    def __init__(self, *, spin: Spin | None = None) -> None:
-        """spin: how long to poll without work before sleeping; None: as the stacks say."""
+    def __init__(self, *, spin: Spin | None = None, wildcard: str | None = None) -> None:
+        """spin: how long to poll without work before sleeping; None: as the stacks say.
+
+        wildcard: as StackLoop has it.
+        """
         self._stacks: dict[Stack, Dispatcher] = {}
         self._owned: list[Stack] = []
         self._polls = StackSelector(None if spin is None else parse_spin(spin))
-        super().__init__(self._polls)
+        super().__init__(self._polls, wildcard=wildcard)
 
     def _drive(self, dispatcher: Dispatcher) -> None:
         self._polls.add(dispatcher)

@@ -1,33 +1,69 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""asyncio.Server over a stack's listening socket."""
+"""asyncio.Server over listening sockets of stacks, and over the kernel's server beside them."""
 
 import asyncio
-from typing import TYPE_CHECKING
+import socket
+import sys
+from typing import TYPE_CHECKING, Any
 
 from ustack._aio import Listener
 from ustack.aio.sock import ListenerSocket
 
 if TYPE_CHECKING:
+    from ustack._aio import Transport
     from ustack.aio.network import StackLoop
 
 __all__ = ["Server"]
 
+# Since 3.12 wait_closed() waits for connections even when close() was called before.
+_WAITS_FOR_CLIENTS = sys.version_info >= (3, 12)
+
 
 class Server(asyncio.AbstractServer):
-    """A listening socket and whether it serves; made by `StackLoop.create_server`."""
+    """Listening sockets and whether they serve; made by `StackLoop.create_server`."""
 
-    def __init__(self, loop: "StackLoop", listener: Listener, backlog: int) -> None:
-        self._loop = loop
-        self._listener: Listener | None = listener
+    def __init__(self, loop: Any, backlog: int) -> None:
+        self._loop: StackLoop = loop
         self._backlog = backlog
-        self._sockets = (ListenerSocket(listener),)
-        self._serving = False
-        self._closed = loop.create_future()
+        self._listeners: list[Listener] = []
+        self._kernels: Any = None  # the server of the base loop
+        self._views: tuple[ListenerSocket, ...] = ()
+        self._clients: set[Transport] = set()
+        self._waiters: list[asyncio.Future[None]] = []
+        self._forever: asyncio.Future[None] | None = None
+        self._serving = self._closed = False
+
+    # ---------------------------------------------------------------- while it is made
+
+    def add(self, listener: Listener) -> None:
+        """Have one more socket."""
+        listener._count_by(self)
+        self._listeners.append(listener)
+        self._views += (ListenerSocket(listener),)
+
+    def add_kernels(self, server: Any) -> None:
+        """Have what the base loop serves on."""
+        self._kernels = server
 
     @property
-    def sockets(self) -> tuple[ListenerSocket, ...]:
-        """The listening socket; nothing once closed."""
-        return self._sockets if self._listener is not None else ()
+    def alone(self) -> asyncio.AbstractServer:
+        """The kernel's server if it is all that there is, else this one."""
+        kernels: asyncio.AbstractServer | None = self._kernels
+        return self if kernels is None or self._listeners else kernels
+
+    def keep_alive(self) -> None:
+        """Have connections probed when they are idle."""
+        for sock in self.sockets:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+    # ------------------------------------------------------------------------- asyncio's
+
+    @property
+    def sockets(self) -> tuple[Any, ...]:
+        """The listening sockets; nothing once closed."""
+        if self._closed:
+            return ()
+        return self._views + tuple(self._kernels.sockets if self._kernels is not None else ())
 
     def get_loop(self) -> "StackLoop":
         """Return the loop that it serves on."""
@@ -39,36 +75,86 @@ class Server(asyncio.AbstractServer):
 
     def close(self) -> None:
         """Stop listening; connections that were accepted live on."""
-        if self._listener is None:
+        if self._closed:
             return
-        self._listener.close()
-        self._listener = None
+        self._closed = True
         self._serving = False
-        if not self._closed.done():
-            self._closed.set_result(None)
+        for listener in self._listeners:
+            listener.close()
+        if self._kernels is not None:
+            self._kernels.close()
+        if self._forever is not None and not self._forever.done():
+            self._forever.cancel()
+        self._wake_up()
+
+    def close_clients(self) -> None:
+        """Close the connections that were accepted, when what was written to them is sent."""
+        for transport in list(self._clients):
+            transport.close()
+        if hasattr(self._kernels, "close_clients"):
+            self._kernels.close_clients()
+
+    def abort_clients(self) -> None:
+        """Reset the connections that were accepted."""
+        for transport in list(self._clients):
+            transport.abort()
+        if hasattr(self._kernels, "abort_clients"):
+            self._kernels.abort_clients()
 
     async def start_serving(self) -> None:
         """Accept connections; harmless when it does so already."""
-        self._start()
-
-    def _start(self) -> None:
-        if self._listener is None:
+        if self._closed:
             raise RuntimeError(f"server {self!r} is closed")
         if not self._serving:
-            self._listener.listen(self._backlog)
             self._serving = True
+            for listener in self._listeners:
+                listener.listen(self._backlog)
+            if self._kernels is not None:
+                await self._kernels.start_serving()
 
     async def serve_forever(self) -> None:
-        """Accept connections until cancelled or closed, then close."""
-        self._start()
+        """Accept connections until cancelled, or closed, which raises CancelledError, too."""
+        if self._forever is not None:
+            raise RuntimeError(f"server {self!r} is already being awaited on serve_forever()")
+        await self.start_serving()
+        self._forever = self._loop.create_future()
         try:
-            await asyncio.shield(self._closed)
-        finally:
+            await self._forever
+        except asyncio.CancelledError:
             self.close()
+            await self.wait_closed()
+            raise
+        finally:
+            self._forever = None
 
     async def wait_closed(self) -> None:
-        """Wait until close() was called."""
-        await asyncio.shield(self._closed)
+        """Wait until close() was called and no connection is left.
+
+        Before Python 3.12 it returns at once if close() was called before, as asyncio's does.
+        """
+        if self._closed and not (_WAITS_FOR_CLIENTS and self._clients):
+            return
+        waiter = self._loop.create_future()
+        self._waiters.append(waiter)
+        await waiter
+        if self._kernels is not None:
+            await self._kernels.wait_closed()
+
+    # ------------------------------------------------------------------- of transports
+
+    def _attach(self, transport: "Transport") -> None:
+        self._clients.add(transport)
+
+    def _detach(self, transport: "Transport") -> None:
+        self._clients.discard(transport)
+        self._wake_up()
+
+    def _wake_up(self) -> None:
+        if self._closed and not self._clients:
+            waiters, self._waiters = self._waiters, []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
 
     def __repr__(self) -> str:
         return f"<ustack.aio.Server sockets={self.sockets}>"

@@ -17,12 +17,15 @@ __all__ = ["DatagramSocket", "ListenerSocket", "TransportSocket"]
 class _View:
     """A socket without a descriptor."""
 
-    __slots__ = ("_sockname",)
+    __slots__ = ("_sockname", "_transport")
 
     type = socket.SOCK_STREAM
     proto = socket.IPPROTO_TCP
 
-    def __init__(self, sockname: tuple[Any, ...]) -> None:
+    def __init__(
+        self, transport: "Transport | DatagramTransport | Listener", sockname: tuple[Any, ...]
+    ) -> None:
+        self._transport = transport
         self._sockname = sockname
 
     @property
@@ -42,6 +45,23 @@ class _View:
         """Return 0: it does not block."""
         return 0.0
 
+    def setsockopt(self, level: int, optname: int, value: int | bytes) -> None:
+        """Set an option; OSError(ENOPROTOOPT) for one that ustack does not have."""
+        option = _options.look_up(level, optname, to_set=True)
+        self._transport._setopt(option.number, _options.unpack(level, optname, value))
+
+    def getsockopt(self, level: int, optname: int, buflen: int = 0) -> int | bytes:
+        """Return an option as an int, or as at most buflen bytes."""
+        if (level, optname) == (socket.SOL_SOCKET, socket.SO_DOMAIN):
+            value = int(self.family)
+        elif (level, optname) == (socket.SOL_SOCKET, socket.SO_TYPE):
+            value = int(self.type)
+        elif (level, optname) == (socket.SOL_SOCKET, socket.SO_PROTOCOL):
+            value = self.proto
+        else:
+            value = self._transport._getopt(_options.look_up(level, optname).number)
+        return _options.pack(level, optname, value, buflen)
+
     def __repr__(self) -> str:
         return f"<ustack.aio.{type(self).__name__} {self._sockname}>"
 
@@ -52,18 +72,19 @@ class ListenerSocket(_View):
     __slots__ = ()
 
     def __init__(self, listener: "Listener") -> None:
-        super().__init__(listener.sockname)
+        super().__init__(listener, listener.sockname)
 
 
 class TransportSocket(_View):
     """A connection's socket, as get_extra_info("socket") gives it."""
 
-    __slots__ = ("_bell", "_peername", "_rung", "_transport")
+    __slots__ = ("_bell", "_peername", "_rung")
+
+    _transport: "Transport | DatagramTransport"
 
     def __init__(self, transport: "Transport | DatagramTransport") -> None:
-        super().__init__(transport.get_extra_info("sockname"))
+        super().__init__(transport, transport.get_extra_info("sockname"))
         self._peername: tuple[Any, ...] | None = transport.get_extra_info("peername")
-        self._transport = transport
         self._bell = -1  # an eventfd, made when somebody asks
         self._rung = False
 
@@ -93,23 +114,6 @@ class TransportSocket(_View):
         if self._peername is None:
             raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
         return self._peername
-
-    def setsockopt(self, level: int, optname: int, value: int | bytes) -> None:
-        """Set an option; OSError(ENOPROTOOPT) for one that ustack does not have."""
-        option = _options.look_up(level, optname, to_set=True)
-        self._transport._setopt(option.number, _options.unpack(level, optname, value))
-
-    def getsockopt(self, level: int, optname: int, buflen: int = 0) -> int | bytes:
-        """Return an option as an int, or as at most buflen bytes."""
-        if (level, optname) == (socket.SOL_SOCKET, socket.SO_DOMAIN):
-            value = int(self.family)
-        elif (level, optname) == (socket.SOL_SOCKET, socket.SO_TYPE):
-            value = int(self.type)
-        elif (level, optname) == (socket.SOL_SOCKET, socket.SO_PROTOCOL):
-            value = self.proto
-        else:
-            value = self._transport._getopt(_options.look_up(level, optname).number)
-        return _options.pack(level, optname, value, buflen)
 
 
 class DatagramSocket(TransportSocket):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """TLS on a stack's connections: the base loop's own SSL protocol, between transport and app.
 
-uvloop's, in C, under uvloop; asyncio's otherwise (`StackLoop._ssl_protocol`).
+uvloop's, in C, under uvloop; asyncio's otherwise (`Routing._ssl_protocol`).
 """
 
 import asyncio
@@ -10,51 +10,78 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ustack.aio.network import StackLoop
+    from ustack.aio.routing import Routing
 
-__all__ = ["Secured", "of_client", "of_server", "start"]
+__all__ = ["Secured", "check_client", "check_server", "of_client", "of_server", "start"]
 
 _Factory = Callable[[], asyncio.BaseProtocol]
 _TIMEOUTS = ("ssl_handshake_timeout", "ssl_shutdown_timeout")
 
 
-def of_server(loop: "StackLoop", factory: _Factory, options: dict[str, Any]) -> _Factory:
+def check_client(options: dict[str, Any], host: Any) -> None:
+    """Raise TypeError or ValueError, as asyncio does, for what makes no sense of a client's TLS."""
+    _check_names(options, "create_connection", "ssl", "server_hostname", *_TIMEOUTS)
+    name, secured = options.get("server_hostname"), options.get("ssl")
+    if name is not None and not secured:
+        raise ValueError("server_hostname is only meaningful with ssl")
+    if name is None and secured and not host:
+        raise ValueError("You must set server_hostname when using ssl without a host")
+    _timeouts(options)
+
+
+def check_server(options: dict[str, Any], what: str = "create_server") -> None:
+    """Do the same for a server's."""
+    _check_names(options, what, "ssl", *_TIMEOUTS)
+    if isinstance(options.get("ssl"), bool):
+        raise TypeError("ssl argument must be an SSLContext or None")
+    if not isinstance(options.get("ssl"), ssl.SSLContext | None):
+        raise TypeError(f"ssl must be an SSLContext or None, got {options['ssl']!r}")
+    _timeouts(options)
+
+
+def _check_names(options: dict[str, Any], what: str, *known: str) -> None:
+    for name in options:
+        if name not in known:
+            raise TypeError(f"{what}() got an unexpected keyword argument {name!r}")
+
+
+def of_server(loop: "Routing", factory: _Factory, options: dict[str, Any]) -> _Factory:
     """Return the factory of what a server puts on each connection: the app's, or TLS around it."""
     context, timeouts = options.get("ssl"), _timeouts(options)
     if context is None:
         return factory
-    if not isinstance(context, ssl.SSLContext):
-        raise TypeError(f"ssl must be an SSLContext or None, got {context!r}")
     return lambda: _ssl_protocol(loop, factory(), context, None, timeouts, server_side=True)
 
 
 def of_client(
-    loop: "StackLoop", factory: _Factory, host: str, options: dict[str, Any]
+    loop: "Routing", factory: _Factory, host: str, options: dict[str, Any]
 ) -> "Secured | None":
     """Return a client's TLS, None if it wants none."""
     context, name = options.get("ssl"), options.get("server_hostname")
     timeouts = _timeouts(options)
     if not context:
-        if name is not None:
-            raise ValueError("server_hostname is only meaningful with ssl")
         return None
+    name = host if name is None else name
     if context is True:
         context = ssl.create_default_context()
-    return Secured(loop, factory, context, host if name is None else name, timeouts)
+        context.check_hostname = bool(name)
+    return Secured(loop, factory, context, name, timeouts)
 
 
 class Secured:
-    """One client connection that TLS goes over."""
+    """One connection that TLS goes over."""
 
     def __init__(
         self,
-        loop: "StackLoop",
+        loop: "Routing",
         factory: _Factory,
         context: ssl.SSLContext,
-        server_hostname: str,
+        server_hostname: str | None,
         timeouts: dict[str, Any],
+        *,
+        server_side: bool = False,
     ) -> None:
-        """server_hostname: what the certificate must be for; "" for no name."""
+        """server_hostname: what a server's certificate must be for; "" or None for no name."""
         self._done: asyncio.Future[None] = loop.create_future()
         self._protocol = factory()
         self._ssl = _ssl_protocol(
@@ -63,7 +90,7 @@ class Secured:
             context,
             self._done,
             timeouts,
-            server_side=False,
+            server_side=server_side,
             server_hostname=server_hostname or None,
         )
 
@@ -79,7 +106,7 @@ class Secured:
 
 
 async def start(
-    loop: "StackLoop",
+    loop: "Routing",
     transport: Any,
     protocol: asyncio.BaseProtocol,
     context: ssl.SSLContext,
@@ -116,7 +143,7 @@ async def _handshake(done: asyncio.Future[None], transport: Any) -> None:
 
 
 def _ssl_protocol(
-    loop: "StackLoop",
+    loop: "Routing",
     protocol: asyncio.BaseProtocol,
     context: ssl.SSLContext,
     waiter: asyncio.Future[None] | None,

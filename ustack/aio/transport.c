@@ -260,7 +260,13 @@ static PyObject *transport_tls_compatible(struct transport *t, void *closure)
     Py_RETURN_TRUE;
 }
 
+static PyObject *transport_is_paused(struct transport *t, void *closure)
+{
+    return PyBool_FromLong(t->writing_paused);
+}
+
 static PyGetSetDef transport_getset[] = {
+    {"_protocol_paused", (getter)transport_is_paused, NULL, NULL, NULL},
     {"_start_tls_compatible", (getter)transport_tls_compatible, NULL, NULL, NULL},
     {0},
 };

@@ -28,11 +28,14 @@ class UvEventLoop(StackLoop, uvloop.Loop):
 
     _ssl_protocol = SSLProtocol
 
-    def __init__(self, *, spin: Spin | None = None) -> None:
-        """spin: how long to poll without work before sleeping; None: as each stack says."""
-        super().__init__()
+    def __init__(self, *, spin: Spin | None = None, wildcard: str | None = None) -> None:
+        """spin: how long to poll without work before sleeping; None: as each stack says.
+
+        wildcard: as StackLoop has it.
+        """
         self._stacks: dict[Stack, Dispatcher] = {}
         self._owned: list[Stack] = []
+        super().__init__(wildcard=wildcard)
         self._turns: dict[Dispatcher, _Turn] = {}
         self._spin_ns = None if spin is None else parse_spin(spin)
         loop: Any = self

@@ -27,17 +27,19 @@ Not here: how time passes in the network (sim/), which connection goes to which 
 
 import asyncio
 import contextvars
+import errno
 import math
 import selectors
 import threading
 from asyncio import sslproto
 from collections.abc import Sized
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ustack._aio import Dispatcher
 from ustack._native import ffi, lib
 from ustack.aio.hermetic import HermeticLoop
 from ustack.aio.network import StackLoop
+from ustack.aio.routing import AddrInfo
 from ustack.errors import Deadlock
 from ustack.sim.clocks import virtual_clocks
 from ustack.sim.nodes import START, Host, current_host
@@ -68,7 +70,7 @@ class VirtualLoop(StackLoop, HermeticLoop):  # type: ignore[misc]
         self._clocks = clocks
         self._owned: list[Stack] = []
         self._turns: dict[Host, tuple[Dispatcher, contextvars.Context]] = {}
-        super().__init__(_VirtualSelector(self))
+        super().__init__(_VirtualSelector(self), wildcard="ustack")
         self._clock_resolution = 1e-9
         net._loop = self
 
@@ -93,6 +95,9 @@ class VirtualLoop(StackLoop, HermeticLoop):  # type: ignore[misc]
             self.net._adopt(host, application=True)
             self._turns[host] = dispatcher, context
         return self._turns[host][0]
+
+    async def _kernels_socket(self, info: AddrInfo, locals_: Any) -> Any:
+        raise self._refusal(errno.ENETUNREACH, "connect to", *info[4][:2])
 
     def attach(self, stack: "Stack", *, own: bool = False) -> None:
         """Raise ValueError: this loop drives the hosts of its network and nothing else."""

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Servers: create_server(), on addresses of stacks, of the kernel, or both.
+
+On a wildcard, or with no host, a server listens on every stack of the loop, and on the kernel, too,
+at the same port, unless the loop's setting says otherwise (`wildcard`). A stack's socket on ::
+takes IPv4 as well, so one is enough where both versions are wanted.
+"""
+
+import asyncio
+import errno
+import functools
+import itertools
+import os
+import socket
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from ustack._native import format_address
+from ustack.aio import tls
+from ustack.aio.ours import check_kind, twin_of
+from ustack.aio.routing import AddrInfo
+from ustack.aio.server import Server
+from ustack.aio.sockets import SocketCalls
+from ustack.process import Place
+
+if TYPE_CHECKING:
+    from ustack._aio import Listener
+    from ustack.stack import Stack
+
+__all__ = ["Serving"]
+
+_Factory = Callable[[], asyncio.BaseProtocol]
+_WILDCARDS = ("0.0.0.0", "::")
+_TRIES = 8  # ports that the kernel picks, until one is free on the stacks as well
+
+
+class Serving(SocketCalls):
+    """The part of a loop that serves."""
+
+    async def create_server(  # type: ignore[override]
+        self,
+        protocol_factory: _Factory,
+        host: Any = None,
+        port: Any = None,
+        *,
+        family: int = socket.AF_UNSPEC,
+        flags: int = socket.AI_PASSIVE,
+        sock: Any = None,
+        backlog: int = 100,
+        keep_alive: bool | None = None,
+        start_serving: bool = True,
+        reuse_address: bool | None = None,
+        reuse_port: bool | None = None,
+        **secure: Any,
+    ) -> asyncio.AbstractServer:
+        """Return a server on addresses of stacks, of the kernel, or both.
+
+        host: a name, an address, several of them, or None for all. sock: one that is bound.
+        secure: ssl, ssl_handshake_timeout and ssl_shutdown_timeout. reuse_address and reuse_port
+        are for the kernel: a stack lets an address be taken again at once, and by one only. Raises
+        OSError(EADDRINUSE) and the like.
+        """
+        tls.check_server(secure)
+        theirs = {"family": family, "flags": flags, "backlog": backlog, **secure}
+        theirs |= {"reuse_address": reuse_address, "reuse_port": reuse_port}
+        server = Server(self, backlog)
+        try:
+            factory = tls.of_server(self, protocol_factory, secure)
+            if self._endpoint(sock) is not None:
+                if host is not None or port is not None:
+                    raise ValueError("host/port and sock can not be specified at the same time")
+                server.add(self._adopt_listener(sock, factory))
+                twin = twin_of(sock)
+                if twin is not None:
+                    theirs |= {"sock": twin, "start_serving": False}
+                    server.add_kernels(await super().create_server(protocol_factory, **theirs))
+            else:
+                plan = None
+                if sock is None and (host is not None or port is not None) and self._stacks:
+                    plan = self._plan(await self._places(host, port, family, flags))
+                if plan is None or plan.kernels_alone:
+                    server.add_kernels(
+                        await super().create_server(
+                            protocol_factory, host, port, sock=sock, start_serving=False, **theirs
+                        )
+                    )
+                else:
+                    make = functools.partial(super().create_server, protocol_factory, **theirs)
+                    await self._bind_all(server, plan, factory, make)
+            if keep_alive:
+                server.keep_alive()
+            if start_serving:
+                await server.start_serving()
+        except BaseException:
+            server.close()
+            raise
+        return server.alone
+
+    async def _places(self, host: Any, port: Any, family: int, flags: int) -> list[AddrInfo]:
+        """Return the addresses that a server is for, each once."""
+        hosts = [host]
+        if not isinstance(host, str | bytes) and isinstance(host, Iterable):
+            hosts = list(host)
+        options: dict[str, Any] = {"family": family, "flags": flags}
+        found: dict[AddrInfo, None] = {}
+        for one in hosts:
+            infos = await self._resolve(one or None, port or 0, socket.SOCK_STREAM, **options)
+            found.update(dict.fromkeys(infos))
+        return list(found)
+
+    def _plan(self, infos: list[AddrInfo]) -> "_Plan":
+        """Say whose each address is."""
+        plan = _Plan(infos[0][4][1])
+        for info in infos:
+            host = info[4][0]
+            stack = self._owner(host)
+            if host in _WILDCARDS and self.wildcard is not Place.KERNEL:
+                plan.wild.append(host)
+            elif stack is not None:
+                plan.ours.append((stack, info[4]))
+            if stack is None and not (host in _WILDCARDS and self.wildcard is Place.USTACK):
+                plan.kernels.append(host)
+        return plan
+
+    async def _bind_all(
+        self, server: Server, plan: "_Plan", factory: _Factory, kernels: Callable[..., Any]
+    ) -> None:
+        for stack, address in plan.ours:
+            server.add(self._listen(stack, address, factory))
+        for turn in itertools.count(1):
+            port, added = plan.port, []
+            if plan.kernels:
+                theirs = await kernels(plan.kernels, port, start_serving=False)
+                port = port or theirs.sockets[0].getsockname()[1]
+            try:
+                for stack in self._stacks if plan.wild else ():
+                    added.append(self._listen(stack, (_wildcard(stack, plan.wild), port), factory))
+                    port = added[-1].sockname[1]
+                break
+            except OSError as error:
+                for listener in added:
+                    listener.close()
+                if plan.kernels:
+                    theirs.close()
+                again = plan.port == 0 and plan.kernels and error.errno == errno.EADDRINUSE
+                if not again or turn == _TRIES:
+                    raise
+        for listener in added:
+            server.add(listener)
+        if plan.kernels:
+            server.add_kernels(theirs)
+
+    def _listen(self, stack: "Stack", address: tuple[Any, ...], factory: _Factory) -> "Listener":
+        """Return a listener on an address of a stack, which does not listen yet."""
+        sock = stack.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(address)
+        except OSError as error:
+            sock.close()
+            where = format_address(address[0], address[1])
+            text = os.strerror(error.errno or 0)
+            raise OSError(error.errno, f"{text}: listen on {where}") from None
+        return self._adopt_listener(sock, factory)
+
+    def _adopt_listener(self, sock: Any, factory: _Factory) -> "Listener":
+        check_kind(sock, socket.SOCK_STREAM)
+        endpoint = self._endpoint(sock)
+        assert endpoint is not None
+        self._check_unused(endpoint)
+        sock.setblocking(False)
+        listener = self._dispatcher_of(endpoint).adopt_listener(endpoint._handle, sock, factory)
+        self._users[endpoint] = listener
+        return listener
+
+
+class _Plan:
+    """Where a server listens: on addresses of stacks, on all of every stack, on the kernel's."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.ours: list[tuple[Stack, tuple[Any, ...]]] = []
+        self.wild: list[str] = []
+        self.kernels: list[str] = []
+
+    @property
+    def kernels_alone(self) -> bool:
+        """Whether no stack has a part in it."""
+        return not self.ours and not self.wild
+
+
+def _wildcard(stack: "Stack", hosts: list[str]) -> str:
+    """Return what to bind on a stack for these wildcards: :: only where it has IPv6."""
+    if len(hosts) == 1 or any(a.interface.version == 6 for a in stack.addresses):
+        return "::" if "::" in hosts else hosts[0]
+    return "0.0.0.0"
