@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The kv app's parser and protocol, fed bytes by hand; tests/live compares it with redis-server."""
 
+import random
 from typing import Any
 
 import hypothesis
@@ -11,6 +12,7 @@ from ustack.apps.kv.resp import Limits, Parser, encode, format_double
 from ustack.apps.kv.server import Kv, new_service
 from ustack.apps.kv.store import SLOTS, Store
 from ustack.apps.kv.strings import glob
+from ustack.apps.kv.table import COMMANDS
 
 OOM = b"-OOM command not allowed when used memory > 'maxmemory'.\r\n"
 
@@ -288,3 +290,46 @@ def test_a_scan_finds_every_key_that_stays() -> None:
         turn += 1
     assert stay <= found
     assert 10 < turn <= SLOTS
+
+
+# ---------------------------------------------------------------------------------- anything
+
+NUMBERS = [b"0", b"1", b"-1", b"2", b"-3", b"9223372036854775807", b"-9223372036854775808", b"1.5"]
+OPTIONS = [b"NX", b"XX", b"GET", b"EX", b"PX", b"CH", b"WITHSCORES", b"REV", b"MATCH", b"COUNT"]
+SUBCOMMANDS = [b"SETNAME", b"GETNAME", b"ID", b"INFO", b"LIB-NAME", b"AUTH", b"DOCS", b"default"]
+KEYS = [b"str", b"l", b"s", b"h", b"z"]
+SEED = [b"SET str 1", b"RPUSH l a b c", b"SADD s a b c", b"HSET h a 1 b 2", b"ZADD z 1 a 2 b"]
+WORDS_OF_ANY_KIND = [*KEYS, *NUMBERS, *NUMBERS, *OPTIONS, *SUBCOMMANDS, b"a", b"[a-", b"", b"\xff"]
+
+
+@pytest.mark.parametrize("version", [b"2", b"3"])
+def test_every_request_has_one_reply(version: bytes) -> None:
+    """Every command, with words at random; and no memory is left behind."""
+    chance, client = random.Random(1), Client()
+    for name in sorted({command.name.upper().encode() for command in COMMANDS.values()}):
+        for _ in range(0 if name == b"QUIT" else 80):
+            client.ask(b"RESET")
+            client.ask(b"HELLO", version)
+            client.protocol.data_received(b"FLUSHALL\r\n" + b"\r\n".join(SEED) + b"\r\n")
+            n_words = max(abs(COMMANDS[name].arity) - 2 + chance.choice([-1, 0, 0, 0, 1, 2]), 0)
+            words = [chance.choice(WORDS_OF_ANY_KIND) for _ in range(n_words)]
+            words = [name, chance.choice(KEYS), *words][: n_words + 2]
+            reply = client.ask(*words)
+            assert skip_reply(reply, 0) == len(reply), (words, reply)
+    client.ask(b"RESET")
+    client.ask(b"FLUSHALL")
+    assert (client.store().used, client.service.pending) == (0, 0)
+
+
+def skip_reply(data: bytes, at: int) -> int:
+    """Return where the reply that begins there ends."""
+    end = data.index(b"\r\n", at) + 2
+    kind, count = data[at : at + 1], data[at + 1 : end - 2]
+    if kind == b"$" and count != b"-1":
+        return end + int(count) + 2
+    if kind in b"*~%" and count != b"-1":
+        for _ in range(int(count) * (2 if kind == b"%" else 1)):
+            end = skip_reply(data, end)
+    else:
+        assert kind in b"+-:,_$*"
+    return end

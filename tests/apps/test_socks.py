@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What the proxy reads: SOCKS 5 (RFC 1928) and its options; tests/live has it at work."""
 
+import contextlib
+
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
 from ustack.apps.proxy import Forward, Place, parse_forward, parse_place
 from ustack.apps.socks import Refusal, Request, parse_greeting, parse_request, reply
@@ -91,3 +95,10 @@ def test_the_command_tells_what_it_cannot_do(
 ) -> None:
     assert ustack(["proxy", "--io", "ring:x", "--address", "10.9.0.1/24", *arguments]) == 2
     assert told in capsys.readouterr().err
+
+
+@hypothesis.given(st.sampled_from([b"", b"\5", b"\5\1\0", b"\5\1\0\3"]), st.binary(max_size=30))
+def test_whatever_a_client_says_is_parsed_or_refused(start: bytes, data: bytes) -> None:
+    for parse in (parse_greeting, parse_request):
+        with contextlib.suppress(Refusal):
+            parse(start + data)
