@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import functools
 import hashlib
+import os
 import socket
 import ssl
 import subprocess
@@ -23,7 +24,7 @@ from typing import Any
 import pytest
 
 from lab import Lab
-from netlab import ENV, KERNEL4, OURS4, PATIENCE, need, pattern, program, running, until
+from netlab import KERNEL4, OURS4, PATIENCE, need, pattern, program, running, until
 from ustack.apps import http, kv
 from ustack.apps.proxy import Proxy
 
@@ -55,7 +56,7 @@ def keys(tmp_path: Path) -> Keys:
 @contextlib.contextmanager
 def python(*argv: str, port: int) -> Iterator[None]:
     """Run a server that is a Python program with a stack of its own; it may tell of no error."""
-    env = ENV | {"USTACK_IO": "tap:us0", "USTACK_ADDRESS": f"{OURS4}/24", "PYTHONPATH": str(ROOT)}
+    env = {**os.environ, "USTACK_IO": "tap:us0", "USTACK_ADDRESS": f"{OURS4}/24"}
     process = subprocess.Popen(
         [sys.executable, *argv], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
