@@ -160,7 +160,7 @@ static bool loop_sleeps(const struct ust_worker *w)
 static void park(struct ust_worker *w)
 {
     w->guardian.parked = true;
-    worker_sleep(w, w->guardian.bell, false, UINT64_MAX);
+    worker_sleep(w, w->guardian.bell, NULL, false, UINT64_MAX);
     w->guardian.parked = false;
 }
 
@@ -228,7 +228,7 @@ static int sleep_on_ports(struct ust_worker *w, ust_time until)
         until = nap_end;
     g->watching = true;
     g->until = until;
-    r = worker_sleep(w, g->bell, true, until);
+    r = worker_sleep(w, g->bell, NULL, true, until);
     g->watching = false;
     g->until = 0;
     return r;

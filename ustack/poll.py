@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Poll"]
 
+OVER = -4096  # beyond all errnos: the descriptor is readable
 _DEFAULT = select.POLLIN | select.POLLOUT
 _WANTED = select.POLLIN | select.POLLRDNORM, select.POLLOUT | select.POLLWRNORM
 
@@ -57,18 +58,23 @@ class Poll:
 
         timeout: in milliseconds as select.poll has it; None or negative: for ever.
         """
+        return self._poll(timeout, -1)
+
+    def _poll(self, timeout: float | None, fd: int) -> list[tuple["Endpoint", int]]:
+        """Do so, but return [] when a descriptor polls readable, too; -1 for none."""
         entries, handles, wanted, ready = self._prepare()
         seconds = None if timeout is None or timeout < 0 else timeout / 1000
         worker = self._stack._worker
 
         def wait(slice_ns: int) -> int:
-            n = lib.ust_worker_wait_many(worker, handles, wanted, ready, len(entries), slice_ns)
-            return int(n) or -errno.EAGAIN
+            count = len(entries)
+            n = lib.ust_worker_wait_many(worker, handles, wanted, ready, count, fd, slice_ns)
+            return int(n) or (OVER if fd >= 0 and _is_readable(fd) else -errno.EAGAIN)
 
         n = wait(SLICE_NS if seconds is None else min(int(seconds * 1e9), SLICE_NS))
         if n < 0 and seconds != 0:
             n = insist(n, seconds, wait)
-        if n in (-errno.EAGAIN, -errno.EINTR):
+        if n in (-errno.EAGAIN, -errno.EINTR, OVER):
             return []
         check(n, "poll")
         return [(sock, _mask(ready[i], mask)) for i, (sock, mask) in enumerate(entries) if ready[i]]
@@ -83,6 +89,12 @@ class Poll:
         entries, wanted = arrays
         handles = ffi.new("ust_handle[]", [sock._handle for sock, _ in entries])
         return entries, handles, wanted, ffi.new("int32_t[]", len(entries))
+
+
+def _is_readable(fd: int) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _readiness(mask: int) -> int:

@@ -615,9 +615,10 @@ unsigned ust_worker_poll(struct ust_worker *w);
  * ust_worker_wake(), -EBADF, or -EINTR after a signal. */
 int ust_worker_wait(struct ust_worker *w, ust_handle h, unsigned wanted, uint64_t timeout_ns);
 /* The same for n sockets. ready[i] becomes what handles[i] is of wanted[i],
- * UST_HUP and UST_ERROR, or -EBADF. Returns how many entries are not 0. */
+ * UST_HUP and UST_ERROR, or -EBADF. Returns how many entries are not 0. fd: a
+ * descriptor that ends a sleep, too, when it polls readable; -1 for none. */
 int ust_worker_wait_many(struct ust_worker *w, const ust_handle *handles, const uint32_t *wanted,
-                         int32_t *ready, unsigned n, uint64_t timeout_ns);
+                         int32_t *ready, unsigned n, int fd, uint64_t timeout_ns);
 /* The same without a socket: 1 after a round with work in it (there may be
  * events), 0 on timeout or after ust_worker_wake(), -EINTR after a signal. */
 int ust_worker_idle(struct ust_worker *w, uint64_t timeout_ns);

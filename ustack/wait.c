@@ -30,6 +30,7 @@ static void leave(struct ust_worker *w, struct waiter *self);
 static int settled(const struct ust_worker *w, const struct waiter *self);
 static bool is_ready(const struct ust_worker *w, const struct waiter *self);
 static int follow(struct ust_worker *w, struct waiter *self, ust_time deadline);
+static bool is_readable(int fd);
 static int drive(struct ust_worker *w, struct waiter *self, ust_time deadline);
 static int turn(struct ust_worker *w, struct waiter *self, ust_time deadline);
 static int doze(struct ust_worker *w, ust_time now, ust_time until);
@@ -54,9 +55,9 @@ int ust_worker_wait(struct ust_worker *w, ust_handle h, unsigned wanted, uint64_
 }
 
 int ust_worker_wait_many(struct ust_worker *w, const ust_handle *handles, const uint32_t *wanted,
-                         int32_t *ready, unsigned n, uint64_t timeout_ns)
+                         int32_t *ready, unsigned n, int fd, uint64_t timeout_ns)
 {
-    struct waiter self = {.handles = handles, .wanted = wanted, .n = n};
+    struct waiter self = {.handles = handles, .wanted = wanted, .n = n, .fd = fd < 0 ? NULL : &fd};
     int r, found = 0;
 
     if (!worker_enter(w))
@@ -169,15 +170,26 @@ static bool is_ready(const struct ust_worker *w, const struct waiter *self)
 
 static int follow(struct ust_worker *w, struct waiter *self, ust_time deadline)
 {
-    struct timespec ts = worker_timespec(deadline);
+    ust_time now = ust_worker_now();
+    struct timespec ts;
 
-    if (ust_worker_now() >= deadline)
+    if (now >= deadline)
         return TIMED_OUT;
+    if (self->fd && deadline - now > NAP_NS)
+        deadline = now + NAP_NS; /* nobody sleeps on it for us */
+    ts = worker_timespec(deadline);
     if (deadline == UINT64_MAX)
         pthread_cond_wait(&self->moved, &w->lock);
     else
         pthread_cond_timedwait(&self->moved, &w->lock, &ts);
-    return 0;
+    return self->fd && is_readable(*self->fd) ? TIMED_OUT : 0;
+}
+
+static bool is_readable(int fd)
+{
+    struct pollfd pfd = {.fd = fd, .events = POLLIN};
+
+    return poll(&pfd, 1, 0) > 0;
 }
 
 static int drive(struct ust_worker *w, struct waiter *self, ust_time deadline)
@@ -250,10 +262,10 @@ static int doze(struct ust_worker *w, ust_time now, ust_time until)
     if (until <= now)
         return 0;
     w->sleep_until = until;
-    r = worker_arm_ports(w) ? 0 : worker_sleep(w, w->bell, true, until);
+    r = worker_arm_ports(w) ? 0 : worker_sleep(w, w->bell, w->driver->fd, true, until);
     w->sleep_until = 0;
     worker_disarm_ports(w);
-    return r < 0 ? r : 0;
+    return r < 0 ? r : r == WOKEN_BY_FD ? TIMED_OUT : 0;
 }
 
 bool worker_is_deaf(const struct ust_worker *w)
@@ -264,12 +276,13 @@ bool worker_is_deaf(const struct ust_worker *w)
     return false;
 }
 
-int worker_sleep(struct ust_worker *w, int bell, bool on_ports, ust_time until)
+int worker_sleep(struct ust_worker *w, int bell, const int *fd, bool on_ports, ust_time until)
 {
-    struct pollfd fds[UST_MAX_IFACES + 1] = {{.fd = bell, .events = POLLIN}};
+    struct pollfd fds[UST_MAX_IFACES + 2] = {{.fd = bell, .events = POLLIN}};
     unsigned n_ports = on_ports ? w->n_ports : 0; /* one more may come meanwhile */
     ust_time now = ust_worker_now();
     struct timespec ts = worker_timespec(until > now ? until - now : 0);
+    struct pollfd *last = &fds[n_ports + 1];
     int n, err;
 
     for (unsigned i = 0; i < n_ports; i++) {
@@ -278,9 +291,10 @@ int worker_sleep(struct ust_worker *w, int bell, bool on_ports, ust_time until)
         fds[i + 1].fd = p->deaf ? -1 : p->port->ops->fd(p->port, p->queue);
         fds[i + 1].events = POLLIN;
     }
+    *last = (struct pollfd){.fd = fd ? *fd : -1, .events = POLLIN};
     w->stats.sleeps++;
     pthread_mutex_unlock(&w->lock);
-    n = ppoll(fds, n_ports + 1, until == UINT64_MAX ? NULL : &ts, NULL);
+    n = ppoll(fds, n_ports + 2, until == UINT64_MAX ? NULL : &ts, NULL);
     err = errno;
     ust_worker_lock(w);
     if (n <= 0)
@@ -290,6 +304,8 @@ int worker_sleep(struct ust_worker *w, int bell, bool on_ports, ust_time until)
     for (unsigned i = 0; i < n_ports; i++)
         if (fds[i + 1].fd < 0 || (fds[i + 1].revents & (POLLERR | POLLNVAL | POLLHUP)))
             w->ports[i].deaf = true;
+    if (last->revents)
+        return WOKEN_BY_FD;
     return fds[0].revents && n == 1 ? WOKEN_BY_BELL : WOKEN_BY_PORT;
 }
 

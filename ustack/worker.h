@@ -27,6 +27,7 @@ struct waiter {
     const ust_handle *handles;
     const uint32_t *wanted; /* enum ust_ready, one a handle */
     unsigned n;
+    const int *fd;        /* a descriptor that ends the wait when readable; or NULL */
     uint64_t work_seen;   /* n == 0: wait for w->work to move on */
     pthread_cond_t moved; /* something it waits for may have changed */
 };
@@ -122,11 +123,11 @@ ust_time worker_deadline_in(uint64_t timeout_ns);
 struct timespec worker_timespec(ust_time t);
 void worker_ring(int fd);
 void worker_drain(int fd);
-/* Sleep in ppoll() on bell, and if so asked the ports, without the lock, which
- * is held before and after. 0: it was the time; else enum worker_woken, or
- * -EINTR after a signal. */
-enum worker_woken { WOKEN_BY_BELL = 1, WOKEN_BY_PORT = 2 };
-int worker_sleep(struct ust_worker *w, int bell, bool on_ports, ust_time until);
+/* Sleep in ppoll() on bell, on *fd unless fd is NULL, and if so asked the ports,
+ * without the lock, which is held before and after. 0: it was the time; else enum
+ * worker_woken, or -EINTR after a signal. */
+enum worker_woken { WOKEN_BY_BELL = 1, WOKEN_BY_PORT = 2, WOKEN_BY_FD = 3 };
+int worker_sleep(struct ust_worker *w, int bell, const int *fd, bool on_ports, ust_time until);
 
 /* guardian.c. There shall be one, if only for doorbells; under the lock. 0 or
  * -errno. */

@@ -461,13 +461,13 @@ static void wait_many_tells_which(void)
     uint32_t wanted[4] = {UST_READABLE, UST_READABLE, UST_WRITABLE, UST_READABLE};
     int32_t ready[4];
 
-    CHECK(ust_worker_wait_many(b->w, handles, wanted, ready, 3, MS) == 0);
-    CHECK(ust_worker_wait_many(b->w, handles, wanted, ready, 0, MS) == 0);
+    CHECK(ust_worker_wait_many(b->w, handles, wanted, ready, 3, -1, MS) == 0);
+    CHECK(ust_worker_wait_many(b->w, handles, wanted, ready, 0, -1, MS) == 0);
     fake_arrive(&b->port, 4);
     fake_arrive(&b->port, 5);
-    CHECK(ust_worker_wait_many(b->w, handles, wanted, ready, 3, LONG) == 1);
+    CHECK(ust_worker_wait_many(b->w, handles, wanted, ready, 3, -1, LONG) == 1);
     CHECK(ready[0] == 0 && ready[1] == UST_READABLE && ready[2] == 0);
-    CHECK(ust_worker_wait_many(b->w, handles, wanted, ready, 4, LONG) == 2);
+    CHECK(ust_worker_wait_many(b->w, handles, wanted, ready, 4, -1, LONG) == 2);
     CHECK(ready[3] == -EBADF);
     tear_down(b);
 }
