@@ -151,12 +151,13 @@ void ust_engine_input(struct ust_engine *eng, ust_time now, struct mbuf **burst,
     }
 }
 
-void ust_engine_tick(struct ust_engine *eng, ust_time now)
+unsigned ust_engine_tick(struct ust_engine *eng, ust_time now)
 {
     if (eng->deadline > now)
-        return;
+        return 0;
     eng->deadline = UINT64_MAX;
     eng->fired++;
+    return 0;
 }
 
 unsigned ust_engine_output(struct ust_engine *eng, ust_time now, struct mbuf **burst, unsigned max)

@@ -472,6 +472,49 @@ static void wait_many_tells_which(void)
     tear_down(b);
 }
 
+static void wait_many_ends_with_a_descriptor(void)
+{
+    struct bench *b = set_up(0);
+    ust_handle handle = 3;
+    uint32_t wanted = UST_READABLE;
+    int32_t ready;
+    int ends[2];
+
+    CHECK(pipe(ends) == 0 && write(ends[1], "x", 1) == 1);
+    CHECK(ust_worker_wait_many(b->w, &handle, &wanted, &ready, 1, ends[0], LONG) == 0);
+    CHECK(b->w->stats.sleeps > 0);
+    close(ends[0]);
+    close(ends[1]);
+    tear_down(b);
+}
+
+static bool polls_within(int fd, short events, int ms)
+{
+    struct pollfd p = {.fd = fd, .events = events};
+
+    return poll(&p, 1, ms) == 1;
+}
+
+static void a_doorbell_polls_as_its_socket_does(void)
+{
+    struct bench *b = set_up(0);
+    uint8_t buf[8];
+    int err;
+    struct ust_doorbell *bell = ust_doorbell_new(b->w, 4, -1, &err);
+    int fd = ust_doorbell_fd(bell);
+
+    CHECK(err == 0 && !polls_within(fd, POLLIN, 0));
+    fake_arrive(&b->port, 4);
+    CHECK(polls_within(fd, POLLIN, 10000)); /* the guardian drives */
+    CHECK(ust_worker_recv(b->w, 4, buf, sizeof buf, 0, 0) == 1);
+    CHECK(!polls_within(fd, POLLIN, 0));
+    ust_worker_close(b->w, 4);
+    CHECK(polls_within(fd, POLLIN, 0)); /* what is gone blocks nobody */
+    ust_doorbell_free(bell);
+    close(fd);
+    tear_down(b);
+}
+
 static void an_event_loop_is_told_of_others_work(void)
 {
     struct bench *b = set_up(0);
@@ -535,6 +578,8 @@ static const struct {
     TEST(a_sleeper_hears_a_port_that_comes_later),
     TEST(an_event_loop_is_told_of_every_port),
     TEST(wait_many_tells_which),
+    TEST(wait_many_ends_with_a_descriptor),
+    TEST(a_doorbell_polls_as_its_socket_does),
     TEST(an_event_loop_is_told_of_others_work),
     TEST(a_driver_leaves_the_port_armed_for_an_event_loop),
 };
