@@ -52,7 +52,6 @@ _HARMLESS = {  # options that the stack has no use for; they are kept and given 
     (_stdlib.IPPROTO_IP, 24),  # IP_BIND_ADDRESS_NO_PORT
     (_stdlib.IPPROTO_IP, 11),  # IP_RECVERR
     (_stdlib.IPPROTO_IPV6, 25),  # IPV6_RECVERR
-    (_stdlib.IPPROTO_IPV6, _stdlib.IPV6_V6ONLY),
 }
 
 

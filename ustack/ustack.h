@@ -330,7 +330,7 @@ enum ust_opt {
     UST_OPT_GSO_SIZE,         /* UDP_SEGMENT: bytes of a datagram, 0: whole */
     UST_OPT_SNDROOM,          /* read only: bytes that send would take now */
     UST_OPT_INET6,            /* UDP, 0/1: an IPv6 socket, which binds to both versions */
-    UST_OPT_V6ONLY,           /* UDP, 0/1: and takes no IPv4; before it is bound */
+    UST_OPT_V6ONLY,           /* 0/1: bound to ::, it takes no IPv4; before it is bound */
     UST_OPT_PING,             /* UDP, 1: sends and receives ICMP echo; see ust_udp_socket() */
     UST_OPT_CONGESTION,       /* enum ust_cc; -ENOENT when there is none of that number */
     UST_OPT_MAX_PACING_RATE,  /* bytes/s; -1: no limit */

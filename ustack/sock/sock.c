@@ -36,21 +36,34 @@ ust_handle ust_socket(struct ust_engine *eng)
     return sock_handle(tcp, tcb);
 }
 
+/* Does a socket bound to addr get what comes to some address that other gets? */
+static bool overlaps(const struct ust_addr *addr, bool v6only, const struct tcb *other)
+{
+    const struct ust_addr *theirs = &other->key.local;
+
+    if (addr_is_v4(addr) != addr_is_v4(theirs)) /* only :: takes both versions */
+        return addr_is_v4(addr) ? addr_is_any(theirs) && !other->v6only
+                                : addr_is_any(addr) && !v6only;
+    return addr_is_any(addr) || addr_is_any(theirs) || addr_same(addr, theirs);
+}
+
 static bool port_conflicts(struct tcp *tcp, const struct tcb *tcb, const struct ust_addr *addr,
                            uint16_t port)
 {
     const struct ust_addr any[2] = {{{0}}, {{[10] = 0xff, 0xff}}};
-    bool wild = addr_is_any(addr);
+    uint32_t n_bound = 0;
 
     if (tcp->port_users[port] == 0)
         return false;
-    if (tcp_bound(tcp, addr, port) || tcp_bound(tcp, &any[0], port) ||
-        tcp_bound(tcp, &any[1], port))
-        return true;
-    for (uint32_t i = 0; wild && i < tcp->net.n_addrs; i++)
-        if (tcp_bound(tcp, &tcp->net.addrs[i].addr, port))
+    for (uint32_t i = 0; i < tcp->net.n_addrs + 2; i++) {
+        const struct tcb *other =
+            tcp_bound(tcp, i < 2 ? &any[i] : &tcp->net.addrs[i - 2].addr, port);
+
+        if (other && overlaps(addr, tcb->v6only, other))
             return true;
-    return !tcb->reuseaddr; /* old connections still use it */
+        n_bound += other != NULL;
+    }
+    return !tcb->reuseaddr && tcp->port_users[port] > n_bound; /* by old connections */
 }
 
 /* Any free port; the hash of nothing but our address says where to begin. */

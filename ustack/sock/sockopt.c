@@ -180,6 +180,11 @@ int ust_setopt(struct ust_engine *eng, ust_handle h, int opt, int64_t value)
     case UST_OPT_USER_TIMEOUT: return set_bounded(&tcb->user_timeout_ms, value, 0, INT32_MAX);
     case UST_OPT_SYNCNT: return set_u8(&tcb->syncnt, value, 1, 127);
     case UST_OPT_REUSEADDR: tcb->reuseaddr = value != 0; return 0;
+    case UST_OPT_V6ONLY:
+        if (tcb->bound || tcb->state != UST_CLOSED)
+            return -EINVAL;
+        tcb->v6only = value != 0;
+        return 0;
     case UST_OPT_TOS: tcb->tos = (uint8_t)(value & ~IP_ECN_MASK); return 0;
     case UST_OPT_RCVLOWAT: return set_rcvlowat(tcp, tcb, value);
     case UST_OPT_NOTSENT_LOWAT:
@@ -270,6 +275,7 @@ int ust_getopt(const struct ust_engine *eng, ust_handle h, int opt, int64_t *val
     case UST_OPT_USER_TIMEOUT: *value = tcb->user_timeout_ms; return 0;
     case UST_OPT_SYNCNT: *value = tcb->syncnt; return 0;
     case UST_OPT_REUSEADDR: *value = tcb->reuseaddr; return 0;
+    case UST_OPT_V6ONLY: *value = tcb->v6only; return 0;
     case UST_OPT_CONGESTION: *value = tcb->cc.algorithm; return 0;
     case UST_OPT_MAX_PACING_RATE:
         *value = tcb->max_pacing_rate ? (int64_t)tcb->max_pacing_rate : -1;

@@ -142,6 +142,7 @@ struct tcb {
     bool rcv_shut : 1;    /* the application reads no more */
     bool want_write : 1;  /* send was refused: tell when there is room */
     bool nodelay : 1, cork : 1, keepalive : 1, reuseaddr : 1;
+    bool v6only : 1;      /* bound to ::, it takes no IPv4 */
     bool more : 1;        /* MSG_MORE: the next output holds a partial segment back */
     bool push : 1;        /* nor does it heed cork, once: TCP_NODELAY was set */
     bool wnd_clamped : 1; /* TCP_WINDOW_CLAMP: rcvwnd.clamp follows no buffer */

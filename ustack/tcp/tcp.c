@@ -140,7 +140,10 @@ struct tcb *tcp_listener(const struct tcp *tcp, const struct ust_addr *addr, uin
     tcb = listening_at(tcp, addr, port);
     if (!tcb && addr_is_v4(addr))
         tcb = listening_at(tcp, &any_v4, port);
-    return tcb ? tcb : listening_at(tcp, &any_v6, port);
+    if (tcb)
+        return tcb;
+    tcb = listening_at(tcp, &any_v6, port);
+    return tcb && !(tcb->v6only && addr_is_v4(addr)) ? tcb : NULL;
 }
 
 int tcp_bind_insert(struct tcp *tcp, struct tcb *tcb)
