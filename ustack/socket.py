@@ -500,7 +500,7 @@ class socket(HotSocket):
         """Return another object, without a descriptor so far, for a socket of the stack."""
         other = kind.__new__(kind)
         other._clear()
-        fd = super().fileno()
+        fd = super().fileno() if self._twin is None else -1  # that may be an epoll's
         spare = _stdlib.socket(endpoint.family, endpoint.type) if fd < 0 else None
         HotSocket.__init__(
             other, endpoint.family, endpoint.type, 0, fd if spare is None else spare.detach()

@@ -91,3 +91,23 @@ def test_a_timeout_is_kept(peer: Stack, pool: ThreadPoolExecutor) -> None:
         with pytest.raises(TimeoutError, match="timed out"):
             ours.recv(1)
         assert 0.1 <= time.monotonic() - begin < 0.2
+
+
+def test_a_listener_of_both_that_is_polled_accepts_from_both(
+    peer: Stack, pool: ThreadPoolExecutor
+) -> None:
+    with socket.create_server(("", 0)) as listener:
+        port = listener.getsockname()[1]
+        listener.settimeout(PATIENCE)
+        assert select.select([listener], [], [], 0)[0] == []
+        with kernel.create_connection(("127.0.0.1", port)):
+            assert select.select([listener], [], [], PATIENCE)[0] == [listener]
+            conn, address = listener.accept()
+            assert address[0] == "127.0.0.1"
+            conn.close()
+        near = pool.submit(peer.connect, (OURS, port), PATIENCE)
+        assert select.select([listener], [], [], PATIENCE)[0] == [listener]
+        conn, address = listener.accept()
+        assert address[0] == PEERS
+        conn.close()
+        near.result(PATIENCE).close()

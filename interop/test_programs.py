@@ -1,0 +1,370 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Programs with blocking sockets, unmodified, on a stack: by import swap.
+
+Each runs in a process of its own that owns the tap; the other end of its connections is this
+process's kernel. Each moves a megabyte there and back where its protocol has bodies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import http.server
+import os
+import socket
+import socketserver
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netlab import KERNEL4, OURS4, until
+from servers import REDIS, redis_server
+
+BODY = hashlib.shake_128(b"ustack").digest(1_000_000)
+PATIENCE = 30.0
+SWAPPED = str(Path(__file__).with_name("swapped.py"))
+URL = f"http://{OURS4}:80/"
+
+@contextlib.contextmanager
+def program(tmp_path: Path, *words: str, code: str = "") -> Iterator[subprocess.Popen[str]]:
+    """Keep a program running on a stack: `python WORDS…`, or a script of this code."""
+    if code:
+        script = tmp_path / "program.py"
+        script.write_text(code)
+        words = (str(script), *words)
+    env = os.environ | {"USTACK_IO": "tap:us0", "USTACK_ADDRESS": f"{OURS4}/24"}
+    process = subprocess.Popen(
+        [sys.executable, SWAPPED, *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=env,
+        cwd=tmp_path,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        said = process.communicate()[0]
+        print(said)  # pytest shows it if the test fails
+        assert "Traceback" not in said
+
+
+def tap_is_up() -> bool:
+    """The kernel's end of it."""
+    with socket.socket() as sock, contextlib.suppress(OSError):
+        sock.bind((KERNEL4, 0))
+        return True
+    return False
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    """Let the program go on behind its input(), to its end; what it printed."""
+    said = process.communicate("\n", timeout=PATIENCE)[0]
+    assert process.returncode == 0, said
+    return said
+
+
+def kernel_connect(process: subprocess.Popen[str], port: int) -> socket.socket:
+    """A connection of the kernel's to the program, once that listens."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        assert process.poll() is None and time.monotonic() < end, "the program does not listen"
+        with contextlib.suppress(OSError):
+            sock = socket.create_connection((OURS4, port), PATIENCE)
+            return sock
+        time.sleep(0.02)
+
+
+def exchange(sock: socket.socket, data: bytes) -> bytes:
+    """Send it all and the end; what comes back."""
+    sender = threading.Thread(target=lambda: (sock.sendall(data), sock.shutdown(socket.SHUT_WR)))
+    sender.start()
+    answer = b"".join(iter(lambda: sock.recv(1 << 18), b""))
+    sender.join()
+    return answer
+
+
+def certificate(tmp_path: Path) -> tuple[Any, str]:
+    """Return an authority, and the file with a key and a certificate of its for OURS4."""
+    authority = pytest.importorskip("trustme").CA()
+    path = tmp_path / "cert.pem"
+    authority.issue_cert(OURS4, KERNEL4).private_key_and_cert_chain_pem.write_to_path(path)
+    return authority, str(path)
+
+
+def tls_exchange(sock: socket.socket, authority: Any) -> bytes:
+    """Send BODY under TLS; as much as comes back."""
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    data = b""
+    with context.wrap_socket(sock, server_hostname=OURS4) as secure:
+        sender = threading.Thread(target=lambda: secure.sendall(BODY))
+        sender.start()
+        while len(data) < len(BODY):
+            data += secure.recv(1 << 18)
+        sender.join()
+    return data
+
+
+def check_http(process: subprocess.Popen[str], method: str = "POST", path: str = "/") -> None:
+    """Send requests over one connection, as the kernel."""
+    kernel_connect(process, 80).close()
+    client = http.client.HTTPConnection(OURS4, 80, timeout=PATIENCE)
+    for _ in range(3):
+        client.request(method, path, BODY if method == "POST" else None)
+        answer = client.getresponse()
+        assert (answer.status, answer.read()) == (200, BODY)
+    client.close()
+
+
+# ------------------------------------------------------------------------------------- servers
+
+
+def test_http_server(tmp_path: Path) -> None:
+    (tmp_path / "body").write_bytes(BODY)
+    with program(tmp_path, "-m", "http.server", "--bind", OURS4, "80") as process:
+        check_http(process, "GET", "/body")
+
+
+FLASK = """
+from flask import Flask, request
+
+app = Flask("mirror")
+
+@app.post("/")
+def mirror():
+    return request.get_data()
+"""
+
+
+@pytest.mark.parametrize("threaded", [True, False])
+def test_flask(tmp_path: Path, threaded: bool) -> None:
+    pytest.importorskip("flask")
+    code = f"{FLASK}\napp.run({OURS4!r}, 80, threaded={threaded})"
+    with program(tmp_path, code=code) as process:
+        check_http(process)
+
+
+def test_waitress(tmp_path: Path) -> None:
+    """An event loop on poll() over descriptors, with threads that answer."""
+    pytest.importorskip("waitress")
+    code = f"{FLASK}\nimport waitress\nwaitress.serve(app, listen='{OURS4}:80')"
+    with program(tmp_path, code=code) as process:
+        check_http(process)
+
+
+SOCKETSERVER = f"""
+import socketserver, threading
+
+class Tcp(socketserver.BaseRequestHandler):
+    def handle(self):
+        while data := self.request.recv(65536):
+            self.request.sendall(data)
+
+class Udp(socketserver.BaseRequestHandler):
+    def handle(self):
+        data, sock = self.request
+        sock.sendto(data, self.client_address)
+
+udp = socketserver.UDPServer(({OURS4!r}, 7), Udp)
+threading.Thread(target=udp.serve_forever).start()
+socketserver.ThreadingTCPServer(({OURS4!r}, 7), Tcp).serve_forever()
+"""
+
+
+def test_socketserver(tmp_path: Path) -> None:
+    """TCP with a thread for each connection, and UDP."""
+    with program(tmp_path, code=SOCKETSERVER) as process:
+        socks = [kernel_connect(process, 7) for _ in range(4)]
+        for sock in socks:
+            assert exchange(sock, BODY) == BODY
+            sock.close()
+        with socket.socket(type=socket.SOCK_DGRAM) as sock:
+            sock.settimeout(PATIENCE)
+            sock.sendto(b"hello", (OURS4, 7))
+            assert sock.recv(100) == b"hello"
+
+
+TRIO = f"""
+import ssl, sys, trio
+
+async def back(stream):
+    async with stream:
+        async for data in stream:
+            await stream.send_all(data)
+        if hasattr(stream, "send_eof"):
+            await stream.send_eof()
+
+async def main():
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(sys.argv[1])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_tcp, back, 7)
+        nursery.start_soon(trio.serve_ssl_over_tcp, back, 443, context)
+
+trio.run(main)
+"""
+
+
+def test_trio_serves(tmp_path: Path) -> None:
+    """On the wildcard, that is to both, the stack and the kernel."""
+    pytest.importorskip("trio")
+    authority, cert = certificate(tmp_path)
+    with program(tmp_path, cert, code=TRIO) as process:
+        socks = [kernel_connect(process, 7) for _ in range(4)]
+        for sock in socks:
+            assert exchange(sock, BODY) == BODY
+            sock.close()
+        assert tls_exchange(kernel_connect(process, 443), authority) == BODY
+
+
+# ------------------------------------------------------------------------------------- clients
+
+
+class Mirror(http.server.BaseHTTPRequestHandler):
+    """The kernel's HTTP server: it answers with the request's body."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        data = self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *args: Any) -> None: ...
+
+
+@contextlib.contextmanager
+def serving(server: Any) -> Iterator[None]:
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+REQUESTS = f"""
+import hashlib, requests
+
+input()
+body = hashlib.shake_128(b"ustack").digest(1_000_000)
+with requests.Session() as session:
+    session.trust_env = False
+    for _ in range(3):
+        answer = session.post("http://{KERNEL4}:8080/", data=body, timeout=20)
+        assert answer.status_code == 200 and answer.content == body
+    try:
+        session.get("http://{KERNEL4}:1/", timeout=20)
+    except requests.ConnectionError as error:
+        assert "refused" in str(error), error
+    else:
+        assert False
+"""
+
+
+def test_requests(tmp_path: Path) -> None:
+    pytest.importorskip("requests")
+    with serving(http.server.ThreadingHTTPServer(("", 8080), Mirror)):
+        with program(tmp_path, code=REQUESTS) as process:
+            finish(process)
+
+
+REDIS_PY = f"""
+import hashlib, redis
+
+input()
+body = hashlib.shake_128(b"ustack").digest(1_000_000)
+with redis.Redis({KERNEL4!r}, {REDIS}, socket_keepalive=True, socket_timeout=20) as client:
+    assert client.set("body", body) and client.get("body") == body
+    with client.pipeline() as pipe:
+        for number in range(1000):
+            pipe.incrby("sum", number)
+        assert pipe.execute()[-1] == sum(range(1000))
+    subscriber = client.pubsub()
+    subscriber.subscribe("news")
+    subscriber.get_message(timeout=20)
+    assert client.publish("news", body) == 1
+    assert subscriber.get_message(timeout=20)["data"] == body
+"""
+
+
+def test_redis_py(tmp_path: Path) -> None:
+    pytest.importorskip("redis")
+    with program(tmp_path, code=REDIS_PY) as process:
+        until(tap_is_up, "a tap")
+        with redis_server():
+            finish(process)
+
+
+TRIO_CLIENT = f"""
+import hashlib, ssl, sys, trio
+
+input()
+body = hashlib.shake_128(b"ustack").digest(1_000_000)
+
+async def receive(stream, data):
+    while len(data) < len(body):
+        data += await stream.receive_some()
+
+async def talk(stream):
+    data = bytearray()
+    async with stream, trio.open_nursery() as nursery:
+        nursery.start_soon(receive, stream, data)
+        await stream.send_all(body)
+    assert data == body
+
+async def main():
+    context = ssl.create_default_context(cafile=sys.argv[1])
+    with trio.fail_after(20):
+        await talk(await trio.open_tcp_stream({KERNEL4!r}, 7))
+        await talk(await trio.open_ssl_over_tcp_stream({KERNEL4!r}, 443, ssl_context=context))
+        try:
+            await trio.open_tcp_stream({KERNEL4!r}, 1)
+        except OSError as error:
+            pass
+        else:
+            assert False
+
+trio.run(main)
+"""
+
+
+class Echo(socketserver.BaseRequestHandler):
+    """The kernel's echo server; under TLS if it has a context."""
+
+    def handle(self) -> None:
+        sock: Any = self.request
+        if context := getattr(self.server, "context", None):
+            sock = context.wrap_socket(sock, server_side=True)
+        while data := sock.recv(1 << 16):
+            sock.sendall(data)
+
+
+def test_trio_connects(tmp_path: Path) -> None:
+    pytest.importorskip("trio")
+    authority, cert = certificate(tmp_path)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    plain, secure = (socketserver.ThreadingTCPServer(("", port), Echo) for port in (7, 443))
+    secure.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    secure.context.load_cert_chain(cert)
+    with (
+        serving(plain),
+        serving(secure),
+        program(tmp_path, str(tmp_path / "ca.pem"), code=TRIO_CLIENT) as process,
+    ):
+        finish(process)
