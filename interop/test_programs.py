@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ BODY = hashlib.shake_128(b"ustack").digest(1_000_000)
 PATIENCE = 30.0
 SWAPPED = str(Path(__file__).with_name("swapped.py"))
 URL = f"http://{OURS4}:80/"
+
 
 @contextlib.contextmanager
 def program(tmp_path: Path, *words: str, code: str = "") -> Iterator[subprocess.Popen[str]]:
@@ -113,6 +114,7 @@ def tls_exchange(sock: socket.socket, authority: Any) -> bytes:
         while len(data) < len(BODY):
             data += secure.recv(1 << 18)
         sender.join()
+        secure.unwrap().close()
     return data
 
 
@@ -195,15 +197,13 @@ def test_socketserver(tmp_path: Path) -> None:
             assert sock.recv(100) == b"hello"
 
 
-TRIO = f"""
+TRIO = """
 import ssl, sys, trio
 
 async def back(stream):
     async with stream:
         async for data in stream:
             await stream.send_all(data)
-        if hasattr(stream, "send_eof"):
-            await stream.send_eof()
 
 async def main():
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
