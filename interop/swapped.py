@@ -4,10 +4,11 @@
 import runpy
 import sys
 
-from ustack import process, socket
+from ustack import process, socket, tls
 
 process.current()  # an error is told before the program begins
 sys.modules["socket"] = socket
+tls.install()
 sys.argv = sys.argv[1:]
 if sys.argv[0] == "-m":
     sys.argv = sys.argv[1:]

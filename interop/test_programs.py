@@ -26,7 +26,7 @@ from typing import Any
 import pytest
 
 from netlab import KERNEL4, OURS4, until
-from servers import REDIS, redis_server
+from servers import REDIS, REDIS_TLS, redis_server
 
 BODY = hashlib.shake_128(b"ustack").digest(1_000_000)
 PATIENCE = 30.0
@@ -68,9 +68,9 @@ def tap_is_up() -> bool:
     return False
 
 
-def finish(process: subprocess.Popen[str]) -> str:
-    """Let the program go on behind its input(), to its end; what it printed."""
-    said = process.communicate("\n", timeout=PATIENCE)[0]
+def finish(process: subprocess.Popen[str], line: str = "") -> str:
+    """Give the program the line that its input() waits for, and wait for its end; what it said."""
+    said = process.communicate(line + "\n", timeout=PATIENCE)[0]
     assert process.returncode == 0, said
     return said
 
@@ -81,8 +81,7 @@ def kernel_connect(process: subprocess.Popen[str], port: int) -> socket.socket:
     while True:
         assert process.poll() is None and time.monotonic() < end, "the program does not listen"
         with contextlib.suppress(OSError):
-            sock = socket.create_connection((OURS4, port), PATIENCE)
-            return sock
+            return socket.create_connection((OURS4, port), PATIENCE)
         time.sleep(0.02)
 
 
@@ -103,6 +102,12 @@ def certificate(tmp_path: Path) -> tuple[Any, str]:
     return authority, str(path)
 
 
+def server_context(cert: str) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(cert)
+    return context
+
+
 def tls_exchange(sock: socket.socket, authority: Any) -> bytes:
     """Send BODY under TLS; as much as comes back."""
     context = ssl.create_default_context()
@@ -118,10 +123,17 @@ def tls_exchange(sock: socket.socket, authority: Any) -> bytes:
     return data
 
 
-def check_http(process: subprocess.Popen[str], method: str = "POST", path: str = "/") -> None:
-    """Send requests over one connection, as the kernel."""
+def check_http(
+    process: subprocess.Popen[str], method: str = "POST", path: str = "/", authority: Any = None
+) -> None:
+    """Send requests, over one connection if the server keeps it, as the kernel; with TLS if given
+    who is to be trusted."""
     kernel_connect(process, 80).close()
     client = http.client.HTTPConnection(OURS4, 80, timeout=PATIENCE)
+    if authority is not None:
+        context = ssl.create_default_context()
+        authority.configure_trust(context)
+        client = http.client.HTTPSConnection(OURS4, 80, timeout=PATIENCE, context=context)
     for _ in range(3):
         client.request(method, path, BODY if method == "POST" else None)
         answer = client.getresponse()
@@ -136,6 +148,25 @@ def test_http_server(tmp_path: Path) -> None:
     (tmp_path / "body").write_bytes(BODY)
     with program(tmp_path, "-m", "http.server", "--bind", OURS4, "80") as process:
         check_http(process, "GET", "/body")
+
+
+HTTPS_SERVER = f"""
+import http.server, ssl, sys
+
+context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+context.load_cert_chain(sys.argv[1])
+server = http.server.ThreadingHTTPServer(({OURS4!r}, 80), http.server.SimpleHTTPRequestHandler)
+server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()
+"""
+
+
+def test_http_server_under_tls(tmp_path: Path) -> None:
+    """As the standard library's documentation does it: the listener is wrapped."""
+    authority, cert = certificate(tmp_path)
+    (tmp_path / "body").write_bytes(BODY)
+    with program(tmp_path, cert, code=HTTPS_SERVER) as process:
+        check_http(process, "GET", "/body", authority)
 
 
 FLASK = """
@@ -155,6 +186,14 @@ def test_flask(tmp_path: Path, threaded: bool) -> None:
     code = f"{FLASK}\napp.run({OURS4!r}, 80, threaded={threaded})"
     with program(tmp_path, code=code) as process:
         check_http(process)
+
+
+def test_flask_under_tls(tmp_path: Path) -> None:
+    pytest.importorskip("flask")
+    authority, cert = certificate(tmp_path)
+    code = f"{FLASK}\napp.run({OURS4!r}, 80, ssl_context=({cert!r}, {cert!r}))"
+    with program(tmp_path, code=code) as process:
+        check_http(process, authority=authority)
 
 
 def test_waitress(tmp_path: Path) -> None:
@@ -259,14 +298,15 @@ def serving(server: Any) -> Iterator[None]:
 
 
 REQUESTS = f"""
-import hashlib, requests
+import hashlib, requests, sys
 
 input()
 body = hashlib.shake_128(b"ustack").digest(1_000_000)
 with requests.Session() as session:
     session.trust_env = False
-    for _ in range(3):
-        answer = session.post("http://{KERNEL4}:8080/", data=body, timeout=20)
+    session.verify = sys.argv[1]
+    for url in ["http://{KERNEL4}:8080/", "https://{KERNEL4}:8443/"] * 2:
+        answer = session.post(url, data=body, timeout=20)
         assert answer.status_code == 200 and answer.content == body
     try:
         session.get("http://{KERNEL4}:1/", timeout=20)
@@ -278,28 +318,43 @@ with requests.Session() as session:
 
 
 def test_requests(tmp_path: Path) -> None:
+    """Over connections that are kept, and one that is refused."""
     pytest.importorskip("requests")
-    with serving(http.server.ThreadingHTTPServer(("", 8080), Mirror)):
-        with program(tmp_path, code=REQUESTS) as process:
-            finish(process)
+    authority, cert = certificate(tmp_path)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    plain, secure = (http.server.ThreadingHTTPServer(("", port), Mirror) for port in (8080, 8443))
+    secure.socket = server_context(cert).wrap_socket(secure.socket, server_side=True)
+    with (
+        serving(plain),
+        serving(secure),
+        program(tmp_path, str(tmp_path / "ca.pem"), code=REQUESTS) as process,
+    ):
+        finish(process)
 
 
 REDIS_PY = f"""
-import hashlib, redis
+import hashlib, redis, sys
 
-input()
 body = hashlib.shake_128(b"ustack").digest(1_000_000)
-with redis.Redis({KERNEL4!r}, {REDIS}, socket_keepalive=True, socket_timeout=20) as client:
-    assert client.set("body", body) and client.get("body") == body
-    with client.pipeline() as pipe:
-        for number in range(1000):
-            pipe.incrby("sum", number)
-        assert pipe.execute()[-1] == sum(range(1000))
-    subscriber = client.pubsub()
-    subscriber.subscribe("news")
-    subscriber.get_message(timeout=20)
-    assert client.publish("news", body) == 1
-    assert subscriber.get_message(timeout=20)["data"] == body
+
+def use(port, **options):
+    options |= {{"socket_keepalive": True, "socket_timeout": 20}}
+    with redis.Redis({KERNEL4!r}, port, **options) as client:
+        assert client.set("body", body) and client.get("body") == body
+        with client.pipeline() as pipe:
+            for number in range(1000):
+                pipe.incrby("sum", number)
+            assert pipe.execute()[-1] == sum(range(1000))
+        client.delete("sum")
+        subscriber = client.pubsub()
+        subscriber.subscribe("news")
+        subscriber.get_message(timeout=20)
+        assert client.publish("news", body) == 1
+        assert subscriber.get_message(timeout=20)["data"] == body
+
+authority = input()
+use({REDIS})
+use({REDIS_TLS}, ssl=True, ssl_ca_certs=authority)
 """
 
 
@@ -307,8 +362,8 @@ def test_redis_py(tmp_path: Path) -> None:
     pytest.importorskip("redis")
     with program(tmp_path, code=REDIS_PY) as process:
         until(tap_is_up, "a tap")
-        with redis_server():
-            finish(process)
+        with redis_server() as place:
+            finish(process, str(place.path / "ca.pem"))
 
 
 TRIO_CLIENT = f"""
@@ -360,8 +415,7 @@ def test_trio_connects(tmp_path: Path) -> None:
     authority, cert = certificate(tmp_path)
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     plain, secure = (socketserver.ThreadingTCPServer(("", port), Echo) for port in (7, 443))
-    secure.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    secure.context.load_cert_chain(cert)
+    secure.context = server_context(cert)
     with (
         serving(plain),
         serving(secure),
