@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import functools
 import hashlib
 import random
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from virtual_soak import Soak
 
 HEADER = struct.Struct("!IIIB")  # number, bytes to the server, bytes to the client, what it does
-ABORTS, READS_LATE, ENDS_FIRST, RUDE = 1, 2, 4, 8  # what a server does
+ABORTS, READS_LATE, ENDS_FIRST, RUDE, ANSWERS = 1, 2, 4, 8, 16  # what a server does
 SIZES = [1, 10, 100, 1000, 1448, 5000, 20_000, 100_000]
 PERIOD = 1 << 16  # of a pattern
 
@@ -62,7 +63,7 @@ class End:
         if how == 1:
             self.transport.abort()
         elif how == 2:
-            self.transport.close()
+            self.leave()
         else:
             with contextlib.suppress(RuntimeError):  # after write_eof()
                 self.transport.write(b"last words")
@@ -108,6 +109,11 @@ class End:
         self.soak.lost(self)
         self.news.set()
         self.room.set()
+
+    def leave(self) -> None:
+        """Close, with bytes still to be sent; if the peer did so, too, nobody reads them."""
+        self.transport.close()
+        asyncio.get_running_loop().call_later(120, self.transport.abort)
 
     @property
     def usable(self) -> bool:
@@ -195,3 +201,34 @@ def keep_alive(transport: Any) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
+
+
+class Chatter(asyncio.DatagramProtocol):
+    """Either end of datagrams: the server's sends them back, a client's knows what it has sent."""
+
+    def __init__(self, soak: Soak, number: int | None = None) -> None:
+        self.soak, self.number = soak, number
+        self.sent: set[bytes] = set()
+        self.state = "new"
+
+    def connection_made(self, transport: Any) -> None:
+        assert self.state == "new", self.state
+        self.state, self.transport = "open", transport
+        self.soak.made(self)
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        assert self.state == "open" and not self.transport.is_closing()
+        if self.number is None:
+            self.transport.sendto(data, addr)
+        else:
+            assert data in self.sent, len(data)
+            self.soak.count("datagrams")
+
+    def error_received(self, exc: OSError) -> None:
+        assert self.state == "open"
+        assert exc.errno in (errno.ECONNREFUSED, errno.ENOBUFS, errno.EMSGSIZE), exc
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        assert self.state == "open" and exc is None
+        self.state = "lost"
+        self.soak.lost(self)

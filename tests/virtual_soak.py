@@ -29,12 +29,14 @@ from ustack import sim
 from ustack._native import lib
 from virtual_ends import (
     ABORTS,
+    ANSWERS,
     ENDS_FIRST,
     HEADER,
     READS_LATE,
     RUDE,
     SIZES,
     Buffered,
+    Chatter,
     End,
     Head,
     Plain,
@@ -62,6 +64,7 @@ SCARCE = {  # tables that are much too small
 ALLOWED = (errno.ETIMEDOUT, errno.ECONNRESET, errno.EPIPE, errno.EHOSTUNREACH)
 ALLOWED += (errno.ENOBUFS, errno.ENFILE, errno.ENOMEM, errno.EADDRNOTAVAIL)  # when it is scarce
 SPREAD = 20.0  # seconds in which connections begin
+PATIENCE = 20_000.0  # seconds of virtual time in which all must be over
 PORT, STREAMS, CLOSED = 7, 8, 9
 
 
@@ -114,7 +117,8 @@ class Soak:
     def made(self, protocol: Any) -> None:
         self.open.add(protocol)
         self.watched += [weakref.ref(protocol), weakref.ref(protocol.transport)]
-        keep_alive(protocol.transport)
+        if not isinstance(protocol, Chatter):
+            keep_alive(protocol.transport)
 
     def switched(self, old: Any, new: End) -> None:
         self.open.remove(old)
@@ -159,6 +163,8 @@ class Soak:
                 await asyncio.wait_for(end.until(float("inf")), rng.uniform(0, 2))
             end.transport.abort()
             return
+        if flags & ANSWERS:
+            await end.until(float("inf"))
         await end.write(to_client, rng)
         if flags & ENDS_FIRST and end.usable:
             end.transport.write_eof()
@@ -172,8 +178,8 @@ class Soak:
     async def client(self, number: int) -> None:
         rng = random.Random(f"{self.seed} client {number}")
         await asyncio.sleep(rng.uniform(0, SPREAD))
-        acts = [self.talk, self.give_up, self.offend, self.refused, self.streams]
-        act = rng.choices(acts, [10, 6, 4, 1, 3])[0]
+        acts = [self.talk, self.give_up, self.offend, self.refused, self.streams, self.chat]
+        act = rng.choices(acts, [10, 6, 4, 1, 3, 2])[0]
         with rng.choice(self.clients):
             await self.excused(act(number, rng))
         self.count(act.__name__)
@@ -216,24 +222,26 @@ class Soak:
         """Exchange bytes both ways at once; nobody loses patience unless flags say so."""
         to_server, to_client = rng.choice(LENGTHS), rng.choice(LENGTHS)
         if flags is None:
-            flags = rng.choice([0, ENDS_FIRST]) | rng.choice([0, READS_LATE])
+            flags = rng.choice([0, ENDS_FIRST, ANSWERS]) | rng.choice([0, READS_LATE])
         end = await self.connect(number, rng, rude=rude)
         try:
             end.transport.write(HEADER.pack(number, to_server, to_client, flags))
-            reading = self.start(self.read(end, to_client, rng))
+            ends = flags & ANSWERS or rng.random() < 0.5
+            length = float("inf") if flags & ANSWERS else to_client
+            reading = self.start(self.read(end, length, rng))
             await end.write(to_server, rng)
-            if rng.random() < 0.5 and end.usable:
+            if ends and end.usable:
                 end.transport.write_eof()
             await reading
         except asyncio.CancelledError:
-            rng.choice([end.transport.close, end.transport.abort])()
+            rng.choice([end.leave, end.transport.abort])()
             raise
         end.transport.close()
         while end.state == "open":
             await asyncio.sleep(0.1)
         self.judge(end, number, to_server, to_client, flags)
 
-    async def read(self, end: End, length: int, rng: random.Random) -> None:
+    async def read(self, end: End, length: float, rng: random.Random) -> None:
         if rng.random() < 0.3 and end.usable:
             end.transport.pause_reading()
             await asyncio.sleep(rng.uniform(0, 3))
@@ -276,6 +284,19 @@ class Soak:
         with contextlib.suppress(OSError):
             await writer.wait_closed()
 
+    async def chat(self, number: int, rng: random.Random) -> None:
+        """Send datagrams, of which some come back; or to nobody."""
+        loop = asyncio.get_running_loop()
+        transport, chatter = await loop.create_datagram_endpoint(
+            lambda: Chatter(self, number), remote_addr=("server", rng.choice([PORT, PORT, CLOSED]))
+        )
+        for _ in range(rng.randrange(30)):
+            data = rng.randbytes(rng.choice([1, 100, 1472, 1473, 9000]))
+            chatter.sent.add(data)
+            transport.sendto(data)
+            await asyncio.sleep(rng.choice([0, 0.01, 0.3]))
+        rng.choice([transport.close, transport.abort])()
+
     async def echo(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         keep_alive(writer.transport)
         with contextlib.suppress(OSError):
@@ -296,18 +317,22 @@ class Soak:
                 await loop.create_server(lambda: Head(self), self.server.address, PORT),
                 await asyncio.start_server(self.echo, self.server.address, STREAMS),
             ]
+            echoes, _ = await loop.create_datagram_endpoint(
+                lambda: Chatter(self), (self.server.address, PORT)
+            )
         for host in self.net.hosts if self.scarce else ():
             every = self.rng.choice([0, 0, 100, 1000])  # 0: none
             lib.ust_engine_fail_alloc(host.engine, every, 1)
         for number in range(self.connections):
             self.start(self.client(number))
         while self.tasks:
-            await asyncio.wait(list(self.tasks))
+            await asyncio.wait(list(self.tasks), timeout=PATIENCE)
+            assert loop.time() < PATIENCE, f"these wait for ever: {self.tasks}"
             self.net.check()
-        for server in servers:
+        for server in [*servers, echoes]:
             server.close()
         while self.open:  # ends whose peers are gone hear of it in time
-            assert loop.time() < 5000, f"connection_lost never came: {self.open}"
+            assert loop.time() < PATIENCE, f"connection_lost never came: {self.open}"
             await asyncio.sleep(1)
         await asyncio.sleep(1)
         assert sum(turn.endpoints for turn, _ in loop._turns.values()) == 0
@@ -331,7 +356,7 @@ class Soak:
 
 
 GONE = ("tcbs", "requests", "timewaits", "orphans", "mbufs_small", "mbufs_large", "mbufs_ref")
-GONE += ("reass", "cc_states", "sents", "flows", "ready", "outq")
+GONE += ("udp_socks", "frags", "reass", "cc_states", "sents", "flows", "ready", "outq")
 
 
 @contextlib.contextmanager

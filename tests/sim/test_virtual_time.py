@@ -201,6 +201,30 @@ def test_virtual_time_waits_for_threads() -> None:
     assert net.run_until_complete(main()) == 0.0
 
 
+def test_virtual_time_waits_for_anyios_threads() -> None:
+    """What Starlette and FastAPI run endpoints in that are not async."""
+    to_thread = pytest.importorskip("anyio.to_thread")
+    net, *_ = pair()
+
+    async def main() -> list[float]:
+        ticking = asyncio.create_task(tick())
+        times = []
+        for _ in range(3):
+            await asyncio.sleep(1)
+            begin, go = net.now, threading.Event()
+            threading.Timer(0.05, go.set).start()
+            assert await to_thread.run_sync(go.wait)
+            times.append(net.now - begin)
+        ticking.cancel()
+        return times
+
+    async def tick() -> None:
+        while True:
+            await asyncio.sleep(0.1)
+
+    assert net.run_until_complete(main()) == [0.0, 0.0, 0.0]
+
+
 def test_a_call_that_would_block_is_refused() -> None:
     net, *_ = pair()
 

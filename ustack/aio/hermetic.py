@@ -11,6 +11,7 @@ import errno
 import ipaddress
 import os
 import socket
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -128,6 +129,18 @@ class HermeticLoop(asyncio.SelectorEventLoop):
         self._calls_in_threads += 1
         future.add_done_callback(self._call_done)
         return future
+
+    def _is_in_threads(self) -> bool:
+        """Return whether threads work for the loop: run_in_executor()'s, or anyio's."""
+        if self._calls_in_threads:
+            return True
+        return threading.active_count() > 1 and any(map(self._employs, threading.enumerate()))
+
+    def _employs(self, thread: Any) -> bool:
+        """Return whether this is a thread of anyio's pool, with work; only attributes can tell."""
+        idle: Any = getattr(thread, "idle_workers", None)
+        ours = idle is not None and getattr(thread, "loop", None) is self
+        return ours and thread not in idle and not getattr(thread, "stopping", True)
 
     def _call_done(self, _: Any) -> None:
         self._calls_in_threads -= 1

@@ -52,7 +52,7 @@ __all__ = ["VirtualLoop"]
 
 NEVER = 2**64 - 1
 ROUNDS = 16  # bursts with events in one turn of a host
-THREAD_PATIENCE = 10.0  # real seconds that virtual time waits for run_in_executor()
+THREAD_PATIENCE = 10.0  # real seconds that virtual time waits for a thread
 WAKE_PATIENCE = 0.5  # real seconds before a deadlock is told while there are other threads
 
 
@@ -165,7 +165,7 @@ class _VirtualSelector(selectors.EpollSelector):
         loop = self._loop
         if loop._poll() or (timeout is not None and timeout <= 0):
             return super().select(0)
-        events = super().select(THREAD_PATIENCE if loop._calls_in_threads else 0)
+        events = super().select(THREAD_PATIENCE if loop._is_in_threads() else 0)
         if events:
             return events
         try:
