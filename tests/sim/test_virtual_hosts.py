@@ -178,3 +178,37 @@ def test_a_host_talks_to_itself_by_its_address_and_by_localhost() -> None:
 
     assert net.run_until_complete(main()) == [b"server", b"localhost"]
     assert net.now < 0.2, "nothing of it goes over the link"
+
+
+@pytest.mark.parametrize("where", [None, "0.0.0.0", "server"])
+def test_a_server_on_all_addresses_or_by_name_is_on_its_host_only(where: str | None) -> None:
+    net, server, client = pair()
+
+    async def main() -> bytes:
+        with server:
+            await asyncio.start_server(echo, where, 7)
+        with client:
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection("client", 7)
+            return await talk("server", b"x")
+
+    assert net.run_until_complete(main()) == b"x"
+
+
+def test_happy_eyeballs_take_the_address_that_answers() -> None:
+    net, server, client = pair()
+    server.stack.add_address("fd00::1/64")
+    client.stack.add_address("fd00::2/64")
+
+    async def main() -> tuple[str, float]:
+        with server:
+            await asyncio.start_server(echo, server.address, 7)
+        with client:
+            begin = net.now
+            _, writer = await asyncio.open_connection("server", 7, happy_eyeballs_delay=0.25)
+            peer = writer.get_extra_info("peername")[0]
+            writer.close()
+            return peer, net.now - begin
+
+    peer, took = net.run_until_complete(main())
+    assert peer == server.address and took < 0.6
