@@ -131,3 +131,19 @@ def test_each_new_sack_counts_once(wire: Wire) -> None:
     wire.put(ack_line(10, when="+.01"))
     assert sock.info.delivered == 10
     assert sock.info.delivery_rate == pytest.approx(10 * MSS / 0.12, rel=0.001)
+
+
+def test_an_answer_is_measured_as_of_an_application_that_had_nothing_to_send(wire: Wire) -> None:
+    """3.4: before it the window was not used; as in Linux 1 stands for no packets at all."""
+    sock = wire.established(mss=MSS, rtt=0.1)
+    wire("""
+        +0 < P. 1:11(10) ack 1 win 257
+        +0 > .  1:1(0) ack 11
+    """)
+    sock.send(10 * MSS)
+    while wire.take() is not None:
+        pass
+    wire.put("+.12 < . 11:11(0) ack 1001 win 257")
+    assert sock.info.delivery_rate == pytest.approx(MSS / 0.12, rel=0.001)
+    assert sock.info.rate_app_limited
+    wire.put("+0 < . 11:11(0) ack 10001 win 257")

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from ustack._ustack import lib
+from ustack._ustack import ffi, lib
 
 from wire import Wire, pattern
 
@@ -160,3 +160,17 @@ def test_an_urgent_pointer_without_a_flag_means_nothing(wire: Wire) -> None:
     """)
     assert not sock.ready & lib.UST_URGENT
     assert sock.recv() == pattern(1, 11)
+
+
+def test_an_urgent_byte_beyond_a_hole_is_an_event(wire: Wire) -> None:
+    """As Linux: it may be read at once, out of its turn, though no other byte may."""
+    sock = wire.established()
+    events = ffi.new("struct ust_event[]", 8)
+    lib.ust_engine_events(wire.engine.raw, events, 8)
+    wire("""
+        +0 < PU. 101:111(10) ack 1 win 257 urg 10
+        +0 > .   1:1(0) ack 1 <nop,nop,sack 101:111>
+    """)
+    n = lib.ust_engine_events(wire.engine.raw, events, 8)
+    assert [event.events & lib.UST_URGENT for event in events[0:n]] == [lib.UST_URGENT]
+    assert sock.ready & (lib.UST_URGENT | lib.UST_READABLE) == lib.UST_URGENT
