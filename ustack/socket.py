@@ -15,7 +15,6 @@ datagram.py), waiting for many of them without doorbells (selectors.py).
 """
 
 import errno
-import operator
 import os
 import select
 import socket as _stdlib
@@ -25,7 +24,7 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
-from ustack import _sharing, process
+from ustack import _arguments, _sharing, process
 from ustack._native import ffi, load_module
 from ustack._sharing import Doorbell, Shared
 from ustack.process import Place
@@ -128,7 +127,7 @@ class socket(HotSocket):
             host = host.decode("ascii")
         if not isinstance(host, str) or "\0" in host:
             return None
-        return _to_number(host, self.family), *address[1:]
+        return _arguments.to_number(host, self.family), *address[1:]
 
     def _is_plain(self) -> bool:
         return self.type in (_stdlib.SOCK_STREAM, _stdlib.SOCK_DGRAM)
@@ -310,7 +309,7 @@ class socket(HotSocket):
         return data
 
     def _recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
-        return int(self._take("recv_into", _writable(buffer, nbytes), 0, flags))
+        return int(self._take("recv_into", _arguments.writable(buffer, nbytes), 0, flags))
 
     def _send(self, data: Any, flags: int = 0, /) -> int:
         return int(self._timed(lambda: self._endpoint.send(data, flags)))
@@ -336,7 +335,7 @@ class socket(HotSocket):
         """Fill a buffer; (bytes, address of the sender)."""
         if self._endpoint is None:
             return super().recvfrom_into(buffer, nbytes, flags)
-        view = _writable(buffer, nbytes)
+        view = _arguments.writable(buffer, nbytes)
         if self.type == _stdlib.SOCK_STREAM:
             return self._recv_into(view, 0, flags), None
         n, address = self._take("recvfrom_into", view, 0, flags)
@@ -348,14 +347,14 @@ class socket(HotSocket):
             return super().recvmsg(bufsize, ancbufsize, flags)
         if bufsize < 0:
             raise ValueError("negative buffer size in recvmsg()")
-        _check_ancillary_size(ancbufsize, "recvmsg")
+        _arguments.check_ancillary_size(ancbufsize, "recvmsg")
         return self._take("recvmsg", bufsize, ancbufsize, flags)
 
     def recvmsg_into(self, buffers: Any, ancbufsize: int = 0, flags: int = 0, /) -> Any:
         """Fill buffers; (bytes, ancillary data, msg_flags, address)."""
         if self._endpoint is None:
             return super().recvmsg_into(buffers, ancbufsize, flags)
-        views = [_writable(buffer) for buffer in buffers]
+        views = [_arguments.writable(buffer) for buffer in buffers]
         data, *rest = self.recvmsg(sum(map(len, views)), ancbufsize, flags)
         done = 0
         for view in views:
@@ -372,7 +371,7 @@ class socket(HotSocket):
             return super().sendto(data, *arguments)
         if len(arguments) not in (1, 2):
             raise TypeError(f"sendto() takes 2 or 3 arguments ({len(arguments) + 1} given)")
-        _check_bytes(data)
+        _arguments.check_bytes(data)
         if not isinstance(arguments[-1], tuple):
             raise TypeError(f"an address is a tuple, not {type(arguments[-1]).__name__}")
         half, target = self._half_for(arguments[-1])
@@ -401,7 +400,7 @@ class socket(HotSocket):
         if self._endpoint is None:
             return super().sendmsg(buffers, ancdata, flags, address)
         data = b"".join([memoryview(buffer) for buffer in buffers])
-        messages = [_parse_message(*message) for message in ancdata]
+        messages = [_arguments.parse_message(*message) for message in ancdata]
         if address is not None and not isinstance(address, tuple):
             raise TypeError(f"an address is a tuple, not {type(address).__name__}")
         if self.type == _stdlib.SOCK_STREAM:
@@ -470,7 +469,7 @@ class socket(HotSocket):
 
     def _share_timeout(self) -> None:
         timeout = self.gettimeout()
-        self._set_timeout_ns(_to_ns(timeout))
+        self._set_timeout_ns(_arguments.to_ns(timeout))
         if self._endpoint is not None:
             self._endpoint.settimeout(timeout if self._twin is None else 0)
         if self._twin is not None:
@@ -561,58 +560,6 @@ class socket(HotSocket):
             f"<{type(self).__module__}.{type(self).__qualname__} fd={super().fileno()},"
             f" family={self.family!s}, type={self.type!s}, proto={self.proto}, {names}>"
         )
-
-
-def _to_number(host: str, family: int) -> str:
-    """Return a host as a numeric address, by the kernel's resolver where it is a name."""
-    if host == "":
-        return "::" if family == _stdlib.AF_INET6 else "0.0.0.0"
-    if host == "<broadcast>" and family == _stdlib.AF_INET:
-        return "255.255.255.255"
-    try:
-        _stdlib.inet_pton(family, host)
-    except OSError:
-        return str(_stdlib.getaddrinfo(host, None, family)[0][4][0])
-    return host
-
-
-def _to_ns(timeout: float | None) -> int:
-    """Return a timeout in nanoseconds, -1 for none; only 0 itself is 0."""
-    if timeout is None:
-        return -1
-    return max(int(timeout * 1e9), 1) if timeout else 0
-
-
-def _writable(buffer: Any, nbytes: int = 0) -> memoryview:
-    """Return the bytes of a buffer that are to be filled: nbytes, all of it for 0."""
-    view = memoryview(buffer).cast("B")
-    if view.readonly:
-        raise TypeError("a writable buffer is needed")
-    if nbytes < 0:
-        raise ValueError("negative buffersize in recv_into")
-    if nbytes > len(view):
-        raise ValueError("buffer too small for requested bytes")
-    return view[: nbytes or len(view)]
-
-
-def _check_bytes(data: Any) -> None:
-    try:
-        memoryview(data)
-    except TypeError:
-        kind = type(data).__name__
-        raise TypeError(f"a bytes-like object is required, not '{kind}'") from None
-
-
-def _parse_message(level: Any, kind: Any, data: Any) -> tuple[int, int, bytes]:
-    """Return an item of ancillary data if it is one."""
-    return operator.index(level), operator.index(kind), bytes(memoryview(data))
-
-
-def _check_ancillary_size(size: int, verb: str) -> None:
-    if not isinstance(size, int):
-        raise TypeError(f"ancbufsize must be an int, got {type(size).__name__}")
-    if not 0 <= size <= 0x7FFFFFFF:
-        raise ValueError(f"invalid ancillary data buffer length in {verb}()")
 
 
 def _here(function: types.FunctionType) -> Any:
