@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 __all__ = ["VirtualLoop"]
 
 NEVER = 2**64 - 1
-ROUNDS = 16  # bursts with events in one turn of a host
 THREAD_PATIENCE = 10.0  # real seconds that virtual time waits for a thread
 WAKE_PATIENCE = 0.5  # real seconds before a deadlock is told while there are other threads
 
