@@ -249,9 +249,11 @@ class Socket(Endpoint):
         With SO_LINGER it returns when the peer has everything, or after that many seconds; a
         linger of 0 resets the connection.
         """
-        if not self.closed and not self._stack.closed:
-            self._linger()
-        super().close()
+        try:
+            if not self.closed and not self._stack.closed:
+                self._linger()
+        finally:
+            super().close()
 
     def _linger(self) -> None:
         value = ffi.new("int64_t *")

@@ -8,6 +8,7 @@ import hashlib
 import select
 import signal
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 
 from pair import SERVER, Pair
-from ustack import Socket, Stack
+from ustack import Socket, Stack, UdpSocket
 
 SOON = 0.1  # a blocking call notices its timeout or a signal within this
 PATIENCE = 20.0
@@ -110,13 +111,17 @@ def test_many_threads_share_one_stack(pair: Pair, pool: ThreadPoolExecutor) -> N
 # ------------------------------------------------------------------------- timeouts and signals
 
 
-def waits(pair: Pair, pool: ThreadPoolExecutor) -> dict[str, Callable[[Socket], object]]:
-    """Every call that blocks, given a socket with its timeout set."""
+def waits(pair: Pair, pool: ThreadPoolExecutor) -> dict[str, Callable[[float | None], object]]:
+    """Every call that blocks, to be called with its timeout."""
     near, far = established(pair, pool)
     listener = pair.server.listen((SERVER, 81))
+    udp = pair.client.udp(("", 82))
+    ping = pair.client.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP)
     full = bytes(1 << 23)
 
-    def on(sock: Socket, call: Callable[[], object]) -> Callable[[float | None], object]:
+    def on(
+        sock: Socket | UdpSocket, call: Callable[[], object]
+    ) -> Callable[[float | None], object]:
         def wait(timeout: float | None) -> object:
             sock.settimeout(timeout)
             return call()
@@ -136,22 +141,48 @@ def waits(pair: Pair, pool: ThreadPoolExecutor) -> dict[str, Callable[[Socket], 
             raise TimeoutError
         return None
 
+    def send() -> object:
+        while True:
+            far.send(full)
+
+    def run_once(timeout: float | None) -> object:
+        while pair.client.run_once(1000.0 if timeout is None else timeout):
+            pass  # there was work; not so the last time
+        raise TimeoutError
+
     silent = pair.client.socket()
     return {
         "recv": on(near, lambda: near.recv(1)),
+        "recv waitall": on(near, lambda: near.recv(1, socket.MSG_WAITALL)),
         "recv_into": on(near, lambda: near.recv_into(bytearray(1))),
+        "recvmsg": on(near, lambda: near.recvmsg(1)),
         "accept": on(listener, listener.accept),
+        "send": on(far, send),
         "sendall": on(far, lambda: far.sendall(full)),
         "connect": on(silent, connect),
+        "Stack.connect": lambda timeout: pair.client.connect(("10.9.0.77", 80), timeout),
         "poll": on(silent, poll),
+        "run_once": run_once,
+        "udp recv": on(udp, lambda: udp.recv(1)),
+        "udp recv_into": on(udp, lambda: udp.recv_into(bytearray(1))),
+        "udp recvfrom": on(udp, lambda: udp.recvfrom(1)),
+        "udp recvfrom_into": on(udp, lambda: udp.recvfrom_into(bytearray(1))),
+        "udp recvmsg": on(udp, lambda: udp.recvmsg(1)),
+        "udp recvmsg_into": on(udp, lambda: udp.recvmsg_into([bytearray(1)])),
+        "ping recv": on(ping, lambda: ping.recv(1)),
     }
 
 
-CALLS = ["recv", "recv_into", "accept", "sendall", "connect", "poll"]
+CALLS = [
+    "recv", "recv waitall", "recv_into", "recvmsg", "accept", "send", "sendall", "connect",
+    "Stack.connect", "poll", "run_once", "udp recv", "udp recv_into", "udp recvfrom",
+    "udp recvfrom_into", "udp recvmsg", "udp recvmsg_into", "ping recv",
+]  # fmt: skip
+SAY_NOTHING = "poll", "run_once"  # these do not raise, but tell that there was nothing
 
 
 @pytest.mark.parametrize("name", CALLS)
-@pytest.mark.parametrize("timeout", [0.02, 0.17])
+@pytest.mark.parametrize("timeout", [0.02, 0.12])
 def test_a_timeout_is_honoured_within_100_ms(
     pair: Pair, pool: ThreadPoolExecutor, name: str, timeout: float
 ) -> None:
@@ -161,7 +192,7 @@ def test_a_timeout_is_honoured_within_100_ms(
         calls[name](timeout)
     took = time.monotonic() - start
     assert timeout <= took < timeout + SOON
-    if name not in ("poll",):
+    if name not in SAY_NOTHING:
         assert "timed out after" in str(caught.value)
 
 
@@ -174,12 +205,28 @@ def test_ctrl_c_is_honoured_within_100_ms(pair: Pair, pool: ThreadPoolExecutor, 
         sent.append(time.monotonic())
         signal.raise_signal(signal.SIGINT)  # in this thread: the main one is not woken by it
 
-    timer = threading.Timer(0.2, interrupt)
+    timer = threading.Timer(0.07, interrupt)
     timer.start()
     with pytest.raises(KeyboardInterrupt):
         calls[name](None)
     assert time.monotonic() - sent[0] < SOON
     timer.join()
+
+
+def test_ctrl_c_ends_a_close_that_lingers_within_100_ms(
+    pair: Pair, pool: ThreadPoolExecutor
+) -> None:
+    near, _far = established(pair, pool)
+    near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 10))
+    near.settimeout(0.05)
+    with pytest.raises(TimeoutError):
+        near.sendall(bytes(1 << 23))
+    start = time.monotonic()
+    threading.Timer(0.07, signal.raise_signal, [signal.SIGINT]).start()
+    with pytest.raises(KeyboardInterrupt):
+        near.close()
+    assert time.monotonic() - start < 0.07 + SOON
+    assert near.closed
 
 
 def test_ctrl_c_reaches_a_follower_too(pair: Pair, pool: ThreadPoolExecutor) -> None:
