@@ -58,10 +58,10 @@ def test_auto_spins_only_where_there_is_more_than_one_processor(
 
 @pytest.mark.parametrize("nonsense", ["sometimes", -1, 10.5, float("nan")])
 def test_a_spin_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch, nonsense: Any) -> None:
-    with pytest.raises(ConfigError, match="^spin must be auto, always, never or 0..10 seconds"):
+    with pytest.raises(ConfigError, match=r"^spin must be auto, always, never or 0\.\.10 seconds"):
         Stack(ring_url(), ADDRESS, spin=nonsense)
     monkeypatch.setenv("USTACK_SPIN", str(nonsense))
-    with pytest.raises(ConfigError, match="^USTACK_SPIN must be auto, always, never"):
+    with pytest.raises(ConfigError, match=r"^USTACK_SPIN must be auto, always, never"):
         Stack(ring_url(), ADDRESS)
 
 
