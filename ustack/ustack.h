@@ -757,6 +757,10 @@ int ust_load_run(struct ust_load *load, uint64_t ns, uint64_t requests);
 void ust_load_clear(struct ust_load *load); /* forgets what it has counted */
 void ust_load_result(const struct ust_load *load, struct ust_load_result *result);
 
+/* One round of an echo server: connections that listener accepts, and those it
+ * has accepted; how many had news. The same work as a Protocol's, without Python. */
+unsigned ust_echo_turn(struct ust_worker *w, struct ust_engine *eng, ust_handle listener);
+
 /* --------------------------------------------------------- simulation */
 
 /* One direction of a link on virtual time: a queue, a transmitter with a rate,

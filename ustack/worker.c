@@ -57,6 +57,7 @@ struct ust_worker *ust_worker_new(struct ust_engine *eng, struct ust_port *port,
 
     if (!w)
         return NULL;
+    atomic_init(&w->refs, 1);
     w->eng = eng;
     w->pool = ust_engine_pool(eng);
     w->spin_ns = spin_ns;
@@ -78,6 +79,7 @@ struct ust_worker *ust_worker_new_virtual(struct ust_engine *eng, const ust_time
 
     if (!w)
         return NULL;
+    atomic_init(&w->refs, 1);
     w->eng = eng;
     w->pool = ust_engine_pool(eng);
     w->clock = clock;
@@ -139,6 +141,18 @@ void ust_worker_free(struct ust_worker *w)
     if (!w)
         return;
     ust_worker_stop(w);
+    worker_unref(w);
+}
+
+void worker_ref(struct ust_worker *w)
+{
+    atomic_fetch_add(&w->refs, 1);
+}
+
+void worker_unref(struct ust_worker *w)
+{
+    if (atomic_fetch_sub(&w->refs, 1) > 1)
+        return;
     close_descriptors(w);
     pthread_cond_destroy(&w->gone);
     pthread_mutex_destroy(&w->lock);

@@ -56,6 +56,7 @@ struct guardian {
 };
 
 struct ust_worker {
+    atomic_uint refs; /* its maker's, and those of dispatchers */
     pthread_mutex_t lock;
     atomic_uint wanting; /* threads that found the lock taken */
     struct ust_engine *eng;
@@ -87,6 +88,11 @@ struct ust_worker {
     struct guardian guardian;
     struct ust_worker_stats stats;
 };
+
+/* The worker's memory stays until as many unref as ref, its maker by
+ * ust_worker_free(); the garbage collector ends things in any order. */
+void worker_ref(struct ust_worker *w);
+void worker_unref(struct ust_worker *w);
 
 /* Take the lock for one call: false, and not taken, after stop. */
 bool worker_enter(struct ust_worker *w);

@@ -213,6 +213,14 @@ static PyObject *dispatcher_fileno(struct dispatcher *d, PyObject *Py_UNUSED(ign
     return is_detached(d) ? NULL : PyLong_FromLong(ust_worker_fd(d->worker));
 }
 
+static void let_go(struct dispatcher *d)
+{
+    if (d->worker)
+        worker_unref(d->worker);
+    d->worker = NULL;
+    d->engine = NULL;
+}
+
 static PyObject *dispatcher_detach(struct dispatcher *d, PyObject *Py_UNUSED(ignored))
 {
     if (!d->worker)
@@ -220,8 +228,7 @@ static PyObject *dispatcher_detach(struct dispatcher *d, PyObject *Py_UNUSED(ign
     while (d->live)
         endpoint_end(d->live);
     flush(d);
-    d->worker = NULL;
-    d->engine = NULL;
+    let_go(d);
     if (!d->polling)
         endpoint_drop_gone(d);
     Py_RETURN_NONE;
@@ -255,6 +262,7 @@ static PyObject *dispatcher_new(PyTypeObject *type, PyObject *args, PyObject *kw
         return NULL;
     d->worker = (struct ust_worker *)(uintptr_t)worker;
     d->engine = (struct ust_engine *)(uintptr_t)engine;
+    worker_ref(d->worker);
     d->loop = Py_NewRef(loop);
     d->owner = Py_NewRef(owner);
     if (!(d->call_soon = PyObject_GetAttr(loop, names.call_soon))) {
@@ -284,11 +292,10 @@ static int dispatcher_traverse(struct dispatcher *d, visitproc visit, void *arg)
     return 0;
 }
 
-/* The worker may be gone already (its owner can be part of the same garbage),
- * so the engine is not told: loop.close() detaches in order. */
+/* The engine is not told: loop.close() detaches in order. */
 static int dispatcher_clear(struct dispatcher *d)
 {
-    d->worker = NULL;
+    let_go(d);
     d->asleep = false;
     while (d->live)
         endpoint_unlink(d->live);

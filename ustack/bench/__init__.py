@@ -11,7 +11,7 @@ import argparse
 import os
 from typing import TypeVar
 
-from ustack.bench import bulk, report, rpc
+from ustack.bench import bulk, inside, report, rpc
 from ustack.bench.sides import Work, choose_sides, pinned
 from ustack.errors import ConfigError
 from ustack.io import TapUrl, parse_url, userns
@@ -38,6 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, metavar="S", help="length of a repetition (1)")
     parser.add_argument("--repetitions", type=int, metavar="R", help="of each cell (3)")
     parser.add_argument("--vs", choices=PEERS, default="uvloop", help="the peer (uvloop)")
+    parser.add_argument(
+        "--server",
+        choices=[*inside.SERVERS, "both"],
+        help="rpc: a server within this process, its turns alone timed, as a Protocol, in C or both",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -54,7 +59,11 @@ def main(args: argparse.Namespace) -> int:
     io = args.io or f"ring:bench-{os.getpid()}"
     if isinstance(parse_url(io), TapUrl):
         userns.isolate()
-    sides, notes = choose_sides(io, args.vs)
+    if args.server and args.bench != "rpc":
+        raise ConfigError(f"--server is for rpc, got {args.bench}; leave it out")
+    sides, notes = (
+        (inside.choose(args.server), [inside.NOTE]) if args.server else choose_sides(io, args.vs)
+    )
     steps = len(sides) * len(bench.KINDS) * work.repetitions
     with report.Progress(args.bench, steps) as progress, pinned(notes):
         samples = report.interleave(work, sides, bench.KINDS, progress)

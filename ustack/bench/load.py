@@ -80,6 +80,19 @@ class Load:
                 seen, patience = done, time.monotonic() + PATIENCE
             self._insist(alive, patience)
 
+    def turn_to_open(self) -> bool:
+        """Give the client one turn of opening; whether all connections are open."""
+        return bool(self._check(lib.ust_load_open(self._load, 10_000)))
+
+    def turn(self) -> None:
+        """Give the client one turn of running."""
+        self._check(lib.ust_load_run(self._load, 1, 0))
+
+    @property
+    def requests(self) -> int:
+        """How many requests are done since the start of the last run()."""
+        return int(self._result().requests)
+
     def _result(self) -> Any:
         result = ffi.new("struct ust_load_result *")
         lib.ust_load_result(self._load, result)

@@ -31,7 +31,8 @@ def summarize(samples: Samples) -> Found:
             "p99_us": median_of(echoes, lambda s: s.p99 * 1e6),
         }
     rates = {name: {"rate": side["requests_per_s"]} for name, side in found.items()}
-    found["ratio"] = {peer: ratio["rate"] for peer, ratio in ratios(rates).items()}
+    compared = ratios(rates) if "ustack" in rates else {}
+    found["ratio"] = {peer: ratio["rate"] for peer, ratio in compared.items()}
     return found
 
 
@@ -53,6 +54,9 @@ def rows(found: Found) -> list[list[Any]]:
                     f"{side['p99_us']:,.1f}",
                 ]
             )
+    if "c" in found and "protocol" in found:
+        cost = {name: found[name]["server_ns_per_request"] for name in ("protocol", "c")}
+        table.append(["Python's share", "", "", f"{cost['protocol'] - cost['c']:,.0f}"])
     for peer, ratio in found["ratio"].items():
         table.append([f"ustack ÷ {peer}", f"{ratio:.2f}"])
     return table
