@@ -60,7 +60,8 @@ def _c(stack: Stack) -> Callable[[], Any]:
 def _protocol(stack: Stack, loop: EventLoop) -> Callable[[], Any]:
     loop.attach(stack)
     loop.run_until_complete(loop.create_server(Echo, SERVER, PORT, backlog=4096))
-    dispatcher, ready = loop._stacks[stack], loop._ready
+    dispatcher = loop._stacks[stack]
+    ready: Any = vars(loop)["_ready"]
 
     def serve() -> None:
         dispatcher.poll(0, 0)
