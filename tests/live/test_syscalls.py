@@ -4,20 +4,21 @@
 from __future__ import annotations
 
 import os
-import re
-import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from two import BASE
 
+import tracing
 from pair import ring_url
+from tracing import STRACE, can_trace, total
 
 BLOCKING = """
 import sys, ustack
-with ustack.Stack(io=sys.argv[1], address="10.9.0.1/24", spin=0.1) as stack:
+with ustack.Stack(io=sys.argv[1], address="10.9.0.1/24", spin=0.1, guardian=False) as stack:
     listener = stack.listen(("", 80))
     print("ready", flush=True)
     conn, _ = listener.accept()
@@ -46,14 +47,14 @@ def loop():
     loop.attach(stack)
     return loop
 
-with ustack.Stack(io=sys.argv[1], address="10.9.0.1/24") as stack:
+with ustack.Stack(io=sys.argv[1], address="10.9.0.1/24", guardian=False) as stack:
     with asyncio.Runner(loop_factory=loop) as runner:
         runner.run(main())
 """
 
 CLIENT = """
 import sys, ustack
-with ustack.Stack(io=sys.argv[1], address="10.9.0.2/24", spin=0.1) as stack:
+with ustack.Stack(io=sys.argv[1], address="10.9.0.2/24", spin=0.1, guardian=False) as stack:
     with stack.connect(("10.9.0.1", 80), timeout=20) as conn:
         for i in range(int(sys.argv[2])):
             conn.sendall(bytes(64))
@@ -61,21 +62,13 @@ with ustack.Stack(io=sys.argv[1], address="10.9.0.2/24", spin=0.1) as stack:
 """
 
 
-STRACE = ["strace", "-f", "-c", "-o"]
-
-
-def can_trace() -> bool:
-    strace = shutil.which("strace")
-    return bool(strace) and subprocess.run([strace, "-o", "/dev/null", "true"]).returncode == 0
-
-
 def count(server_code: str, round_trips: int, log: Path) -> tuple[int, int]:
     """How many system calls server and client make in so many round trips, from start to end."""
     url = ring_url()
     logs = [log.with_suffix(".server"), log.with_suffix(".client")]
-    command = [*STRACE, logs[0], sys.executable, "-c", server_code, url]
+    command = [*STRACE, str(logs[0]), sys.executable, "-c", server_code, url]
     server = subprocess.Popen(command, process_group=0, stdout=subprocess.PIPE)
-    client = [*STRACE, logs[1], sys.executable, "-c", CLIENT, url, str(round_trips)]
+    client = [*STRACE, str(logs[1]), sys.executable, "-c", CLIENT, url, str(round_trips)]
     try:
         assert server.stdout is not None and server.stdout.readline() == b"ready\n"
         subprocess.run(client, check=True, timeout=60)
@@ -87,19 +80,31 @@ def count(server_code: str, round_trips: int, log: Path) -> tuple[int, int]:
     return total(logs[0]), total(logs[1])
 
 
-def total(log: Path) -> int:
-    found = re.search(r"^100\.00\s+\S+\s+(?:\S+\s+)?(\d+).* total$", log.read_text(), re.MULTILINE)
-    assert found, log.read_text()
-    return int(found[1])
-
-
-@pytest.mark.skipif(
+traced = pytest.mark.skipif(not can_trace(), reason="strace is missing, or may not trace here")
+quick = pytest.mark.skipif(
     "USTACK_SANITIZER" in os.environ, reason="sanitized peers sleep while they wait"
 )
-@pytest.mark.skipif(not can_trace(), reason="strace is missing, or may not trace here")
+
+
+@quick
+@traced
 @pytest.mark.parametrize("server", [BLOCKING, ASYNCIO], ids=["blocking", "asyncio"])
 def test_system_calls_do_not_grow_with_the_round_trips(tmp_path: Path, server: str) -> None:
     few, many = count(server, 1000, tmp_path / "few"), count(server, 101_000, tmp_path / "many")
     # Other processes may keep the peer from its core for longer than the spin: then it sleeps.
     for before, after in zip(few, many, strict=True):
         assert after - before < 1000, (few, many)
+
+
+@quick
+@traced
+def test_a_busy_loop_makes_fewer_system_calls_than_one_in_a_hundred_messages(
+    base: str, tmp_path: Path
+) -> None:
+    """nightly/syscalls.py counts over 10^6 messages; the loop looks at the kernel by the clock."""
+    few, many = (
+        tracing.count(ring_url(), BASE.get(), 64, n, tmp_path / f"{n}") for n in (1000, 151_000)
+    )
+    allowed = 150_000 / 100 + 3000 * (many.seconds - few.seconds)
+    assert many.syscalls - few.syscalls < allowed, (few, many)
+    assert many.bursts - few.bursts > 150_000 / 64

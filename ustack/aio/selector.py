@@ -14,8 +14,8 @@ from ustack._aio import Dispatcher
 __all__ = ["SLICE_NS", "TURN_NS", "StackSelector"]
 
 TURN_NS = 500_000  # that a stack may work before the loop looks at anything else
-SLICE_NS = 50_000  # that it may spin before
-LOOK_NS = 500_000  # between two looks at the kernel's descriptors while busy
+SLICE_NS = 500_000  # that it may spin before
+LOOK_NS = 1_000_000  # between two looks at the kernel's descriptors while busy
 LOOK_RARELY_NS = 30_000_000  # the same when there is none but the loop's own, for signals
 
 _FOR_EVER = 1 << 62
