@@ -5,6 +5,7 @@ spin: how long whoever drives the stack polls without work before sleeping. guar
 Python may keep the stack waiting before its guardian thread stands in (guardian.c).
 """
 
+import atexit
 import os
 import weakref
 from typing import TYPE_CHECKING, Literal
@@ -69,7 +70,7 @@ _stacks: "weakref.WeakSet[Stack]" = weakref.WeakSet()
 
 
 def enlist(stack: "Stack") -> None:
-    """Have the stack stopped in the children of forks."""
+    """Have the stack stopped in the children of forks, and when the program ends."""
     _stacks.add(stack)
 
 
@@ -79,4 +80,10 @@ def _in_child() -> None:
         stack._forked()
 
 
+def _at_exit() -> None:
+    for stack in list(_stacks):
+        stack._stop()  # its guardian, before the interpreter takes things apart
+
+
 os.register_at_fork(after_in_child=_in_child)
+atexit.register(_at_exit)

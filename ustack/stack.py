@@ -144,6 +144,9 @@ class Stack(Networking):
         worker = lib.ust_worker_new(self._engine, first.handle, ifaces[0], 0, spin_ns)
         if worker == ffi.NULL:
             raise OSError(ffi.errno, f"{os.strerror(ffi.errno)}: worker for {first}")
+        self._engine = _held(self._engine, worker, lib.ust_engine_free)
+        for port in self._ports:
+            port.serve(worker)
         worker = ffi.gc(worker, lib.ust_worker_free)
         for port, iface in zip(self._ports[1:], ifaces[1:], strict=True):
             result = lib.ust_worker_add_port(worker, port.handle, iface, 0)  # law 3: once a port
@@ -359,6 +362,11 @@ class Stack(Networking):
                 break
             lib.ust_worker_idle(self._worker, min(left, SLICE_NS))  # law 3: once a sleep
 
+    def _stop(self) -> None:
+        """Serve nobody any more: the program ends."""
+        if not self._closed:
+            lib.ust_worker_stop(self._worker)
+
     def _forked(self) -> None:
         """Let go of what is the parent's: in the child of a fork."""
         self._closed = True
@@ -401,6 +409,22 @@ def _new_engine(config: Any) -> Any:
     if engine == ffi.NULL:
         raise OSError(-err[0], f"{os.strerror(-err[0])}: engine; lower the mbuf.* and tcp.max_*")
     return ffi.gc(engine, lib.ust_engine_free)
+
+
+def _held(engine: Any, worker: Any, free_engine: Any) -> Any:
+    """Return the engine as one that ends the worker before itself, whichever is collected first.
+
+    The worker's guardian is a thread, which would find it gone.
+    """
+    lib.ust_worker_hold(worker)
+    free_worker = lib.ust_worker_free  # both outlive this module, whose names may be gone
+
+    def free(engine: Any) -> None:
+        free_worker(worker)
+        free_engine(engine)
+
+    ffi.gc(engine, None)
+    return ffi.gc(engine, free)
 
 
 def _parse_gateways(one: str | None, many: Iterable[str], plan: Plan) -> list[Gateway]:

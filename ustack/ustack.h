@@ -586,7 +586,10 @@ int ust_worker_add_port(struct ust_worker *w, struct ust_port *port, int iface, 
  * freed afterwards. All later calls with a socket or an engine in them return
  * -EBADF, the others do nothing; only ust_worker_free() ends the worker. */
 void ust_worker_stop(struct ust_worker *w);
-void ust_worker_free(struct ust_worker *w); /* stops it first */
+/* Stops it, too; its memory stays until as many have freed it as hold it. Its
+ * maker does; hold makes one more, as who may end an engine or a port before it. */
+void ust_worker_free(struct ust_worker *w);
+void ust_worker_hold(struct ust_worker *w);
 /* In the child of a fork: the worker is stopped there, as its engine and ports
  * are the parent's. Before any other call of the child's. */
 void ust_worker_forked(struct ust_worker *w);

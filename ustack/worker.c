@@ -144,7 +144,7 @@ void ust_worker_free(struct ust_worker *w)
     worker_unref(w);
 }
 
-void worker_ref(struct ust_worker *w)
+void ust_worker_hold(struct ust_worker *w)
 {
     atomic_fetch_add(&w->refs, 1);
 }

@@ -56,7 +56,7 @@ struct guardian {
 };
 
 struct ust_worker {
-    atomic_uint refs; /* its maker's, and those of dispatchers */
+    atomic_uint refs; /* that hold it: the garbage collector ends things in any order */
     pthread_mutex_t lock;
     atomic_uint wanting; /* threads that found the lock taken */
     struct ust_engine *eng;
@@ -89,9 +89,7 @@ struct ust_worker {
     struct ust_worker_stats stats;
 };
 
-/* The worker's memory stays until as many unref as ref, its maker by
- * ust_worker_free(); the garbage collector ends things in any order. */
-void worker_ref(struct ust_worker *w);
+/* What ust_worker_free() does but for stopping it. */
 void worker_unref(struct ust_worker *w);
 
 /* Take the lock for one call: false, and not taken, after stop. */

@@ -218,3 +218,37 @@ def test_the_environment_decides_where_the_program_does_not(
     monkeypatch.setenv("USTACK_GUARDIAN", "soon")
     with pytest.raises(ConfigError, match=r"USTACK_GUARDIAN must be no or 0\.\.10 seconds"):
         Stack(ring_url(), ADDRESS)
+
+
+LEFT = """
+import gc, sys
+from ustack import Stack
+from ustack.io import ring_pair
+def leave():
+    pairs = [ring_pair() for _ in range(3)]
+    stacks = [Stack(end, f"10.9.0.{i}/24", guardian=1e-6) for pair in pairs
+              for i, end in enumerate(pair, 1)]
+    for stack in stacks:
+        stack.run_once()
+    return stacks
+how = sys.argv[1]
+stacks = leave()
+if how == "dropped":
+    del stacks
+elif how == "garbage":
+    stacks.append(stacks)
+    del stacks
+    gc.collect()
+elif how == "ports first":
+    for stack in stacks:
+        stack.ports[0].close()
+print("over")
+"""
+
+
+@pytest.mark.parametrize("how", ["dropped", "garbage", "ports first", "at exit"])
+def test_a_stack_that_nobody_closes_ends_its_guardian_first(how: str) -> None:
+    """Whatever is collected first, engine, port or worker, its thread must not find it gone."""
+    command = [sys.executable, "-X", "faulthandler", "-c", LEFT, how]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "over\n", "")

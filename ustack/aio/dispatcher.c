@@ -262,7 +262,7 @@ static PyObject *dispatcher_new(PyTypeObject *type, PyObject *args, PyObject *kw
         return NULL;
     d->worker = (struct ust_worker *)(uintptr_t)worker;
     d->engine = (struct ust_engine *)(uintptr_t)engine;
-    worker_ref(d->worker);
+    ust_worker_hold(d->worker);
     d->loop = Py_NewRef(loop);
     d->owner = Py_NewRef(owner);
     if (!(d->call_soon = PyObject_GetAttr(loop, names.call_soon))) {

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--server",
         choices=[*inside.SERVERS, "both"],
-        help="rpc: a server within this process, its turns alone timed, as a Protocol, in C or both",
+        help="rpc: of a server in this process, as a Protocol, in C or both, time the turns",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 

@@ -63,6 +63,7 @@ class Port:
         self._handle = handle
         self._name = name
         self._fds = list(fds)
+        self._worker: Any = None
 
     @property
     def handle(self) -> Any:
@@ -142,8 +143,16 @@ class Port:
             return None
         return bytes(ffi.buffer(raw, check(result, f"frame from {self._name}")))
 
+    def serve(self, worker: Any) -> None:
+        """Remember the `struct ust_worker *` that uses it, to end that first."""
+        lib.ust_worker_hold(worker)
+        self._worker = worker
+
     def close(self) -> None:
         """Leave the wire and free everything. Closing twice is harmless."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            lib.ust_worker_free(worker)
         handle, self._handle = self._handle, None
         if handle is not None:
             lib.ust_port_close(handle)
