@@ -4,7 +4,7 @@
  *
  * An argument is the name of the one test to run.
  *
- * Sources: worker.c wait.c calls.c doorbell.c guardian.c                      */
+ * Sources: worker.c wait.c calls.c doorbell.c guardian.c                    */
 #define _GNU_SOURCE
 #include "worker_fakes.h"
 
@@ -553,6 +553,113 @@ static void a_driver_leaves_the_port_armed_for_an_event_loop(void)
     tear_down(b);
 }
 
+/* ------------------------------------------------------------ the guardian */
+
+static void await_empty_inbox(struct bench *b)
+{
+    ust_time end = ust_worker_now() + LONG;
+
+    while (!fake_inbox_empty(&b->port)) {
+        CHECK(ust_worker_now() < end);
+        sched_yield();
+    }
+}
+
+static void a_guardian_serves_while_nobody_does(void)
+{
+    struct bench *b = set_up(0);
+
+    CHECK(ust_worker_guard(b->w, MS) == 0);
+    for (ust_handle h = 1; h < 4; h++) {
+        fake_arrive(&b->port, h);
+        await_empty_inbox(b);
+    }
+    tear_down(b);
+}
+
+static void a_guardian_minds_the_timers(void)
+{
+    struct bench *b = set_up(0);
+    unsigned fired = 0;
+
+    CHECK(ust_worker_guard(b->w, MS) == 0);
+    ust_worker_lock(b->w);
+    b->eng.deadline = ust_worker_now() + 20 * MS;
+    ust_worker_unlock(b->w);
+    while (!fired) {
+        ust_worker_lock(b->w);
+        fired = b->eng.fired;
+        ust_worker_unlock(b->w);
+        sched_yield();
+    }
+    tear_down(b);
+}
+
+static void a_guardian_and_a_driver_lose_nothing(void)
+{
+    enum { ROUNDS = 300 };
+    struct bench *b = set_up(0);
+    struct job j = start(b, 1, ROUNDS);
+
+    CHECK(ust_worker_guard(b->w, 0) == 0);
+    run(&j, receive);
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        fake_arrive(&b->port, 1);
+        if (i % 3)
+            await_empty_inbox(b);
+    }
+    join_all(&j, 1);
+    CHECK(j.result == 1 && j.took < LONG / 2);
+    tear_down(b);
+}
+
+static void a_guardian_serves_for_a_loop_that_does_not_wake(void)
+{
+    struct bench *b = set_up(0);
+
+    CHECK(ust_worker_guard(b->w, MS) == 0);
+    ust_worker_lock(b->w);
+    CHECK(ust_worker_arm(b->w) == 0);
+    ust_worker_unlock(b->w);
+    for (ust_handle h = 1; h < 4; h++) {
+        fake_arrive(&b->port, h);
+        await_empty_inbox(b);
+        CHECK(polls_readable(ust_worker_fd(b->w))); /* when it does, it is told */
+    }
+    tear_down(b);
+}
+
+static void a_guardian_leaves_a_loop_its_wake_up(void)
+{
+    struct bench *b = set_up(0);
+
+    CHECK(ust_worker_guard(b->w, 10 * MS) == 0);
+    for (unsigned i = 0; i < 50; i++) {
+        ust_worker_lock(b->w);
+        CHECK(ust_worker_arm(b->w) == 0);
+        ust_worker_unlock(b->w);
+        fake_arrive(&b->port, 1);
+        CHECK(polls_readable(ust_worker_fd(b->w)));
+        ust_worker_lock(b->w);
+        ust_worker_disarm(b->w);
+        CHECK(ust_worker_rx(b->w) <= 1);
+        ust_worker_unlock(b->w);
+    }
+    tear_down(b);
+}
+
+static void a_guardian_ends_with_its_worker(void)
+{
+    for (unsigned i = 0; i < 20; i++) {
+        struct bench *b = set_up(0);
+
+        CHECK(ust_worker_guard(b->w, i % 2 ? MS : 0) == 0);
+        if (i % 3)
+            sched_yield();
+        tear_down(b);
+    }
+}
+
 #define TEST(name) {#name, name}
 static const struct {
     const char *name;
@@ -582,6 +689,12 @@ static const struct {
     TEST(a_doorbell_polls_as_its_socket_does),
     TEST(an_event_loop_is_told_of_others_work),
     TEST(a_driver_leaves_the_port_armed_for_an_event_loop),
+    TEST(a_guardian_serves_while_nobody_does),
+    TEST(a_guardian_minds_the_timers),
+    TEST(a_guardian_and_a_driver_lose_nothing),
+    TEST(a_guardian_serves_for_a_loop_that_does_not_wake),
+    TEST(a_guardian_leaves_a_loop_its_wake_up),
+    TEST(a_guardian_ends_with_its_worker),
 };
 
 int main(int argc, char **argv)
