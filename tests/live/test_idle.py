@@ -7,7 +7,6 @@ import asyncio
 import time
 from typing import Any
 
-import pytest
 from two import SERVER, run
 
 from ustack._native import lib
@@ -15,8 +14,7 @@ from ustack._native import lib
 CONNECTIONS = 1000
 
 
-@pytest.mark.parametrize("spin", ["auto", "never"])
-def test_a_process_with_a_thousand_open_connections_uses_little_cpu(base: str, spin: Any) -> None:
+def test_a_process_with_a_thousand_open_connections_uses_little_cpu(base: str) -> None:
     spent: list[float] = []
 
     async def main() -> None:
@@ -24,7 +22,7 @@ def test_a_process_with_a_thousand_open_connections_uses_little_cpu(base: str, s
         server = await loop.create_server(asyncio.Protocol, SERVER, 80, backlog=CONNECTIONS)
         opened = [loop.create_connection(asyncio.Protocol, SERVER, 80) for _ in range(CONNECTIONS)]
         transports = [transport for transport, _ in await asyncio.gather(*opened)]
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(1.3)  # the timers of opening are over
         before, start = time.process_time(), time.monotonic()
         await asyncio.sleep(1.0)
         spent.append((time.process_time() - before) / (time.monotonic() - start))
@@ -32,7 +30,7 @@ def test_a_process_with_a_thousand_open_connections_uses_little_cpu(base: str, s
             transport.abort()
         server.close()
 
-    assert run(main, spin=spin) == []
+    assert run(main) == []
     assert spent[0] < 0.04  # of both ends, with both guardians
 
 
