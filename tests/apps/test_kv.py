@@ -13,6 +13,7 @@ from ustack.apps.kv.server import Kv, new_service
 from ustack.apps.kv.store import SLOTS, Store
 from ustack.apps.kv.strings import glob
 from ustack.apps.kv.table import COMMANDS
+from ustack.cli import main as ustack
 
 OOM = b"-OOM command not allowed when used memory > 'maxmemory'.\r\n"
 
@@ -290,6 +291,17 @@ def test_a_scan_finds_every_key_that_stays() -> None:
         turn += 1
     assert stay <= found
     assert 10 < turn <= SLOTS
+
+
+@pytest.mark.parametrize("option", ["--max-memory", "--max-request", "--max-clients"])
+@pytest.mark.parametrize("text", ["x", "0", "-1", "5t", "9999999999g"])
+def test_a_limit_that_is_none_is_told(
+    option: str, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["kv", "--io", "ring:x", "--address", "10.9.0.1/24", f"{option}={text}"]
+    assert ustack(arguments) == 2
+    told = f"ustack: {option} must be a number from 1, got {text!r}; such as 64m\n"
+    assert capsys.readouterr().err == told
 
 
 # ---------------------------------------------------------------------------------- anything

@@ -55,3 +55,16 @@ def test_the_echo_server_answers_blocking_sockets() -> None:
         for turn in range(100):
             sock.sendall(b"%d" % (turn % 10))
             assert sock.recv(10) == b"%d" % (turn % 10)
+
+
+def test_kv_answers_blocking_sockets() -> None:
+    with (
+        served("kv") as (_, io),
+        Stack(io, f"{CLIENT}/24") as stack,
+        stack.connect((SERVER, 6379), timeout=10) as sock,
+    ):
+        sock.sendall(b"INCR n\r\nPING\r\n")
+        got = b""
+        while len(got) < 11:
+            got += sock.recv(100)
+        assert got == b":1\r\n+PONG\r\n"

@@ -3,6 +3,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import Awaitable, Callable
@@ -128,7 +129,8 @@ async def _serve(text: str, start: Callable[[], Awaitable[asyncio.AbstractServer
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.close)
     host, port = server.sockets[0].getsockname()[:2]  # type: ignore[attr-defined]
     print(f"ustack: {text.format(host, port)}; Ctrl-C ends it", flush=True)
-    await server.serve_forever()
+    with contextlib.suppress(asyncio.CancelledError):  # close() ends it so, too
+        await server.serve_forever()
 
 
 def parse_port(text: str | None, default: int) -> int:
