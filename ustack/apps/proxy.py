@@ -182,38 +182,58 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(name, default=default, metavar="SECONDS", help=text)
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the command is to do."""
+
+    to_stack: list[Forward]
+    from_stack: list[Forward]
+    socks: list[Place]
+    limit: int
+    idle: float
+    connect_timeout: float
+    grace: float
+
+
 def main(args: argparse.Namespace) -> int:
     """Forward until Ctrl-C or SIGTERM; the exit status."""
-    to_stack = [parse_forward("-L", text) for text in args.to_stack]
-    from_stack = [parse_forward("-R", text) for text in args.from_stack]
-    socks = [parse_place("-D", text) for text in args.socks]
-    if not to_stack and not from_stack and not socks:
+    plan = Plan(
+        to_stack=[parse_forward("-L", text) for text in args.to_stack],
+        from_stack=[parse_forward("-R", text) for text in args.from_stack],
+        socks=[parse_place("-D", text) for text in args.socks],
+        limit=int(_number("--limit", args.limit, 1, whole=True)),
+        idle=_number("--idle", args.idle, 0),
+        connect_timeout=_number("--connect-timeout", args.connect_timeout, 0),
+        grace=_number("--grace", args.grace, 0),
+    )
+    if not (plan.to_stack or plan.from_stack or plan.socks):
         raise ConfigError("nothing to forward; give -L, -R or -D, see ustack proxy --help")
-    limit = int(_number("--limit", args.limit, 1, whole=True))
-    idle = _number("--idle", args.idle, 0)
-    patience = _number("--connect-timeout", args.connect_timeout, 0)
-    grace = _number("--grace", args.grace, 0)
     # before the stack: without root it moves to namespaces of its own, where nobody would connect
-    listeners = [_listen(place) for place in [f.listen for f in to_stack] + socks]
+    listeners = [_listen(place) for place in [f.listen for f in plan.to_stack] + plan.socks]
     with open_stack(args) as stack:
-
-        async def serve() -> None:
-            proxy = Proxy(stack, limit=limit, idle=idle, connect_timeout=patience, complain=_tell)
-            left = iter(listeners)
-            for forward in to_stack:
-                listener = next(left)
-                await proxy.to_stack(listener, forward.target)
-                _tell(f"{_name(listener)} goes to {forward.target} by {args.io}")
-            for listener in left:
-                await proxy.socks(listener)
-                _tell(f"SOCKS 5 on {_name(listener)} goes to anywhere by {args.io}")
-            for forward in from_stack:
-                server = await proxy.from_stack(forward.listen, forward.target)
-                _tell(f"{_name(server.sockets[0])} of {args.io} goes to {forward.target}")  # type: ignore[attr-defined]
-            await _run(proxy, grace)
-
-        aio.run(serve(), stack)
+        aio.run(_serve(stack, plan, listeners, args.io), stack)
     return 0
+
+
+async def _serve(stack: Stack, plan: Plan, listeners: list[socket.socket], io: str) -> None:
+    """Start all forwards, and run. listeners: of plan.to_stack, then of plan.socks."""
+    proxy = Proxy(
+        stack,
+        limit=plan.limit,
+        idle=plan.idle,
+        connect_timeout=plan.connect_timeout,
+        complain=_tell,
+    )
+    for forward, listener in zip(plan.to_stack, listeners, strict=False):
+        await proxy.to_stack(listener, forward.target)
+        _tell(f"{_name(listener)} goes to {forward.target} by {io}")
+    for listener in listeners[len(plan.to_stack) :]:
+        await proxy.socks(listener)
+        _tell(f"SOCKS 5 on {_name(listener)} goes to anywhere by {io}")
+    for forward in plan.from_stack:
+        server: Any = await proxy.from_stack(forward.listen, forward.target)
+        _tell(f"{_name(server.sockets[0])} of {io} goes to {forward.target}")
+    await _run(proxy, plan.grace)
 
 
 async def _run(proxy: Proxy, grace: float) -> None:
