@@ -336,3 +336,20 @@ def test_a_record_that_is_given_away_takes_its_timer_along(wire: Wire) -> None:
     wire.engine.abort(handle)
     assert wire.engine.usage().timers == 0
     wire.quiet(61)
+
+
+def test_a_record_whose_time_starts_anew_is_the_youngest(wire: Wire) -> None:
+    """A repeated FIN restarts it (RFC 9293 3.10.7.4); where there is no room, the oldest goes."""
+    wire.settings(tcp_max_tw_buckets=3)
+    old = [time_wait(wire, ts=False) for _ in range(3)]
+    wire.advance(1)
+    for nth in (1, 0):
+        old[nth].peer("""
+            +0 < F. 1:1(0) ack 2 win 257
+            +0 > .  2:2(0) ack 2
+        """)
+    for gone in (2, 1, 0):
+        assert old[gone].state == "TIME_WAIT"
+        time_wait(wire, ts=False)
+        assert old[gone].state == "CLOSED"
+        assert wire.engine.usage().timewaits == 3
