@@ -11,6 +11,7 @@ import importlib.util
 import os
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 from ustack import _ustack
 from ustack._ustack import ffi, lib
 
-__all__ = ["SLICE_NS", "check", "ffi", "format_address", "insist", "lib", "load_module"]
+__all__ = ["SLICE_NS", "check", "end", "ffi", "format_address", "insist", "lib", "load_module"]
 __all__ += ["pack_address", "unpack_address"]
 
 type_of_address = ffi.typeof("struct ust_addr *")
@@ -31,6 +32,7 @@ NOT_YET = frozenset({-errno.EAGAIN, -errno.EINTR, -errno.ENOBUFS})
 
 _MAPPED = bytes(10) + b"\xff\xff"
 
+_ending: int | None = None  # the thread that ends the process
 
 #: Whether this process is the child of a fork that a stack did not survive.
 forked = False
@@ -57,9 +59,17 @@ def load_module(name: str) -> None:
 def check(result: int, what: str) -> int:
     """Return result; raise OSError when it is a negative errno value. what: "connect to …"."""
     if result < 0:
+        if _ending is not None and threading.get_ident() != _ending:
+            threading.Event().wait()  # for the end of the process
         why = f" ({FORKED})" if forked and result == -errno.EBADF else ""
         raise OSError(-result, f"{os.strerror(-result)}: {what}{why}")
     return result
+
+
+def end() -> None:
+    """Let no other thread hear of what fails from now on: the program is over, and they daemons."""
+    global _ending
+    _ending = threading.get_ident()
 
 
 def pack_address(host: str) -> Any:

@@ -12,17 +12,20 @@ ustack or kernel.
 """
 
 import atexit
+import contextlib
 import ipaddress
 import os
+import socket
 import threading
 from enum import Enum
 from typing import Any
 
+from ustack._native import end
 from ustack._whose import Rules
 from ustack.errors import ConfigError
 from ustack.stack import Stack
 
-__all__ = ["Place", "current", "from_environment", "install", "installed", "place"]
+__all__ = ["Place", "close_at_exit", "current", "from_environment", "install", "installed", "place"]
 __all__ += ["place_of_peer", "place_to_bind"]
 
 _lock = threading.Lock()
@@ -56,7 +59,7 @@ def current() -> Stack:
     with _lock:
         if _installed is None or _installed.closed:
             _installed = from_environment()
-            atexit.register(_close, _installed, os.getpid())
+            close_at_exit(_installed)
         return _installed
 
 
@@ -147,6 +150,17 @@ def _flag(variable: str) -> bool:
     return text == "1"
 
 
+def close_at_exit(stack: Stack) -> None:
+    """Close a stack when the program is over; what it has sent is delivered first."""
+    atexit.register(_close, stack, os.getpid())
+
+
 def _close(stack: Stack, pid: int) -> None:
-    if os.getpid() == pid:
-        stack.close()
+    """Let peers hear of the end, and daemon threads stop where they are, as with the kernel."""
+    if os.getpid() != pid or stack.closed:
+        return
+    for sock in list(stack._sockets):
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+    end()
+    stack.close()

@@ -252,6 +252,36 @@ def test_a_zip_a_command_and_threads_that_outlive_the_main_one(tmp_path: Path) -
     assert run(*LOOP, "tool", "b", env=env).stdout == "['b']\n"
 
 
+DAEMONS = """
+import socket, threading, time, select
+
+def accept(listener):
+    while True:
+        conn, _ = listener.accept()
+        threading.Thread(target=conn.recv, args=[1], daemon=True).start()
+
+def poll(listener):
+    while True:
+        listener.setblocking(False)
+        select.select([listener], [], [], 0.01)
+        try:
+            listener.accept()
+        except BlockingIOError:
+            pass
+
+for serve in (accept, poll):
+    listener = socket.create_server(("127.0.0.1", 0))
+    threading.Thread(target=serve, args=[listener], daemon=True).start()
+    conns = [socket.create_connection(listener.getsockname()) for _ in range(3)]
+time.sleep(0.1)
+"""
+
+
+def test_daemon_threads_do_not_complain_when_the_program_is_over(tmp_path: Path) -> None:
+    done = run(*LOOP, script(tmp_path, DAEMONS))
+    assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
+
+
 #: arguments → what the one line of complaint names
 BAD: dict[str, tuple[list[str], list[str]]] = {
     "no program": ([*LOOP], ["a program is missing", "SCRIPT"]),

@@ -2,7 +2,6 @@
 """ustack run: parse what the user typed, open the stack, run the program."""
 
 import argparse
-import atexit
 import os
 import sys
 from typing import Any
@@ -62,7 +61,7 @@ def main(args: argparse.Namespace) -> int:
         name = program.find_script(name)
     stack = _open(options)
     process.install(stack)
-    atexit.register(_close, stack, os.getpid())
+    process.close_at_exit(stack)
     process.place(rules=rules)
     from ustack.launch import patches
 
@@ -119,8 +118,3 @@ def _open(options: config.Options) -> Stack:
         if name in options:
             options[name] = ",".join(options[name])
     return process.from_environment(**(options | {"io": io, "control": control}))
-
-
-def _close(stack: Stack, pid: int) -> None:
-    if os.getpid() == pid:
-        stack.close()
