@@ -2,7 +2,7 @@
 """What a program finds changed: the module socket, TLS on it, and every new event loop.
 
 - `import socket` gives `ustack.socket`. Modules that have the standard library's already get it in
-  its place, but those of ustack.
+  its place, but those of ustack, and asyncio's: a loop that drives the stack knows what is whose.
 - SSLContext.wrap_socket takes its sockets (tls.py).
 - asyncio's default loop, asyncio.SelectorEventLoop and uvloop.Loop are ours, on the same base, and
   drive the process's stack. One loop at a time can: a second one that runs meanwhile, in another
@@ -50,12 +50,8 @@ def apply() -> None:
     there[id(_stdlib)] = ours
     for module in list(sys.modules.values()):
         if isinstance(module, types.ModuleType) and module is not _stdlib:
-            if not _is_ours(module.__name__):
+            if module.__name__.partition(".")[0] not in ("ustack", "asyncio"):
                 _replace(module, there)
-
-
-def _is_ours(name: str) -> bool:
-    return name == "ustack" or name.startswith("ustack.")
 
 
 def _replace(module: types.ModuleType, there: dict[int, Any]) -> None:
@@ -87,8 +83,19 @@ def _patch_asyncio() -> None:
         for name in ("SelectorEventLoop", "_UnixSelectorEventLoop", "EventLoop"):
             if hasattr(module, name):
                 setattr(module, name, loop)
+    sockets: Any = types.ModuleType("socket", _stdlib.__doc__)
+    vars(sockets).update(vars(_stdlib) | {"socket": _socket_for_loop})
+    base_events: Any = asyncio.base_events
+    base_events.socket = sockets
     policy: Any = unix_events._UnixDefaultEventLoopPolicy
     policy._loop_factory = loop
+
+
+def _socket_for_loop(*arguments: Any, **options: Any) -> _stdlib.socket:
+    """Return the socket that asyncio wants: of the kernel, if its loop itself does the stack's."""
+    loop: Any = asyncio._get_running_loop()
+    kind = _stdlib.socket if getattr(loop, "_stacks", None) else ours.socket
+    return kind(*arguments, **options)
 
 
 def _patch_uvloop() -> None:
