@@ -52,6 +52,8 @@ class Rules:
 
     def whose(self, host: str, port: int) -> str | None:
         """Return "ustack" or "kernel"; None: whoever's the address is."""
+        if self.only is None and not self.also:
+            return None
         exception = any(where.includes(host, port) for where in self.also)
         if self.only is None:
             return "kernel" if exception else None

@@ -26,7 +26,7 @@ from ustack.errors import ConfigError
 from ustack.stack import Stack
 
 __all__ = ["Place", "close_at_exit", "current", "from_environment", "install", "installed", "place"]
-__all__ += ["place_of_peer", "place_to_bind"]
+__all__ += ["place_of_peer", "place_to_bind", "ruled"]
 
 _lock = threading.Lock()
 _installed: Stack | None = None
@@ -111,11 +111,17 @@ def place(*, wildcard: str | None = None, rules: Rules | None = None) -> None:
     _rules = Rules() if rules is None else rules
 
 
+def ruled(host: str, port: int) -> Place | None:
+    """Return whose the rules say that a numeric address is; None: they say nothing."""
+    whose = _rules.whose(host, port)
+    return None if whose is None else Place(whose)
+
+
 def place_to_bind(host: str, port: int = 0) -> Place:
     """Return whose a numeric local address is."""
-    ruled = _rules.whose(host, port)
-    if ruled is not None:
-        return Place(ruled)
+    by_rule = ruled(host, port)
+    if by_rule is not None:
+        return by_rule
     if ipaddress.ip_address(host).is_unspecified:
         return _wildcard or _parse("USTACK_BIND", os.environ.get("USTACK_BIND") or "both")
     return Place.USTACK if current().owns(host) else Place.KERNEL
@@ -125,9 +131,9 @@ def place_of_peer(host: str, port: int = 0) -> Place:
     """Return who reaches a numeric address; the unspecified one is the local host's."""
     if ipaddress.ip_address(host).is_unspecified:
         host = "127.0.0.1"
-    ruled = _rules.whose(host, port)
-    if ruled is not None:
-        return Place(ruled)
+    by_rule = ruled(host, port)
+    if by_rule is not None:
+        return by_rule
     return Place.USTACK if current().reaches(host) else Place.KERNEL
 
 

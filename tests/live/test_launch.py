@@ -252,6 +252,59 @@ def test_a_zip_a_command_and_threads_that_outlive_the_main_one(tmp_path: Path) -
     assert run(*LOOP, "tool", "b", env=env).stdout == "['b']\n"
 
 
+RULED = """
+import asyncio, socket, sys
+
+async def main():
+    serve = lambda r, w: (w.write(b"hello"), w.close())
+    server = await asyncio.start_server(serve, "10.9.0.2", 19000)
+    kernel = await asyncio.start_server(serve, "127.0.0.1", 0)  # not loopback=True: see --also
+    wild = await asyncio.start_server(serve, "0.0.0.0", 19001)
+    print(len(server.sockets), len(wild.sockets))
+    for host, port in (("10.9.0.2", 19000), ("10.9.0.2", 19001), kernel.sockets[0].getsockname()):
+        try:
+            reader, writer = await asyncio.open_connection(host, port)
+            print(host, await reader.read(), type(writer.transport).__module__)
+        except OSError as error:
+            print(host, error.strerror)
+
+asyncio.run(main())
+"""
+
+RULES = {
+    (): [
+        "1 2",
+        "10.9.0.2 b'hello' ustack._aio",
+        "10.9.0.2 b'hello' ustack._aio",
+        "127.0.0.1 b'hello'",
+    ],
+    ("--also", ":19001"): [
+        "1 1",
+        "10.9.0.2 b'hello' ustack._aio",
+        "10.9.0.2 Network",
+        "127.0.0.1 b'hello'",
+    ],
+    ("--only", "ustack", "--also", "127.0.0.0/8"): [
+        "1 1",
+        "10.9.0.2 b'hello' ustack._aio",
+        "10.9.0.2 b'hello' ustack._aio",
+        "127.0.0.1 b'hello' asyncio",
+    ],
+}
+
+
+@pytest.mark.parametrize(("options", "said"), RULES.items())
+def test_only_and_also_hold_for_event_loops(
+    tmp_path: Path, options: tuple[str, ...], said: list[str]
+) -> None:
+    where = ("--io", ring_url(), "--address", "10.9.0.2/24")
+    done = run(*where, *options, script(tmp_path, RULED))
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(said), done.stderr
+    for line, start in zip(lines, said, strict=True):
+        assert line.startswith(start)
+
+
 DAEMONS = """
 import socket, threading, time, select
 

@@ -68,11 +68,11 @@ class Connecting(SocketCalls):
         infos = await self._resolve(host, port, socket.SOCK_STREAM, **options)
         infos = [self._nearer(info) for info in infos]
         if len(infos) == 1 and local_addr is None:
-            stack = self._stack_to(infos[0][4][0])
+            stack = self._stack_to(*infos[0][4][:2])
             if stack is not None:
                 made = self._connect(stack, infos[0], protocol_factory, host, secure)
                 return await _grouped(made, all_errors)
-        if local_addr is None and not any(self._stack_to(info[4][0]) for info in infos):
+        if local_addr is None and not any(self._stack_to(*info[4][:2]) for info in infos):
             if happy_eyeballs_delay is None and not all_errors and _is_number(host):
                 return await self._kernels_connection(
                     protocol_factory, host, port, family, proto, flags, None, None, secure
@@ -193,7 +193,7 @@ class Connecting(SocketCalls):
         self, info: AddrInfo, locals_: Sequence[AddrInfo] | None, errors: list[Exception]
     ) -> Any:
         """Return a socket that is connected to one address; what fails is noted, too."""
-        stack = self._stack_to(info[4][0])
+        stack = self._stack_to(*info[4][:2])
         try:
             if stack is None:
                 return await self._kernels_socket(info, locals_)

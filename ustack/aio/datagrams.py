@@ -81,7 +81,7 @@ class Datagrams(SocketCalls):
         if not local and not remote:
             stack = (
                 next(iter(self._stacks))
-                if self.wildcard is Place.USTACK and kind["family"]
+                if self._whose_wildcard(0) is Place.USTACK and kind["family"]
                 else None
             )
             return stack.socket(kind["family"], socket.SOCK_DGRAM) if stack else None
@@ -115,10 +115,11 @@ class Datagrams(SocketCalls):
 
     def _datagram_stack(self, local: AddrInfo | None, remote: AddrInfo | None) -> "Stack | None":
         if local is not None and local[4][0] not in _WILDCARDS:
-            return self._owner(local[4][0])
+            return self._owner(*local[4][:2])
         if remote is not None:
-            return self._stack_to(remote[4][0])
-        return next(iter(self._stacks)) if self.wildcard is Place.USTACK else None
+            return self._stack_to(*remote[4][:2])
+        whose = self._whose_wildcard(0 if local is None else local[4][1])
+        return next(iter(self._stacks)) if whose is Place.USTACK else None
 
     def _bound(
         self,

@@ -45,17 +45,31 @@ class Routing(asyncio.AbstractEventLoop):
         """Whose servers on 0.0.0.0, :: or no host are; the process's setting if none was given."""
         return self._wildcard or process.place_to_bind("0.0.0.0")
 
-    def _owner(self, host: object) -> "Stack | None":
-        """Return the stack that owns an address."""
+    def _ruled(self, host: str, port: int) -> Place | None:
+        """Return whose --only and --also of `ustack run` say that an address is; None: nothing."""
+        stack = process.installed()
+        return process.ruled(host, port) if stack in self._stacks else None
+
+    def _whose_wildcard(self, port: int) -> Place:
+        return self._ruled("0.0.0.0", port) or self.wildcard
+
+    def _owner(self, host: object, port: int = 0) -> "Stack | None":
+        """Return the stack that owns an address, or must have it all the same."""
         if not isinstance(host, str):
             return None
-        return next((stack for stack in self._stacks if stack.owns(host)), None)
+        ruled = self._ruled(host, port)
+        if ruled is Place.KERNEL:
+            return None
+        found = next((stack for stack in self._stacks if stack.owns(host)), None)
+        return process.installed() if found is None and ruled is Place.USTACK else found
 
-    def _stack_to(self, address: str) -> "Stack | None":
+    def _stack_to(self, address: str, port: int = 0) -> "Stack | None":
         """Return the stack that connections to a numeric address go over; None: the kernel's."""
+        if self._ruled(address, port) is Place.KERNEL:
+            return None
         stacks = [stack for stack in self._stacks if stack.reaches(address)]
         if not stacks or ipaddress.ip_address(address).is_loopback:
-            return self._owner(address)
+            return self._owner(address, port)
         if len(stacks) == 1:
             return stacks[0]
         return min(stacks, key=lambda stack: (stack.owns(address), -_prefix(stack, address)))

@@ -112,13 +112,18 @@ class Serving(SocketCalls):
         """Say whose each address is."""
         plan = _Plan(infos[0][4][1])
         for info in infos:
-            host = info[4][0]
-            stack = self._owner(host)
-            if host in _WILDCARDS and self.wildcard is not Place.KERNEL:
-                plan.wild.append(host)
-            elif stack is not None:
+            host, port = info[4][:2]
+            stack = None
+            if host in _WILDCARDS:
+                whose = self._whose_wildcard(port)
+            else:
+                stack = self._owner(host, port)
+                whose = Place.KERNEL if stack is None else Place.USTACK
+            if stack is not None:
                 plan.ours.append((stack, info[4]))
-            if stack is None and not (host in _WILDCARDS and self.wildcard is Place.USTACK):
+            elif whose is not Place.KERNEL:
+                plan.wild.append(host)
+            if whose is not Place.USTACK:
                 plan.kernels.append(host)
         return plan
 
