@@ -260,8 +260,12 @@ async def main():
     server = await asyncio.start_server(serve, "10.9.0.2", 19000)
     kernel = await asyncio.start_server(serve, "127.0.0.1", 0)  # not loopback=True: see --also
     wild = await asyncio.start_server(serve, "0.0.0.0", 19001)
-    print(len(server.sockets), len(wild.sockets))
-    for host, port in (("10.9.0.2", 19000), ("10.9.0.2", 19001), kernel.sockets[0].getsockname()):
+    kinds = sorted(type(sock).__module__.partition(".")[0] for sock in wild.sockets)
+    print(len(server.sockets), *kinds)
+    peers = [("10.9.0.2", 19000), kernel.sockets[0].getsockname()]
+    if "ustack" in kinds:  # or else the kernel would be asked, and ask the network
+        peers.append(("10.9.0.2", 19001))
+    for host, port in peers:
         try:
             reader, writer = await asyncio.open_connection(host, port)
             print(host, await reader.read(), type(writer.transport).__module__)
@@ -271,25 +275,12 @@ async def main():
 asyncio.run(main())
 """
 
+OVER_US = "10.9.0.2 b'hello' ustack._aio"
+OVER_KERNEL = "127.0.0.1 b'hello' asyncio"
 RULES = {
-    (): [
-        "1 2",
-        "10.9.0.2 b'hello' ustack._aio",
-        "10.9.0.2 b'hello' ustack._aio",
-        "127.0.0.1 b'hello'",
-    ],
-    ("--also", ":19001"): [
-        "1 1",
-        "10.9.0.2 b'hello' ustack._aio",
-        "10.9.0.2 Network",
-        "127.0.0.1 b'hello'",
-    ],
-    ("--only", "ustack", "--also", "127.0.0.0/8"): [
-        "1 1",
-        "10.9.0.2 b'hello' ustack._aio",
-        "10.9.0.2 b'hello' ustack._aio",
-        "127.0.0.1 b'hello' asyncio",
-    ],
+    (): ["1 asyncio ustack", OVER_US, OVER_KERNEL, OVER_US],
+    ("--also", ":19001"): ["1 asyncio", OVER_US, OVER_KERNEL],
+    ("--only", "ustack", "--also", "127.0.0.0/8"): ["1 ustack", OVER_US, OVER_KERNEL, OVER_US],
 }
 
 
