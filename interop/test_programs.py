@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Programs with blocking sockets, unmodified, on a stack: by import swap.
+"""Programs unmodified on a stack: by `ustack run`, and by import swap (swapped.py).
 
 Each runs in a process of its own that owns the tap; the other end of its connections is this
 process's kernel. Each moves a megabyte there and back where its protocol has bodies.
@@ -30,20 +30,24 @@ from servers import REDIS, REDIS_TLS, redis_server
 
 BODY = hashlib.shake_128(b"ustack").digest(1_000_000)
 PATIENCE = 30.0
-SWAPPED = str(Path(__file__).with_name("swapped.py"))
-URL = f"http://{OURS4}:80/"
+WAYS = {"run": ["-m", "ustack", "run"], "swap": [str(Path(__file__).with_name("swapped.py"))]}
 
 
 @contextlib.contextmanager
-def program(tmp_path: Path, *words: str, code: str = "") -> Iterator[subprocess.Popen[str]]:
-    """Keep a program running on a stack: `python WORDS…`, or a script of this code."""
+def program(
+    tmp_path: Path, *words: str, code: str = "", way: str = "run"
+) -> Iterator[subprocess.Popen[str]]:
+    """Keep a program running on a stack: `python WORDS…`, or a script of this code.
+
+    way: "run", by `ustack run`, or "swap", with ustack.socket in the place of socket.
+    """
     if code:
         script = tmp_path / "program.py"
         script.write_text(code)
         words = (str(script), *words)
     env = os.environ | {"USTACK_IO": "tap:us0", "USTACK_ADDRESS": f"{OURS4}/24"}
     process = subprocess.Popen(
-        [sys.executable, SWAPPED, *words],
+        [sys.executable, *WAYS[way], *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -102,6 +106,11 @@ def certificate(tmp_path: Path) -> tuple[Any, str]:
     return authority, str(path)
 
 
+def trust_file(tmp_path: Path, authority: Any) -> str:
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    return str(tmp_path / "ca.pem")
+
+
 def server_context(cert: str) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(cert)
@@ -124,16 +133,22 @@ def tls_exchange(sock: socket.socket, authority: Any) -> bytes:
 
 
 def check_http(
-    process: subprocess.Popen[str], method: str = "POST", path: str = "/", authority: Any = None
+    process: subprocess.Popen[str],
+    method: str = "POST",
+    path: str = "/",
+    authority: Any = None,
+    port: int = 80,
 ) -> None:
-    """Send requests, over one connection if the server keeps it, as the kernel; with TLS if given
-    who is to be trusted."""
-    kernel_connect(process, 80).close()
-    client = http.client.HTTPConnection(OURS4, 80, timeout=PATIENCE)
+    """Send requests as the kernel, over one connection if the server keeps it.
+
+    authority: who is to be trusted, for TLS.
+    """
+    kernel_connect(process, port).close()
+    client = http.client.HTTPConnection(OURS4, port, timeout=PATIENCE)
     if authority is not None:
         context = ssl.create_default_context()
         authority.configure_trust(context)
-        client = http.client.HTTPSConnection(OURS4, 80, timeout=PATIENCE, context=context)
+        client = http.client.HTTPSConnection(OURS4, port, timeout=PATIENCE, context=context)
     for _ in range(3):
         client.request(method, path, BODY if method == "POST" else None)
         answer = client.getresponse()
@@ -144,9 +159,13 @@ def check_http(
 # ------------------------------------------------------------------------------------- servers
 
 
-def test_http_server(tmp_path: Path) -> None:
+both_ways = pytest.mark.parametrize("way", WAYS)
+
+
+@both_ways
+def test_http_server(tmp_path: Path, way: str) -> None:
     (tmp_path / "body").write_bytes(BODY)
-    with program(tmp_path, "-m", "http.server", "--bind", OURS4, "80") as process:
+    with program(tmp_path, "-m", "http.server", "--bind", OURS4, "80", way=way) as process:
         check_http(process, "GET", "/body")
 
 
@@ -297,6 +316,16 @@ def serving(server: Any) -> Iterator[None]:
         server.server_close()
 
 
+@contextlib.contextmanager
+def http_mirrors(tmp_path: Path) -> Iterator[str]:
+    """Serve HTTP at 8080, and under TLS at 8443; the file of whom to trust."""
+    authority, cert = certificate(tmp_path)
+    plain, secure = (http.server.ThreadingHTTPServer(("", port), Mirror) for port in (8080, 8443))
+    secure.socket = server_context(cert).wrap_socket(secure.socket, server_side=True)
+    with serving(plain), serving(secure):
+        yield trust_file(tmp_path, authority)
+
+
 REQUESTS = f"""
 import hashlib, requests, sys
 
@@ -317,17 +346,13 @@ with requests.Session() as session:
 """
 
 
-def test_requests(tmp_path: Path) -> None:
+@both_ways
+def test_requests(tmp_path: Path, way: str) -> None:
     """Over connections that are kept, and one that is refused."""
     pytest.importorskip("requests")
-    authority, cert = certificate(tmp_path)
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    plain, secure = (http.server.ThreadingHTTPServer(("", port), Mirror) for port in (8080, 8443))
-    secure.socket = server_context(cert).wrap_socket(secure.socket, server_side=True)
     with (
-        serving(plain),
-        serving(secure),
-        program(tmp_path, str(tmp_path / "ca.pem"), code=REQUESTS) as process,
+        http_mirrors(tmp_path) as trust,
+        program(tmp_path, trust, code=REQUESTS, way=way) as process,
     ):
         finish(process)
 
@@ -408,17 +433,151 @@ class Echo(socketserver.BaseRequestHandler):
             sock = context.wrap_socket(sock, server_side=True)
         while data := sock.recv(1 << 16):
             sock.sendall(data)
+        if context:
+            with contextlib.suppress(OSError):  # for who does not wait for our end
+                sock.unwrap()
+
+
+@contextlib.contextmanager
+def echoes(tmp_path: Path) -> Iterator[tuple[Any, str, str]]:
+    """Serve echo at 7, under TLS at 443; an authority, its certificate's file, whom to trust."""
+    authority, cert = certificate(tmp_path)
+    plain, secure = (socketserver.ThreadingTCPServer(("", port), Echo) for port in (7, 443))
+    secure.context = server_context(cert)  # type: ignore[attr-defined]
+    with serving(plain), serving(secure):
+        yield authority, cert, trust_file(tmp_path, authority)
 
 
 def test_trio_connects(tmp_path: Path) -> None:
     pytest.importorskip("trio")
-    authority, cert = certificate(tmp_path)
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    plain, secure = (socketserver.ThreadingTCPServer(("", port), Echo) for port in (7, 443))
-    secure.context = server_context(cert)
     with (
-        serving(plain),
-        serving(secure),
-        program(tmp_path, str(tmp_path / "ca.pem"), code=TRIO_CLIENT) as process,
+        echoes(tmp_path) as (_, _, trust),
+        program(tmp_path, trust, code=TRIO_CLIENT) as process,
     ):
         finish(process)
+
+
+# ----------------------------------------------------- event loops, and what runs on several
+
+LOOPS = ["asyncio", "uvloop"]
+
+ASGI = """
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    headers = [(b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+"""
+
+
+@pytest.mark.parametrize("worker", [*LOOPS, "trio"])
+def test_hypercorn(tmp_path: Path, worker: str) -> None:
+    """It makes its sockets itself, and accepts on them."""
+    pytest.importorskip("hypercorn")
+    pytest.importorskip(worker)
+    authority, cert = certificate(tmp_path)
+    (tmp_path / "mirror.py").write_text(ASGI)
+    where = f"--bind {OURS4}:443 --insecure-bind {OURS4}:80 --certfile {cert} --keyfile {cert}"
+    words = f"-m hypercorn -w 0 -k {worker} {where} mirror:app"
+    with program(tmp_path, *words.split()) as process:
+        check_http(process)
+        check_http(process, port=443, authority=authority)
+
+
+AIOHTTP_CLIENT = f"""
+import aiohttp, asyncio, hashlib, ssl, sys
+
+body = hashlib.shake_128(b"ustack").digest(1_000_000)
+
+async def main():
+    context = ssl.create_default_context(cafile=sys.argv[2])
+    async with aiohttp.ClientSession() as session:
+        for url in ["http://{KERNEL4}:8080/", "https://{KERNEL4}:8443/"] * 2:
+            async with session.post(url, data=body, ssl=context) as answer:
+                assert answer.status == 200 and await answer.read() == body
+        try:
+            await session.get("http://{KERNEL4}:1/")
+        except aiohttp.ClientConnectorError as error:
+            pass
+        else:
+            assert False
+
+input()
+if sys.argv[1] == "uvloop":
+    import uvloop
+    uvloop.run(main())
+else:
+    asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("base", LOOPS)
+def test_aiohttp_client(tmp_path: Path, base: str) -> None:
+    """It connects its sockets itself (happy eyeballs), and gives them to the loop."""
+    pytest.importorskip("aiohttp")
+    pytest.importorskip(base)
+    with (
+        http_mirrors(tmp_path) as trust,
+        program(tmp_path, base, trust, code=AIOHTTP_CLIENT) as process,
+    ):
+        finish(process)
+
+
+ANYIO = f"""
+import anyio, hashlib, ssl, sys
+from anyio.streams.tls import TLSListener
+
+body = hashlib.shake_128(b"ustack").digest(1_000_000)
+
+async def receive(stream, data):
+    while len(data) < len(body):
+        data += await stream.receive()
+
+async def talk(stream):
+    data = bytearray()
+    async with stream, anyio.create_task_group() as group:
+        group.start_soon(receive, stream, data)
+        await stream.send(body)
+    assert data == body
+
+async def back(stream):
+    async with stream:
+        async for data in stream:
+            await stream.send(data)
+
+async def main(cert, trust):
+    ours = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    ours.load_cert_chain(cert)
+    theirs = ssl.create_default_context(cafile=trust)
+    await talk(await anyio.connect_tcp({KERNEL4!r}, 7))
+    await talk(await anyio.connect_tcp({KERNEL4!r}, 443, ssl_context=theirs))
+    plain = await anyio.create_tcp_listener(local_host={OURS4!r}, local_port=7)
+    secure = await anyio.create_tcp_listener(local_host={OURS4!r}, local_port=443)
+    async with anyio.create_task_group() as group:
+        group.start_soon(plain.serve, back)
+        group.start_soon(TLSListener(secure, ours).serve, back)
+
+backend, *words = sys.argv[1:]
+options = {{"use_uvloop": True}} if backend == "uvloop" else {{}}
+backend = "trio" if backend == "trio" else "asyncio"
+anyio.run(main, *words, backend=backend, backend_options=options)
+"""
+
+
+@pytest.mark.parametrize("backend", [*LOOPS, "trio"])
+def test_anyio(tmp_path: Path, backend: str) -> None:
+    """Clients, then listeners; it accepts on its sockets, and gives the loop what it gets."""
+    pytest.importorskip("anyio")
+    pytest.importorskip(backend)
+    with (
+        echoes(tmp_path) as (authority, cert, trust),
+        program(tmp_path, backend, cert, trust, code=ANYIO) as process,
+    ):
+        with kernel_connect(process, 7) as sock:
+            assert exchange(sock, BODY) == BODY
+        assert tls_exchange(kernel_connect(process, 443), authority) == BODY

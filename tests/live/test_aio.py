@@ -196,7 +196,7 @@ def test_close_delivers_what_was_written_and_ignores_what_comes_after() -> None:
     assert run(main) == []
 
 
-def test_abort_resets_the_connection() -> None:
+def test_abort_resets_a_connection_that_had_more_to_send() -> None:
     async def main() -> None:
         server, client = await connect()
         client.transport.write(payload(5_000_000))
@@ -206,6 +206,22 @@ def test_abort_resets_the_connection() -> None:
         assert await client.lost is None
         assert isinstance(await server.lost, ConnectionResetError)
         assert client.calls.count("lost") == server.calls.count("lost") == 1
+
+    assert run(main) == []
+
+
+def test_abort_still_sends_what_the_stack_has_taken() -> None:
+    """As on the kernel, by close(2): anyio ends its streams so."""
+    data = payload(10_000)
+
+    async def main() -> None:
+        server, client = await connect()
+        client.transport.write(data)
+        assert client.transport.get_write_buffer_size() == 0
+        client.transport.abort()
+        assert await client.lost is None
+        assert await server.lost is None
+        assert server.data == data
 
     assert run(main) == []
 

@@ -196,6 +196,8 @@ int stream_event(struct transport *t, const struct ust_event *ev);
 int stream_start(struct transport *t, PyObject *protocol);
 int stream_set_protocol(struct transport *t, PyObject *protocol);
 void stream_close(struct transport *t);
+/* Drops what the engine has not taken, and closes: with RST if that was anything. */
+void stream_force_close(struct transport *t, PyObject *exc);
 /* Drops the connection with RST; connection_lost(exc) follows. */
 void stream_abort(struct transport *t, PyObject *exc);
 /* The same with ECONNABORTED, before the connection is open, too. */

@@ -326,6 +326,13 @@ void stream_close(struct transport *t)
         end(t, Py_None, t->waiter != NULL);
 }
 
+/* As on the kernel, where abort() ends in close(2): what the engine has taken is still sent, and
+ * anyio's aclose() counts on it. But a peer is not to take a cut stream for a whole one. */
+void stream_force_close(struct transport *t, PyObject *exc)
+{
+    end(t, exc, t->first || t->waiter);
+}
+
 void stream_abort(struct transport *t, PyObject *exc)
 {
     end(t, exc, true);

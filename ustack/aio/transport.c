@@ -112,14 +112,14 @@ static PyObject *transport_close(struct transport *t, PyObject *Py_UNUSED(ignore
 
 static PyObject *transport_abort(struct transport *t, PyObject *Py_UNUSED(ignored))
 {
-    stream_abort(t, Py_None);
+    stream_force_close(t, Py_None);
     Py_RETURN_NONE;
 }
 
 /* What the SSL protocols of asyncio and uvloop call. */
 static PyObject *transport_force_close(struct transport *t, PyObject *exc)
 {
-    stream_abort(t, exc);
+    stream_force_close(t, exc);
     Py_RETURN_NONE;
 }
 
@@ -234,7 +234,8 @@ static PyMethodDef transport_methods[] = {
     METHOD(resume_reading, METH_NOARGS, "Resume data_received."),
     METHOD(is_reading, METH_NOARGS, "Whether data_received may be called."),
     METHOD(close, METH_NOARGS, "Send what is buffered, then FIN."),
-    METHOD(abort, METH_NOARGS, "Reset the connection."),
+    METHOD(abort, METH_NOARGS,
+           "Close now: what the stack has taken is still sent, the rest lost (then with RST)."),
     METHOD(is_closing, METH_NOARGS, "Whether close or abort has begun."),
     METHOD(set_protocol, METH_O, "Give later callbacks to another protocol."),
     METHOD(get_protocol, METH_NOARGS, "The protocol, None after the end."),
