@@ -25,6 +25,8 @@ TESTS = [
     "tests/properties/test_model.py",
     "tests/drill",
 ]
+#: Our own scripts: quick, and of every corner.
+SCRIPTS = "tests/drill/scripts"
 #: Runs Linux's TCP by the clock of the wall, and kills nothing of ours.
 NOT_OURS = "tests/drill/test_linux_backend.py"
 #: Why a survivor is no gap of the tests: what a line of ours says of the changed line.
@@ -38,7 +40,7 @@ def test_files(tree: Path) -> list[str]:
         file for path in paths for file in ([path] if path.is_file() else path.glob("test_*.py"))
     ]
     names = {str(path.relative_to(tree)) for path in found if path.exists()}
-    return sorted(names - {NOT_OURS})
+    return [SCRIPTS, *sorted(names - {NOT_OURS})]
 
 
 def reasons() -> dict[str, str]:
@@ -84,6 +86,7 @@ def work(
         killer, took = mutate.judge(copy.tree, order.for_mutant(none))
         assert not killer, f"without a change, {killer} fails"
         print(f"the tests alone take {took:.0f} s", file=sys.stderr, flush=True)
+        commit = mutate.git("rev-parse", "HEAD")
         for candidates in sample:
             mine = candidates[0].file in files
             mutant = next((one for one in candidates if mine and copy.build(one)), None)
@@ -91,7 +94,7 @@ def work(
                 continue
             killer, took = mutate.judge(copy.tree, order.for_mutant(mutant))
             print(f"{mutant}: {killer or 'SURVIVED'} {took:.1f} s", file=sys.stderr, flush=True)
-            verdict = mutate.Verdict(mutant, killer)
+            verdict = mutate.Verdict(mutant, killer, commit)
             verdict.keep()
             order.learn(verdict)
         status = 0

@@ -8,8 +8,9 @@ test notices has survived, and shows what is not tested, or that the change mean
 Mutants are a seeded sample: as many of each file as it has places to change, but at least
 LEAST_PER_FILE. One whose object code is that of the original is no mutant and is replaced.
 
-What killed a mutant is kept (VERDICTS), and tried first when the same one is judged again: a
-campaign after more tests were written costs little more than its survivors.
+Verdicts are kept (VERDICTS). When a mutant is judged again, what killed it is tried first; one that
+survived meets only the tests whose files have changed since. So a campaign after more tests were
+written is short.
 
 Not here: what is done with the result (nightly/mutate.py).
 """
@@ -19,6 +20,7 @@ from __future__ import annotations
 import ast
 import collections
 import dataclasses
+import functools
 import json
 import os
 import random
@@ -292,24 +294,42 @@ def verdict(tree: Path, tests: list[str]) -> tuple[str, float]:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What became of a mutant: the test that killed it, "" for a survivor."""
+    """What became of a mutant: the test that killed it, "" for a survivor; at which commit."""
 
     mutant: Mutant
     killer: str
+    commit: str
 
     def keep(self) -> None:
         """Append it to VERDICTS; several processes may."""
-        line = json.dumps({**dataclasses.asdict(self.mutant), "killer": self.killer})
+        about = {"killer": self.killer, "commit": self.commit}
         with VERDICTS.open("a") as file:
-            file.write(line + "\n")
+            file.write(json.dumps(dataclasses.asdict(self.mutant) | about) + "\n")
 
 
 def verdicts() -> list[Verdict]:
     """All that were kept, oldest first."""
     lines = VERDICTS.read_text().splitlines() if VERDICTS.exists() else []
     return [
-        Verdict(killer=line.pop("killer"), mutant=Mutant(**line)) for line in map(json.loads, lines)
+        Verdict(killer=line.pop("killer"), commit=line.pop("commit"), mutant=Mutant(**line))
+        for line in map(json.loads, lines)
     ]
+
+
+def git(*arguments: str) -> str:
+    """What git says of this tree."""
+    command = ["git", "-C", str(ROOT), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@functools.cache
+def changed_since(commit: str) -> frozenset[str]:
+    """The files of tests that have changed since a commit; of a script, the directory of all."""
+    names = git("diff", "--name-only", commit, "HEAD", "--", "tests").splitlines()
+    return frozenset(
+        name.partition("scripts/")[0] + "scripts" if name.endswith(".pkt") else name
+        for name in names
+    )
 
 
 #: Tests in C that run code of TCP by itself: those of congestion control.
@@ -343,30 +363,37 @@ class Order:
     """Tests in the order that kills soonest: first those that have killed of the same file."""
 
     tests: list[str]
-    killers: dict[str, str] = dataclasses.field(default_factory=dict)
+    before: dict[str, Verdict] = dataclasses.field(default_factory=dict)
     kills: dict[str, collections.Counter[str]] = dataclasses.field(default_factory=dict)
 
     def for_mutant(self, mutant: Mutant) -> list[list[str]]:
         """What to run for it, one after the other; over IPv6 where it says so."""
         kills = self.kills.get(mutant.file, collections.Counter())
-        last = self.killers.get(str(mutant), "")
-        before = [last] if last.split("::")[0] in self.tests or last in IN_C else []
+        last = self.before.get(str(mutant), Verdict(mutant, "", ""))
+        if last.commit and not last.killer:
+            return [[test] for test in self.tests if test in changed_since(last.commit)]
+        before = [last.killer] if self.exists(last.killer) else []
         known = [test for test, _ in kills.most_common(30)]
         by_file = collections.Counter(test.split("::")[0] for test in kills.elements())
         stem = LIKELY.get(Path(mutant.file).stem, Path(mutant.file).stem)
-        files = sorted(self.tests, key=lambda test: (f"test_{stem}" not in test, -by_file[test]))
+        first, *others = self.tests
+        files = sorted(others, key=lambda test: (f"test_{stem}" not in test, -by_file[test]))
         in_c, four = IN_C * stem.startswith("cc"), ["-k", f"not (ipv6 or pkt-6 or {LONG})"]
         six = (
-            [*files, "-k", f"(ipv6 or pkt-6) and not ({LONG})"]
+            [*self.tests, "-k", f"(ipv6 or pkt-6) and not ({LONG})"]
             if "v6" in mutant.before.lower()
             else []
         )
-        parts = (before, known, in_c, [*files[:3], *four], [*files[3:], *four], six)
+        parts = (before, known, in_c, [first, *four], [*files[:3], *four], [*files[3:], *four], six)
         return [part for part in parts if part]
+
+    def exists(self, test: str) -> bool:
+        """Is this one of the tests?"""
+        return test in IN_C or any(test.startswith(name) for name in self.tests)
 
     def learn(self, verdict: Verdict) -> None:
         """Note which test has killed one of this file."""
-        self.killers[str(verdict.mutant)] = verdict.killer
+        self.before[str(verdict.mutant)] = verdict
         if "::" in verdict.killer:
             kills = self.kills.setdefault(verdict.mutant.file, collections.Counter())
             kills[verdict.killer] += 1
