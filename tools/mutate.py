@@ -36,7 +36,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LEAST_PER_FILE = 10
-#: Processor time that the tests of a mutant may take; behind it, it does not end.
+#: Processor time that a part of the tests may take, which needs a third of it: behind it, the
+#: mutant does not end.
 SECONDS = 60
 #: The same of the clock, for a mutant that waits for ever.
 PATIENCE = 1800
@@ -384,7 +385,8 @@ class Order:
             if "v6" in mutant.before.lower()
             else []
         )
-        parts = (before, known, in_c, [first, *four], [*files[:3], *four], [*files[3:], *four], six)
+        others = [[*files[i : i + 8], *four] for i in range(3, len(files), 8)]
+        parts = (before, known, in_c, [first, *four], [*files[:3], *four], *others, six)
         return [part for part in parts if part]
 
     def exists(self, test: str) -> bool:
