@@ -22,6 +22,7 @@
 #include "ustack.h"
 
 enum {
+    MOST_ARGUMENTS = 7,
     SLICE_NS = 50 * 1000 * 1000,
     SMALL = 16 * 1024,   /* bytes that recv() takes by way of the C stack */
     INTERRUPTED = -4096, /* a signal handler has raised; no errno is so large */
@@ -182,14 +183,15 @@ static PyObject *pass_on(PyObject *self, enum method method, PyObject *const *ar
                          Py_ssize_t nargs, PyObject *kwnames)
 {
     bool kernel = part_of(self)->worker == NULL;
-    size_t n_keywords = kwnames ? (size_t)PyTuple_GET_SIZE(kwnames) : 0;
-    PyObject *all[8] = {self};
+    Py_ssize_t n = nargs + (kwnames ? PyTuple_GET_SIZE(kwnames) : 0);
+    PyObject *all[1 + MOST_ARGUMENTS] = {self};
 
-    if ((size_t)nargs + n_keywords >= sizeof all / sizeof *all) {
+    if (n > MOST_ARGUMENTS) {
         PyErr_Format(PyExc_TypeError, "%s() takes fewer arguments", method_names[method]);
         return NULL;
     }
-    memcpy(all + 1, args, ((size_t)nargs + n_keywords) * sizeof *all);
+    for (Py_ssize_t i = 0; i < n; i++)
+        all[1 + i] = args[i];
     if (kernel)
         return PyObject_Vectorcall(kernel_methods[method], all, (size_t)nargs + 1, kwnames);
     return PyObject_VectorcallMethod(slow_methods[method], all, (size_t)nargs + 1, kwnames);
