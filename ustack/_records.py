@@ -92,11 +92,18 @@ class Records:
         return self._drive(lambda: self._ssl.read(len, buffer), "read")
 
     def write(self, data: Any) -> int:
-        """Send some of data; how many bytes."""
+        """Send data, or what there is room for if the socket does not block; how many bytes."""
         with memoryview(data) as view, view.cast("B") as text:
-            most = self._room() if len(text) else 0
-            with text[:most] as part:
-                return int(self._drive(lambda: self._ssl.write(part), "write"))
+            done = self._write_some(text)
+            while done < len(text) and self._timeout() != 0:
+                with text[done:] as rest:
+                    done += self._write_some(rest)
+            return done
+
+    def _write_some(self, text: memoryview) -> int:
+        most = self._room() if len(text) else 0
+        with text[:most] as part:
+            return int(self._drive(lambda: self._ssl.write(part), "write"))
 
     def shutdown(self) -> Any:
         """Say that no more text comes, and wait until the peer has said so; the socket."""

@@ -178,6 +178,8 @@ def _as_ours(sock: Any) -> _socket.socket | None:
     """Return a socket that is, or may become, a stack's as one of ustack.socket's; else None."""
     if isinstance(sock, Socket) and not isinstance(sock, Shared):
         return _adopted(sock)
+    if not isinstance(sock, socket.socket):
+        return _behind(sock)
     if not isinstance(sock, _socket.socket) or sock.type != socket.SOCK_STREAM:
         return None
     if sock.endpoint is not None:
@@ -189,6 +191,16 @@ def _as_ours(sock: Any) -> _socket.socket | None:
     except OSError:
         return sock if sock.getsockname()[1] == 0 else None
     return None
+
+
+def _behind(sock: Any) -> _socket.socket | None:
+    """Return the stack's socket behind an object that only does as one, by its descriptor."""
+    if _sharing.find(sock.fileno()) is None:
+        return None
+    timeout = sock.gettimeout()
+    found = _socket.socket(fileno=sock.detach())
+    found.settimeout(timeout)
+    return found
 
 
 def _adopted(sock: Socket) -> _socket.socket:

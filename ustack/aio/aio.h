@@ -109,6 +109,7 @@ struct transport {
     bool closing;        /* no more reading, connection_lost will follow */
     bool eof_received;
     bool eof_wanted; /* write_eof() was called */
+    bool held;       /* a file is being sent: nobody else may write */
 };
 
 struct datagrams {
@@ -129,6 +130,8 @@ struct names { /* interned */
 };
 extern struct names names;
 extern PyObject *protocol_class; /* asyncio.Protocol */
+/* What isinstance() takes transports for, asyncio's classes; see faces.py. */
+extern PyObject *stream_face, *datagram_face;
 
 /* endpoint.c */
 void endpoint_init(struct endpoint *ep, struct dispatcher *d, PyObject *factory);
@@ -200,7 +203,9 @@ void stream_close(struct transport *t);
 void stream_force_close(struct transport *t, PyObject *exc);
 /* Drops the connection with RST; connection_lost(exc) follows. */
 void stream_abort(struct transport *t, PyObject *exc);
-/* The same with ECONNABORTED, before the connection is open, too. */
+/* Closes it without what has not been taken by the engine; the same follows. */
+void stream_drop(struct transport *t, PyObject *exc);
+/* As stream_abort() with ECONNABORTED, before the connection is open, too. */
 void stream_end(struct transport *t);
 /* The same, with an OSError of the negative errno. 0. */
 int stream_lost(struct transport *t, int64_t err);

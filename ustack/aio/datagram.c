@@ -249,6 +249,16 @@ static PyMethodDef datagrams_methods[] = {
     {0},
 };
 
+static PyObject *datagrams_face(struct datagrams *t, void *closure)
+{
+    return Py_NewRef(datagram_face);
+}
+
+static PyGetSetDef datagrams_getset[] = {
+    {"__class__", (getter)datagrams_face, NULL, NULL, NULL},
+    {0},
+};
+
 PyTypeObject datagrams_type = {
     PyVarObject_HEAD_INIT(NULL, 0)
     .tp_name = "ustack._aio.DatagramTransport",
@@ -261,4 +271,5 @@ PyTypeObject datagrams_type = {
     .tp_weaklistoffset = offsetof(struct datagrams, ep.weakrefs),
     .tp_repr = (reprfunc)datagrams_repr,
     .tp_methods = datagrams_methods,
+    .tp_getset = datagrams_getset,
 };

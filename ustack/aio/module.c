@@ -6,7 +6,7 @@
 #include <arpa/inet.h>
 
 struct names names;
-PyObject *protocol_class;
+PyObject *protocol_class, *stream_face, *datagram_face;
 
 static int intern_names(void)
 {
@@ -42,15 +42,23 @@ static int intern_names(void)
     return 0;
 }
 
-static int import_protocol(void)
+/* Whether *found is that attribute now. */
+static bool import_name(PyObject **found, const char *from, const char *name)
 {
-    PyObject *asyncio = PyImport_ImportModule("asyncio.protocols");
+    PyObject *imported = PyImport_ImportModule(from);
 
-    if (!asyncio)
-        return -1;
-    protocol_class = PyObject_GetAttrString(asyncio, "Protocol");
-    Py_DECREF(asyncio);
-    return protocol_class ? 0 : -1;
+    *found = imported ? PyObject_GetAttrString(imported, name) : NULL;
+    Py_XDECREF(imported);
+    return *found != NULL;
+}
+
+static int import_classes(void)
+{
+    return import_name(&protocol_class, "asyncio.protocols", "Protocol") &&
+                   import_name(&stream_face, "ustack.aio.faces", "Stream") &&
+                   import_name(&datagram_face, "ustack.aio.faces", "Datagrams")
+             ? 0
+             : -1;
 }
 
 static struct PyModuleDef module = {
@@ -64,7 +72,7 @@ PyMODINIT_FUNC PyInit__aio(void)
 {
     PyObject *m;
 
-    if (intern_names() < 0 || import_protocol() < 0 || !(m = PyModule_Create(&module)))
+    if (intern_names() < 0 || import_classes() < 0 || !(m = PyModule_Create(&module)))
         return NULL;
     if (PyModule_AddType(m, &dispatcher_type) < 0 || PyModule_AddType(m, &listener_type) < 0 ||
         PyModule_AddType(m, &transport_type) < 0 || PyModule_AddType(m, &datagrams_type) < 0 ||

@@ -56,6 +56,8 @@ class StackLoop(Connecting, Serving, Datagrams, SendingFiles):
 
         own: close it with the loop; otherwise it stays the caller's to close, after the loop.
         """
+        if self.is_closed():
+            raise RuntimeError("Event loop is closed")
         if stack in self._stacks:
             raise ValueError(f"{stack!r} is attached already")
         worker, engine = (int(ffi.cast("uintptr_t", p)) for p in (stack._worker, stack._engine))

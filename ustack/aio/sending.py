@@ -41,6 +41,23 @@ class SendingFiles(SocketCalls):
         if transport.is_closing():
             raise RuntimeError("Transport is closing")
         _check(file, offset, count)
+        try:
+            return await self._sendfile_native(transport, file, offset, count)
+        except asyncio.SendfileNotAvailableError:
+            if not fallback:
+                raise
+        return await self._send_pieces(transport, file, offset, count)
+
+    async def _sendfile_native(self, transport: Any, file: Any, offset: int, count: Any) -> int:
+        """Do what asyncio has a system call for; tests of it put others in its place."""
+        if not isinstance(transport, Transport):
+            sent: int = await super()._sendfile_native(transport, file, offset, count)  # type: ignore[misc]
+            return sent
+        return await self._send_pieces(transport, file, offset, count)
+
+    async def _send_pieces(
+        self, transport: Transport, file: BinaryIO, offset: int, count: int | None
+    ) -> int:
         sending = _Sending(self, transport)
         try:
             return await self._pieces(file, offset, count, sending.write)
@@ -102,6 +119,7 @@ class _Sending(asyncio.Protocol):
         self._lost = False
         transport.pause_reading()
         transport.set_protocol(self)
+        transport._hold(True)
         self._was_paused = transport._protocol_paused
         if self._was_paused:
             self.pause_writing()
@@ -112,10 +130,13 @@ class _Sending(asyncio.Protocol):
             await self._room
         if self._lost or self._transport.is_closing():
             raise ConnectionError("Connection closed by peer")
+        self._transport._hold(False)
         self._transport.write(piece)
+        self._transport._hold(True)
 
     def end(self) -> None:
         """Let the protocol have its transport back."""
+        self._transport._hold(False)
         if self._lost:
             return
         self._transport.set_protocol(self._protocol)

@@ -4,6 +4,7 @@
 import asyncio
 import socket
 import sys
+from asyncio import trsock
 from typing import TYPE_CHECKING, Any
 
 from ustack._aio import Listener
@@ -27,19 +28,20 @@ class Server(asyncio.AbstractServer):
         self._backlog = backlog
         self._listeners: list[Listener] = []
         self._kernels: Any = None  # the server of the base loop
-        self._views: tuple[ListenerSocket, ...] = ()
+        self._views: tuple[Any, ...] = ()
         self._clients: set[Transport] = set()
-        self._waiters: list[asyncio.Future[None]] = []
+        self._waiters: list[asyncio.Future[None]] | None = []  # None: there is nothing to wait for
         self._forever: asyncio.Future[None] | None = None
         self._serving = self._closed = False
 
     # ---------------------------------------------------------------- while it is made
 
-    def add(self, listener: Listener) -> None:
-        """Have one more socket."""
+    def add(self, listener: Listener, sock: Any = None) -> None:
+        """Have one more socket. sock: the application's, if it gave one."""
         listener._count_by(self)
         self._listeners.append(listener)
-        self._views += (ListenerSocket(listener),)
+        given = isinstance(sock, socket.socket)
+        self._views += (trsock.TransportSocket(sock) if given else ListenerSocket(listener),)
 
     def add_kernels(self, server: Any) -> None:
         """Have what the base loop serves on."""
@@ -51,10 +53,10 @@ class Server(asyncio.AbstractServer):
         kernels: asyncio.AbstractServer | None = self._kernels
         return self if kernels is None or self._listeners else kernels
 
-    def keep_alive(self) -> None:
-        """Have connections probed when they are idle."""
+    def turn_on(self, option: int) -> None:
+        """Set one of SOL_SOCKET's options on every socket."""
         for sock in self.sockets:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            sock.setsockopt(socket.SOL_SOCKET, option, 1)
 
     # ------------------------------------------------------------------------- asyncio's
 
@@ -64,6 +66,11 @@ class Server(asyncio.AbstractServer):
         if self._closed:
             return ()
         return self._views + tuple(self._kernels.sockets if self._kernels is not None else ())
+
+    @property
+    def _sockets(self) -> list[Any] | None:
+        """What asyncio's has: None once closed."""
+        return None if self._closed else list(self.sockets)
 
     def get_loop(self) -> "StackLoop":
         """Return the loop that it serves on."""
@@ -132,7 +139,7 @@ class Server(asyncio.AbstractServer):
 
         Before Python 3.12 it returns at once if close() was called before, as asyncio's does.
         """
-        if self._closed and not (_WAITS_FOR_CLIENTS and self._clients):
+        if self._waiters is None or (self._closed and not _WAITS_FOR_CLIENTS):
             return
         waiter = self._loop.create_future()
         self._waiters.append(waiter)
@@ -151,8 +158,8 @@ class Server(asyncio.AbstractServer):
 
     def _wake_up(self) -> None:
         if self._closed and not self._clients:
-            waiters, self._waiters = self._waiters, []
-            for waiter in waiters:
+            waiters, self._waiters = self._waiters, None
+            for waiter in waiters or ():
                 if not waiter.done():
                     waiter.set_result(None)
 

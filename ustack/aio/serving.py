@@ -57,8 +57,9 @@ class Serving(SocketCalls):
 
         host: a name, an address, several of them, or None for all. sock: one that is bound.
         secure: ssl, ssl_handshake_timeout and ssl_shutdown_timeout. reuse_address and reuse_port
-        are for the kernel: a stack lets an address be taken again at once, and by one only. Raises
-        OSError(EADDRINUSE) and the like.
+        are for the kernel: a stack lets an address be taken again at once, and by one only.
+
+        Raises OSError(EADDRINUSE) and the like.
         """
         tls.check_server(secure)
         theirs = {"family": family, "flags": flags, "backlog": backlog, **secure}
@@ -69,7 +70,7 @@ class Serving(SocketCalls):
             if self._endpoint(sock) is not None:
                 if host is not None or port is not None:
                     raise ValueError("host/port and sock can not be specified at the same time")
-                server.add(self._adopt_listener(sock, factory))
+                server.add(self._adopt_listener(sock, factory), sock)
                 twin = twin_of(sock)
                 if twin is not None:
                     theirs |= {"sock": twin, "start_serving": False}
@@ -88,7 +89,9 @@ class Serving(SocketCalls):
                     make = functools.partial(super().create_server, protocol_factory, **theirs)
                     await self._bind_all(server, plan, factory, make)
             if keep_alive:
-                server.keep_alive()
+                server.turn_on(socket.SO_KEEPALIVE)
+            if reuse_port:
+                server.turn_on(socket.SO_REUSEPORT)
             if start_serving:
                 await server.start_serving()
         except BaseException:

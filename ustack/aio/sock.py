@@ -13,11 +13,14 @@ if TYPE_CHECKING:
 
 __all__ = ["DatagramSocket", "ListenerSocket", "TransportSocket"]
 
+# Kept and given back: a port has one owner on a stack, who may well say that others could share it.
+_REUSEPORT = socket.SOL_SOCKET, socket.SO_REUSEPORT
+
 
 class _View:
     """A socket without a descriptor."""
 
-    __slots__ = ("_sockname", "_transport")
+    __slots__ = ("_kept", "_sockname", "_transport")
 
     type = socket.SOCK_STREAM
     proto = socket.IPPROTO_TCP
@@ -27,6 +30,7 @@ class _View:
     ) -> None:
         self._transport = transport
         self._sockname = sockname
+        self._kept: dict[tuple[int, int], int | bytes] = {}
 
     @property
     def family(self) -> socket.AddressFamily:
@@ -47,12 +51,18 @@ class _View:
 
     def setsockopt(self, level: int, optname: int, value: int | bytes) -> None:
         """Set an option; OSError(ENOPROTOOPT) for one that ustack does not have."""
+        if (level, optname) == _REUSEPORT:
+            self._kept[_REUSEPORT] = value
+            return
         option = _options.look_up(level, optname, to_set=True)
         self._transport._setopt(option.number, _options.unpack(level, optname, value))
 
     def getsockopt(self, level: int, optname: int, buflen: int = 0) -> int | bytes:
         """Return an option as an int, or as at most buflen bytes."""
-        if (level, optname) == (socket.SOL_SOCKET, socket.SO_DOMAIN):
+        value: Any
+        if (level, optname) == _REUSEPORT:
+            value = self._kept.get(_REUSEPORT, 0)
+        elif (level, optname) == (socket.SOL_SOCKET, socket.SO_DOMAIN):
             value = int(self.family)
         elif (level, optname) == (socket.SOL_SOCKET, socket.SO_TYPE):
             value = int(self.type)

@@ -338,6 +338,11 @@ void stream_abort(struct transport *t, PyObject *exc)
     end(t, exc, true);
 }
 
+void stream_drop(struct transport *t, PyObject *exc)
+{
+    end(t, exc, t->waiter != NULL);
+}
+
 void stream_end(struct transport *t)
 {
     if (t->waiter)

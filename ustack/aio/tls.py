@@ -5,6 +5,7 @@ uvloop's, in C, under uvloop; asyncio's otherwise (`Routing._ssl_protocol`).
 """
 
 import asyncio
+import functools
 import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -64,7 +65,8 @@ def of_client(
     name = host if name is None else name
     if context is True:
         context = ssl.create_default_context()
-        context.check_hostname = bool(name)
+        if not name:
+            context.check_hostname = False
     return Secured(loop, factory, context, name, timeouts)
 
 
@@ -84,7 +86,8 @@ class Secured:
         """server_hostname: what a server's certificate must be for; "" or None for no name."""
         self._done: asyncio.Future[None] = loop.create_future()
         self._protocol = factory()
-        self._ssl = _ssl_protocol(
+        self._make = functools.partial(
+            _ssl_protocol,
             loop,
             self._protocol,
             context,
@@ -93,9 +96,11 @@ class Secured:
             server_side=server_side,
             server_hostname=server_hostname or None,
         )
+        self._ssl: Any = None
 
     def below(self) -> asyncio.BaseProtocol:
-        """Return the protocol that the connection itself gets."""
+        """Return the protocol that the connection itself gets, once it is there."""
+        self._ssl = self._make()
         protocol: asyncio.BaseProtocol = self._ssl
         return protocol
 

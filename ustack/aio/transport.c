@@ -116,10 +116,15 @@ static PyObject *transport_abort(struct transport *t, PyObject *Py_UNUSED(ignore
     Py_RETURN_NONE;
 }
 
-/* What the SSL protocols of asyncio and uvloop call. */
+/* What the SSL protocols of asyncio and uvloop call. The peer sees the end of
+ * the stream, as when the kernel's socket is closed. */
 static PyObject *transport_force_close(struct transport *t, PyObject *exc)
 {
+<<<<<<< HEAD
     stream_force_close(t, exc);
+=======
+    stream_drop(t, exc);
+>>>>>>> 30f1b48 (aio: CPython's test_asyncio by one command; what it taught)
     Py_RETURN_NONE;
 }
 
@@ -156,6 +161,12 @@ static PyObject *transport_lost(struct transport *t, PyObject *exc)
 static PyObject *transport_start(struct transport *t, PyObject *protocol)
 {
     return none_unless(stream_start(t, protocol));
+}
+
+static PyObject *transport_hold(struct transport *t, PyObject *writes)
+{
+    t->held = PyObject_IsTrue(writes) > 0;
+    Py_RETURN_NONE;
 }
 
 static PyObject *transport_set_protocol(struct transport *t, PyObject *protocol)
@@ -250,6 +261,7 @@ static PyMethodDef transport_methods[] = {
     {"_force_close", (PyCFunction)transport_force_close, METH_O, NULL},
     {"_connection_lost", (PyCFunction)transport_lost, METH_O, NULL},
     {"_start", (PyCFunction)transport_start, METH_O, NULL},
+    {"_hold", (PyCFunction)transport_hold, METH_O, NULL},
     {"_readable", (PyCFunction)endpoint_readable, METH_NOARGS, NULL},
     {"_getopt", (PyCFunction)endpoint_getopt, METH_O, NULL},
     {"_setopt", (PyCFunction)endpoint_setopt, METH_VARARGS, NULL},
@@ -266,7 +278,13 @@ static PyObject *transport_is_paused(struct transport *t, void *closure)
     return PyBool_FromLong(t->writing_paused);
 }
 
+static PyObject *transport_face(struct transport *t, void *closure)
+{
+    return Py_NewRef(stream_face);
+}
+
 static PyGetSetDef transport_getset[] = {
+    {"__class__", (getter)transport_face, NULL, NULL, NULL},
     {"_protocol_paused", (getter)transport_is_paused, NULL, NULL, NULL},
     {"_start_tls_compatible", (getter)transport_tls_compatible, NULL, NULL, NULL},
     {0},

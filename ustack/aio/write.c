@@ -93,6 +93,10 @@ static int write_buffer(struct transport *t, PyObject *data, const char *p, size
         PyErr_SetString(PyExc_RuntimeError, "Cannot call write() after write_eof()");
         return -1;
     }
+    if (t->held) {
+        PyErr_SetString(PyExc_RuntimeError, "unable to write; sendfile is in progress");
+        return -1;
+    }
     if (len == 0 || !t->ep.handle) /* as asyncio: lost bytes are no error */
         return 0;
     if (!t->first && (taken = send_now(t, p, len)) < 0)

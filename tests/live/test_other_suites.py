@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The test suites of event loops, CPython's and uvloop's own, on ours."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTHING_TO_RUN = 77
+
+
+@pytest.mark.parametrize("suite", ["cpython_asyncio"])
+def test_the_suite_of_another_loop_passes_on_ours(suite: str) -> None:
+    tool = [sys.executable, str(ROOT / "tools" / f"{suite}.py")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(tool, capture_output=True, text=True, timeout=300, env=environment)
+    if done.returncode == NOTHING_TO_RUN:
+        pytest.skip(done.stdout.strip())
+    assert done.returncode == 0, done.stdout + done.stderr
