@@ -14,7 +14,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "drill"))
 
 import suites
-
 from ustack.drill import Mode
 from ustack.drill.command import play
 

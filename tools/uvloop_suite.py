@@ -78,7 +78,14 @@ def run(tests: unittest.TestSuite, result: unittest.TestResult, names: list[str]
     for name in names:
         module, kind, method = name.split(".")
         tests.addTest(find(module, kind)(method))
-    suites.on_stack(list(tests), result, lambda: None)
+
+    def prepare() -> None:
+        from uvloop import _testbase
+
+        # It is what it is called; ours is a subclass of asyncio's.
+        _testbase.AIOTestCase.is_asyncio_loop = lambda self: True
+
+    suites.on_stack(list(tests), result, prepare)
 
 
 if __name__ == "__main__":

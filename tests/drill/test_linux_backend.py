@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 
 import pytest
-import suites
 
+import suites
 from ustack.drill import Mode, parse, parse_file
 from ustack.drill.linux import play, why_not
 

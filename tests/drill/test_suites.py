@@ -8,8 +8,8 @@ is taken out of it.
 from __future__ import annotations
 
 import pytest
-import suites
 
+import suites
 from ustack.drill import Mode
 from ustack.drill.command import play
 

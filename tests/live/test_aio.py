@@ -3,6 +3,7 @@
 
 import asyncio
 import contextlib
+import contextvars
 import errno
 import gc
 import socket
@@ -424,7 +425,7 @@ def test_an_address_in_use_is_refused_by_name() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         server = await loop.create_server(Echo, SERVER, 7)
-        with pytest.raises(OSError, match=f"{SERVER}:7") as caught:
+        with pytest.raises(OSError, match=f"'{SERVER}', 7") as caught:
             await loop.create_server(Echo, SERVER, 7)
         assert caught.value.errno == errno.EADDRINUSE
         server.close()
@@ -649,3 +650,48 @@ def test_reading_resumed_while_the_stack_sleeps_goes_on_at_once() -> None:
         await server.lost
 
     assert run(main) == []
+
+
+def test_callbacks_run_in_the_context_of_who_made_the_connection() -> None:
+    var: contextvars.ContextVar[str] = contextvars.ContextVar("var", default="nobody")
+
+    class Says(Recorder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.says = [var.get()]
+            var.set(f"{var.get()}'s")
+
+        def data_received(self, data: bytes) -> None:
+            self.says.append(var.get())
+            super().data_received(data)
+
+    async def main() -> None:
+        var.set("main")
+        server, client = await connect(Says, Says)
+        client.transport.write(b"x")
+        await server.received(1)
+        server.transport.write(b"y")
+        await client.received(1)
+        assert server.says == client.says == ["main", "main's"]
+        assert var.get() == "main"
+        client.transport.close()
+        await server.lost
+
+    assert run(main) == []
+
+
+def test_a_client_gets_its_connection_even_if_connection_made_raises() -> None:
+    class Clumsy(Recorder):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            raise ZeroDivisionError
+
+    async def main() -> None:
+        _, client = await connect(Echo, Clumsy)
+        client.transport.write(b"x")
+        assert await client.received(1) == b"x"
+        client.transport.close()
+        assert await client.lost is None
+
+    (complaint,) = run(main)
+    assert isinstance(complaint["exception"], ZeroDivisionError)

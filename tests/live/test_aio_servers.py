@@ -96,7 +96,7 @@ def test_a_server_of_several_hosts_listens_on_each() -> None:
         await check_echo(SERVER, port)
         await check_echo(KERNEL, port)
         await check_refused(CLIENT, port)
-        with pytest.raises(OSError, match=f"{SERVER}:{port}") as taken:
+        with pytest.raises(OSError, match=f"'{SERVER}', {port}") as taken:
             await loop.create_server(Echo, [SERVER, KERNEL], port)
         assert taken.value.errno == errno.EADDRINUSE
         server.close()

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NOTHING_TO_RUN = 77
 
 
-@pytest.mark.parametrize("suite", ["cpython_asyncio"])
+@pytest.mark.parametrize("suite", ["cpython_asyncio", "uvloop_suite"])
 def test_the_suite_of_another_loop_passes_on_ours(suite: str) -> None:
     tool = [sys.executable, str(ROOT / "tools" / f"{suite}.py")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

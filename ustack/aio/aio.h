@@ -42,6 +42,7 @@ struct endpoint {
     PyObject *factory;            /* of protocols, or NULL */
     PyObject *server;             /* counts a listener's transports; or NULL */
     PyObject *sock;               /* the application's object, adopted; or NULL */
+    PyObject *context;            /* of contextvars: callbacks run in it; or NULL */
     PyObject *weakrefs;
     bool on_again;
 };
@@ -135,6 +136,9 @@ extern PyObject *stream_face, *datagram_face;
 
 /* endpoint.c */
 void endpoint_init(struct endpoint *ep, struct dispatcher *d, PyObject *factory);
+/* Be in a context, and out of it again. -1 with an exception. */
+int context_enter(PyObject *context);
+void context_exit(PyObject *context);
 /* The engine knows ep from now on as h. Call with the worker's lock held. */
 void endpoint_register(struct endpoint *ep, ust_handle h);
 /* Close or abort ep in the engine, which then no longer knows it. */
@@ -203,8 +207,6 @@ void stream_close(struct transport *t);
 void stream_force_close(struct transport *t, PyObject *exc);
 /* Drops the connection with RST; connection_lost(exc) follows. */
 void stream_abort(struct transport *t, PyObject *exc);
-/* Closes it without what has not been taken by the engine; the same follows. */
-void stream_drop(struct transport *t, PyObject *exc);
 /* As stream_abort() with ECONNABORTED, before the connection is open, too. */
 void stream_end(struct transport *t);
 /* The same, with an OSError of the negative errno. 0. */

@@ -108,9 +108,34 @@ static int parse_peer(PyObject *tuple, struct ust_addr *addr, uint16_t *port)
     return parse_host(host, addr);
 }
 
+static void refuse_peer(const struct datagrams *t, PyObject *other)
+{
+    PyObject *peer = address_tuple(&t->ends.remote, t->ends.remote_port);
+
+    if (peer)
+        PyErr_Format(PyExc_ValueError, "Invalid address: one peer only, %R; not %R", peer, other);
+    Py_XDECREF(peer);
+}
+
 static bool is_peer(const struct datagrams *t, const struct ust_addr *addr, uint16_t port)
 {
     return port == t->ends.remote_port && memcmp(addr, &t->ends.remote, sizeof *addr) == 0;
+}
+
+/* Where to, if that may be. -1 with an exception; with a peer of our own, a
+ * name is no other address than any other. */
+static int check_peer(const struct datagrams *t, PyObject *peer, struct ust_addr *addr,
+                      uint16_t *port)
+{
+    int err = parse_peer(peer, addr, port);
+
+    if (!t->ends.remote_port || (err == 0 && is_peer(t, addr, *port)))
+        return err;
+    if (err < 0 && !PyErr_ExceptionMatches(PyExc_ValueError))
+        return -1;
+    PyErr_Clear();
+    refuse_peer(t, peer);
+    return -1;
 }
 
 static PyObject *datagrams_sendto(struct datagrams *t, PyObject *args)
@@ -123,12 +148,8 @@ static PyObject *datagrams_sendto(struct datagrams *t, PyObject *args)
 
     if (!PyArg_ParseTuple(args, "y*|O:sendto", &data, &peer))
         return NULL;
-    if (peer != Py_None && parse_peer(peer, &addr, &port) < 0)
+    if (peer != Py_None && check_peer(t, peer, &addr, &port) < 0)
         goto error;
-    if (peer != Py_None && t->ends.remote_port && !is_peer(t, &addr, port)) {
-        PyErr_Format(PyExc_ValueError, "this endpoint talks to one peer only; not to %R", peer);
-        goto error;
-    }
     if (!t->closing && t->ep.handle && enter(t->ep.disp)) {
         n = ust_sendto(t->ep.disp->engine, t->ep.handle, data.buf, data.len,
                        peer != Py_None && !t->ends.remote_port ? &addr : NULL, port);

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Datagrams"]
 
 _WILDCARDS = ("0.0.0.0", "::")
+_REUSEPORT = socket.SOL_SOCKET, socket.SO_REUSEPORT
 _Place = tuple[AddrInfo | None, AddrInfo | None]  # local, remote
 
 
@@ -44,8 +45,8 @@ class Datagrams(SocketCalls):
     ) -> tuple[Any, asyncio.BaseProtocol]:
         """Return (transport, protocol) of a UDP socket of a stack, or else of the kernel.
 
-        sock: one of either. options: allow_broadcast, and reuse_port, which for a stack raises
-        OSError(ENOPROTOOPT). Raises OSError(EADDRINUSE) and the like.
+        sock: one of either. options: allow_broadcast, and reuse_port, which is for the kernel: on
+        a stack a port has one owner. Raises OSError(EADDRINUSE) and the like.
         """
         ours = None
         if self._endpoint(sock) is not None:
@@ -56,7 +57,7 @@ class Datagrams(SocketCalls):
             kind = {"family": family, "proto": proto, "flags": flags}
             ours = await self._open_datagrams(local_addr, remote_addr, kind, options)
         if ours is None:
-            made: tuple[Any, asyncio.BaseProtocol] = await super().create_datagram_endpoint(
+            theirs: tuple[Any, asyncio.BaseProtocol] = await super().create_datagram_endpoint(
                 protocol_factory,
                 local_addr,
                 remote_addr,
@@ -66,9 +67,12 @@ class Datagrams(SocketCalls):
                 sock=sock,
                 **options,
             )
-            return made
+            return theirs
         try:
-            return await self._start_datagrams(ours, protocol_factory())
+            made = await self._start_datagrams(ours, protocol_factory())
+            if options.get("reuse_port"):
+                made[0].get_extra_info("socket").setsockopt(*_REUSEPORT, 1)
+            return made
         except BaseException:
             if sock is None:
                 ours.close()
@@ -129,8 +133,6 @@ class Datagrams(SocketCalls):
         options: dict[str, Any],
     ) -> Any:
         """Return a new socket with these addresses; OSError says which one cannot be."""
-        if options.get("reuse_port"):
-            raise OSError(errno.ENOPROTOOPT, "a stack has no reuse_port; leave it out")
         info = local or remote
         assert info is not None
         sock = stack.socket(info[0], socket.SOCK_DGRAM)

@@ -51,21 +51,31 @@ static void gather(struct dispatcher *d, ust_time end)
     Py_END_ALLOW_THREADS
 }
 
+static int dispatch(struct endpoint *ep, const struct ust_event *ev)
+{
+    if (Py_IS_TYPE(ep, &listener_type))
+        return listener_event(ep);
+    if (Py_IS_TYPE(ep, &datagrams_type))
+        return datagrams_event((struct datagrams *)ep);
+    if (Py_IS_TYPE(ep, &watch_type))
+        return watch_event(ep);
+    return stream_event((struct transport *)ep, ev);
+}
+
 static int deliver(const struct ust_event *ev)
 {
     struct endpoint *ep = (struct endpoint *)(uintptr_t)ev->user;
+    PyObject *context;
     int rc;
 
     if (!ep || ep->handle != ev->handle) /* closed earlier in this burst */
         return 0;
-    if (Py_IS_TYPE(ep, &listener_type))
-        rc = listener_event(ep);
-    else if (Py_IS_TYPE(ep, &datagrams_type))
-        rc = datagrams_event((struct datagrams *)ep);
-    else if (Py_IS_TYPE(ep, &watch_type))
-        rc = watch_event(ep);
-    else
-        rc = stream_event((struct transport *)ep, ev);
+    context = Py_XNewRef(ep->context);
+    if ((rc = context_enter(context)) == 0) {
+        rc = dispatch(ep, ev);
+        context_exit(context);
+    }
+    Py_XDECREF(context);
     if (rc < 0 && ep->handle) /* interrupted: the rest of it, next time */
         endpoint_again(ep);
     return rc;

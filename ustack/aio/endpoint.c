@@ -11,6 +11,19 @@ void endpoint_init(struct endpoint *ep, struct dispatcher *d, PyObject *factory)
 {
     ep->disp = (struct dispatcher *)Py_NewRef((PyObject *)d);
     ep->factory = Py_XNewRef(factory);
+    if (!(ep->context = PyContext_CopyCurrent()))
+        PyErr_Clear();
+}
+
+int context_enter(PyObject *context)
+{
+    return context ? PyContext_Enter(context) : 0;
+}
+
+void context_exit(PyObject *context)
+{
+    if (context && PyContext_Exit(context) < 0)
+        PyErr_WriteUnraisable(context);
 }
 
 void endpoint_register(struct endpoint *ep, ust_handle h)
@@ -120,6 +133,7 @@ int endpoint_traverse(struct endpoint *ep, visitproc visit, void *arg)
     Py_VISIT(ep->factory);
     Py_VISIT(ep->server);
     Py_VISIT(ep->sock);
+    Py_VISIT(ep->context);
     return 0;
 }
 
@@ -128,6 +142,7 @@ void endpoint_clear(struct endpoint *ep)
     Py_CLEAR(ep->factory);
     Py_CLEAR(ep->server);
     Py_CLEAR(ep->sock);
+    Py_CLEAR(ep->context);
     /* The engine still holds our address: only a dying dispatcher, which
      * clears the handles, can get here with one. */
     if (!ep->handle)

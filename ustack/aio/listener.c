@@ -38,6 +38,25 @@ static void attach(struct endpoint *ep, struct transport *t)
     Py_XDECREF(result);
 }
 
+/* A connection has what its server's callbacks have, and what it adds itself. */
+static int give_context(struct endpoint *ep, struct transport *t)
+{
+    PyObject *copy = ep->context ? PyContext_Copy(ep->context) : NULL;
+
+    if (!copy)
+        return PyErr_Occurred() ? -1 : 0;
+    Py_XSETREF(t->ep.context, copy);
+    return 0;
+}
+
+static int begin(struct endpoint *ep, struct transport *t)
+{
+    if (stream_make_protocol(t) < 0)
+        return callback_failed(ep->disp, NULL, "protocol_factory() failed");
+    attach(ep, t);
+    return stream_made(t);
+}
+
 int listener_event(struct endpoint *ep)
 {
     struct transport *t;
@@ -54,11 +73,10 @@ int listener_event(struct endpoint *ep)
             Py_DECREF(t);
             break;
         }
-        if (stream_make_protocol(t) < 0) {
-            rc = callback_failed(ep->disp, NULL, "protocol_factory() failed");
-        } else {
-            attach(ep, t);
-            rc = stream_made(t);
+        rc = give_context(ep, t);
+        if (rc == 0 && (rc = context_enter(t->ep.context)) == 0) {
+            rc = begin(ep, t);
+            context_exit(t->ep.context);
         }
         Py_DECREF(t);
     }
@@ -116,6 +134,7 @@ static void listener_dealloc(struct endpoint *ep)
     Py_CLEAR(ep->factory);
     Py_CLEAR(ep->server);
     Py_CLEAR(ep->sock);
+    Py_CLEAR(ep->context);
     Py_CLEAR(ep->disp);
     Py_TYPE(ep)->tp_free((PyObject *)ep);
 }

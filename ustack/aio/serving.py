@@ -15,7 +15,6 @@ import socket
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from ustack._native import format_address
 from ustack.aio import tls
 from ustack.aio.ours import check_kind, twin_of
 from ustack.aio.routing import AddrInfo
@@ -166,9 +165,11 @@ class Serving(SocketCalls):
             sock.bind(address)
         except OSError as error:
             sock.close()
-            where = format_address(address[0], address[1])
-            text = os.strerror(error.errno or 0)
-            raise OSError(error.errno, f"{text}: listen on {where}") from None
+            text = os.strerror(error.errno or 0).lower()
+            where = tuple(address[:2])
+            raise OSError(
+                error.errno, f"error while attempting to bind on address {where}: {text}"
+            ) from None
         return self._adopt_listener(sock, factory)
 
     def _adopt_listener(self, sock: Any, factory: _Factory) -> "Listener":

@@ -84,6 +84,8 @@ class SocketCalls(Watching):
 
         Raises ConnectionRefusedError, TimeoutError and the like.
         """
+        if self.get_debug():
+            self._check_nonblocking(sock)
         if self._stacks and sock.family in (socket.AF_INET, socket.AF_INET6):
             host, port = address[:2]
             infos = await self._resolve(host, port, sock.type, family=sock.family)

@@ -130,6 +130,20 @@ static int connect_refused(struct transport *t, int error)
     return settle(t, names.set_exception, os_error(-error));
 }
 
+/* As asyncio, a client's connection outlives an exception here: whoever asked
+ * for it gets it all the same. */
+static int introduce(struct transport *t)
+{
+    PyObject *protocol = Py_NewRef(t->protocol), *result;
+
+    result = PyObject_CallMethodOneArg(protocol, names.connection_made, (PyObject *)t);
+    Py_DECREF(protocol);
+    if (!result)
+        return callback_failed(t->ep.disp, NULL, "protocol.connection_made() failed");
+    Py_DECREF(result);
+    return 0;
+}
+
 static int connected(struct transport *t)
 {
     if (is_done(t->waiter)) { /* cancelled: nobody wants it */
@@ -138,7 +152,7 @@ static int connected(struct transport *t)
     }
     if (stream_make_protocol(t) < 0)
         return settle(t, names.set_exception, take_exception());
-    if (stream_made(t) < 0)
+    if (introduce(t) < 0)
         return -1;
     return settle(t, names.set_result, Py_BuildValue("(OO)", t, t->protocol));
 }
@@ -336,11 +350,6 @@ void stream_force_close(struct transport *t, PyObject *exc)
 void stream_abort(struct transport *t, PyObject *exc)
 {
     end(t, exc, true);
-}
-
-void stream_drop(struct transport *t, PyObject *exc)
-{
-    end(t, exc, t->waiter != NULL);
 }
 
 void stream_end(struct transport *t)

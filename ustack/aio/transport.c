@@ -116,15 +116,10 @@ static PyObject *transport_abort(struct transport *t, PyObject *Py_UNUSED(ignore
     Py_RETURN_NONE;
 }
 
-/* What the SSL protocols of asyncio and uvloop call. The peer sees the end of
- * the stream, as when the kernel's socket is closed. */
+/* What the SSL protocols of asyncio and uvloop call. */
 static PyObject *transport_force_close(struct transport *t, PyObject *exc)
 {
-<<<<<<< HEAD
     stream_force_close(t, exc);
-=======
-    stream_drop(t, exc);
->>>>>>> 30f1b48 (aio: CPython's test_asyncio by one command; what it taught)
     Py_RETURN_NONE;
 }
 
