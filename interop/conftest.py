@@ -28,6 +28,11 @@ from _pytest.runner import runtestprotocol
 
 pytest.register_assert_rewrite("lab", "netlab")
 
+
+def pytest_sessionstart() -> None:
+    """Hear Ctrl-C, which a shell lets what it starts in the background ignore."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 from ustack.io import open_port, userns  # noqa: E402
 
 HERE = Path(__file__).parent

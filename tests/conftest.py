@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
 pytest.register_assert_rewrite("frames", "rig", "wire", "flow", "lan", "link")
 
 FAILED = pytest.StashKey[bool]()
+
+
+def pytest_sessionstart() -> None:
+    """Hear Ctrl-C, which a shell lets what it starts in the background ignore."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)
