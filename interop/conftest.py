@@ -28,11 +28,6 @@ from _pytest.runner import runtestprotocol
 
 pytest.register_assert_rewrite("lab", "netlab")
 
-
-def pytest_sessionstart() -> None:
-    """Hear Ctrl-C, which a shell lets what it starts in the background ignore."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
 from ustack.io import open_port, userns  # noqa: E402
 
 HERE = Path(__file__).parent
@@ -42,6 +37,11 @@ WAYS = ["root", "nobody"] if os.geteuid() == 0 else ["unprivileged"]
 CLONE_NEWNS = 0x20000
 MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
 PR_SET_DUMPABLE = 4
+
+
+def pytest_sessionstart() -> None:
+    """Hear Ctrl-C, which a shell lets what it starts in the background ignore."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
