@@ -2,7 +2,7 @@
 """Run CPython's own test_asyncio on our event loop: python3 tools/cpython_asyncio.py.
 
 The tests are those of the Python that runs this, from its package test; Debian has them as
-libpython3-testsuite. Of them, the classes that open connections run, on the loop that extends
+libpython3.11-testsuite. Of them, the classes that open connections run, on the loop that extends
 asyncio's. See tools/suites.py for how; tools/cpython_asyncio.txt has what is known to fail.
 """
 
@@ -40,7 +40,8 @@ def groups() -> dict[str, list[str]]:
         "test.test_asyncio"
     ):
         raise LookupError(
-            f"{sys.executable} has no test.test_asyncio; Debian: apt install libpython3-testsuite"
+            f"{sys.executable} has no test.test_asyncio; Debian: apt install "
+            f"libpython3.{sys.version_info.minor}-testsuite"
         )
     return {module: suites.of_class(find(module)) for module in CLASSES}
 

@@ -2,7 +2,7 @@
 """Run CPython's own test_socket with ustack.socket in its place: python3 tools/cpython_socket.py.
 
 The tests are those of the Python that runs this, from its package test; Debian has them as
-libpython3-testsuite. Of them, the classes about TCP, UDP and the module itself run, over the
+libpython3.11-testsuite. Of them, the classes about TCP, UDP and the module itself run, over the
 loopback of a stack, in a network namespace where not even the kernel's loopback is up.
 
 tools/cpython_socket.txt has the tests that are known to fail, a reason each. It may only shrink:
@@ -53,7 +53,10 @@ def main() -> int:
     parser.add_argument("-v", "--verbose", action="store_true", help="show why tests failed")
     options = parser.parse_args()
     if importlib.util.find_spec("test") is None or not importlib.util.find_spec("test.test_socket"):
-        print(f"{sys.executable} has no test.test_socket; Debian: apt install libpython3-testsuite")
+        print(
+            f"{sys.executable} has no test.test_socket; Debian: apt install "
+            f"libpython3.{sys.version_info.minor}-testsuite"
+        )
         return SKIP
     if not enter_namespace():
         print("no network namespace can be made here")
