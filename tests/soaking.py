@@ -14,6 +14,7 @@ import gc
 import os
 import random
 import resource
+import socket
 import struct
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -76,6 +77,13 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         writer.close()
 
 
+def reset(writer: Any) -> None:
+    """Abort with an RST, whether there is something left to send or not."""
+    sock = writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
 async def echo(reader: Any, writer: Any, length: int, seed: int) -> None:
     while data := await reader.read(65536):
         writer.write(data)
@@ -84,7 +92,7 @@ async def echo(reader: Any, writer: Any, length: int, seed: int) -> None:
 
 async def abort(reader: Any, writer: Any, length: int, seed: int) -> None:
     await reader.readexactly(length)
-    writer.transport.abort()
+    reset(writer)
 
 
 async def give(reader: Any, writer: Any, length: int, seed: int) -> None:
@@ -172,7 +180,7 @@ class Clients:
         _, writer = await open_with(b"e", 0, 0)
         writer.write(text(1, size(rng)))
         await asyncio.sleep(rng.random() / 200)
-        writer.transport.abort()
+        reset(writer)
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
 

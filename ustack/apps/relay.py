@@ -20,6 +20,7 @@ __all__ = ["Far", "Near", "Relay", "Side"]
 
 BUFFER = 256 * 1024  # bytes that wait to be written on one side, before the other one waits
 HANDSHAKE = 10.0  # seconds for what comes before the second connection
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER of zero: close() sends an RST
 
 Factory = Callable[[], asyncio.BaseProtocol]
 Connect = Callable[[Factory], Awaitable[Any]]
@@ -76,12 +77,14 @@ class Side(asyncio.Protocol):
             self.other.transport.resume_reading()
 
     def abort(self) -> None:
-        """Break off with an RST, which a kernel's socket has to be asked for."""
-        if not isinstance(self.transport, Transport):
-            with contextlib.suppress(OSError):
-                fd = os.dup(self.transport.get_extra_info("socket").fileno())
-                with socket.socket(fileno=fd) as sock:
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        """Break off with an RST, which a socket has to be asked for."""
+        sock = self.transport.get_extra_info("socket")
+        with contextlib.suppress(OSError):
+            if isinstance(self.transport, Transport):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            else:  # what uvloop shows has no setsockopt()
+                with socket.socket(fileno=os.dup(sock.fileno())) as own:
+                    own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -3,6 +3,7 @@
 
 import contextlib
 import json
+import os
 import select
 import subprocess
 import sys
@@ -48,6 +49,7 @@ class Server:
         stdout = _pipe(self._process.stdout)
         if not select.select([stdout], [], [], PATIENCE)[0]:
             raise DemoError(f"the server process has said nothing for {PATIENCE:.0f} s")
+        os.set_blocking(stdout.fileno(), True)  # a loop that has watched it left it otherwise
         line = stdout.readline().strip()
         if not line:
             raise DemoError(ENDED)
