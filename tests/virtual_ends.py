@@ -67,6 +67,8 @@ class End:
         else:
             with contextlib.suppress(RuntimeError):  # after write_eof()
                 self.transport.write(b"last words")
+            sock = self.transport.get_extra_info("socket")  # an RST, so that nobody hears them
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.transport.abort()
 
     def connection_made(self, transport: Any) -> None:
