@@ -83,9 +83,11 @@ def test_the_stack_may_close_its_half_first(lab: Lab) -> None:
     lab.call(peer.transport.close)
 
 
-def test_what_the_stack_aborts_is_reset_at_the_kernel(lab: Lab) -> None:
+def test_what_the_stack_aborts_with_a_linger_of_zero_is_reset_at_the_kernel(lab: Lab) -> None:
     sock, peer = lab.connection()
     with sock:
+        ours = peer.transport.get_extra_info("socket")
+        lab.call(ours.setsockopt, socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         lab.call(peer.transport.abort)
         with pytest.raises(ConnectionResetError):
             sock.recv(1)

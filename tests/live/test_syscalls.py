@@ -61,6 +61,8 @@ with ustack.Stack(io=sys.argv[1], address="10.9.0.2/24", spin=0.1, guardian=Fals
             assert conn.recv(64) == bytes(64)
 """
 
+TRIES = 4
+
 
 def count(server_code: str, round_trips: int, log: Path) -> tuple[int, int]:
     """How many system calls server and client make in so many round trips, from start to end."""
@@ -90,10 +92,13 @@ quick = pytest.mark.skipif(
 @traced
 @pytest.mark.parametrize("server", [BLOCKING, ASYNCIO], ids=["blocking", "asyncio"])
 def test_system_calls_do_not_grow_with_the_round_trips(tmp_path: Path, server: str) -> None:
-    few, many = count(server, 1000, tmp_path / "few"), count(server, 101_000, tmp_path / "many")
+    few = count(server, 1000, tmp_path / "few")
     # Other processes may keep the peer from its core for longer than the spin: then it sleeps.
-    for before, after in zip(few, many, strict=True):
-        assert after - before < 1000, (few, many)
+    for _ in range(TRIES):
+        many = count(server, 101_000, tmp_path / "many")
+        if all(after - before < 1000 for before, after in zip(few, many, strict=True)):
+            return
+    pytest.fail(f"{few} system calls in 1,000 round trips, {many} in 101,000")
 
 
 @quick
