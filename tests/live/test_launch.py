@@ -227,7 +227,7 @@ def test_it_is_started_as_python_would(tmp_path: Path) -> None:
     text += "print(__main__.__dict__ is globals(), __builtins__ is sys.modules['builtins'])\n"
     text += "sys.exit('bye')\n"
     path = script(tmp_path, text)
-    done = run(*LOOP, path, "-m", "--io", "x")
+    done = run(*LOOP, path, "-m", "--io", "x", env={"PYTHONSAFEPATH": ""})
     argv = [str(path), "-m", "--io", "x"]
     assert done.stdout == f"__main__ {argv} True {path}\nTrue True\n"
     assert (done.stderr, done.returncode) == ("bye\n", 1)

@@ -14,6 +14,9 @@ ROOT = Path(__file__).resolve().parents[2]
 NOTHING_TO_RUN = 77
 
 
+@pytest.mark.skipif(
+    "USTACK_SANITIZER" in os.environ, reason="it runs the extension as it is built in place"
+)
 @pytest.mark.parametrize("suite", ["cpython_asyncio", "uvloop_suite"])
 def test_the_suite_of_another_loop_passes_on_ours(suite: str) -> None:
     tool = [sys.executable, str(ROOT / "tools" / f"{suite}.py")]
