@@ -220,14 +220,15 @@ def test_event_loops_are_on_the_stack_however_they_are_made(tmp_path: Path) -> N
     assert len(lines) >= 4
 
 
-def test_it_is_started_as_python_would(tmp_path: Path) -> None:
+def test_it_is_started_as_python_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its name, arguments, path, and exit status; the beginning of its tracebacks."""
+    monkeypatch.setitem(ENV, "PYTHONSAFEPATH", "")
     (tmp_path / "beside.py").write_text("HERE = True\n")
     text = "import sys, beside, __main__\nprint(__name__, sys.argv, beside.HERE, __file__)\n"
     text += "print(__main__.__dict__ is globals(), __builtins__ is sys.modules['builtins'])\n"
     text += "sys.exit('bye')\n"
     path = script(tmp_path, text)
-    done = run(*LOOP, path, "-m", "--io", "x", env={"PYTHONSAFEPATH": ""})
+    done = run(*LOOP, path, "-m", "--io", "x")
     argv = [str(path), "-m", "--io", "x"]
     assert done.stdout == f"__main__ {argv} True {path}\nTrue True\n"
     assert (done.stderr, done.returncode) == ("bye\n", 1)
