@@ -41,8 +41,8 @@ LEAST_PER_FILE = 10
 SECONDS = 60
 #: The same of the clock, for a mutant that waits for ever.
 PATIENCE = 1800
-#: One line of JSON for every mutant that was ever judged in this tree.
-VERDICTS = ROOT / "build" / "mutants.jsonl"
+#: A line of JSON for every verdict, so that a campaign goes on where another one was stopped.
+VERDICTS = ROOT / "nightly" / "results" / "mutants.jsonl"
 #: pytest's statuses for a test that is no longer there, and for none selected.
 NO_TESTS = (4, 5)
 #: Long tests that tell little about a single line.
