@@ -569,6 +569,7 @@ anyio.run(main, *words, backend=backend, backend_options=options)
 """
 
 
+@pytest.mark.skipif("USTACK_SANITIZER" in os.environ, reason="at times it takes too long")
 @pytest.mark.parametrize("backend", [*LOOPS, "trio"])
 def test_anyio(tmp_path: Path, backend: str) -> None:
     """Clients, then listeners; it accepts on its sockets, and gives the loop what it gets."""

@@ -221,9 +221,11 @@ def test_a_stack_between_two_others_talks_to_both() -> None:
     left, right = ring_url(), ring_url()
     middle_io = {left: ["10.1.0.1/24", "fd01::1/64"], right: "10.2.0.1/24"}
     with (
-        Stack(middle_io, settings=QUICK, spin=0) as middle,
-        Stack(left, addresses=["10.1.0.2/24", "fd01::2/64"], settings=QUICK, spin=0) as a,
-        Stack(right, "10.2.0.2/24", settings=QUICK, spin=0) as b,
+        Stack(middle_io, settings=QUICK, spin=0, guardian=False) as middle,
+        Stack(
+            left, addresses=["10.1.0.2/24", "fd01::2/64"], settings=QUICK, spin=0, guardian=False
+        ) as a,
+        Stack(right, "10.2.0.2/24", settings=QUICK, spin=0, guardian=False) as b,
     ):
         assert [str(port) for port in middle.ports] == [left, right]
         assert [x.port for x in middle.addresses][:3] == [left, left, right]
