@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -63,8 +62,6 @@ with ustack.Stack(io=sys.argv[1], address="10.9.0.2/24", spin=0.1, guardian=Fals
 """
 
 TRIES = 4
-#: System calls of a loop that looks at the kernel, or sleeps while its peer has no core.
-A_SECOND = 3000
 
 
 def count(server_code: str, round_trips: int, log: Path) -> tuple[int, int]:
@@ -96,19 +93,12 @@ quick = pytest.mark.skipif(
 @pytest.mark.parametrize("server", [BLOCKING, ASYNCIO], ids=["blocking", "asyncio"])
 def test_system_calls_do_not_grow_with_the_round_trips(tmp_path: Path, server: str) -> None:
     few = count(server, 1000, tmp_path / "few")
+    # Other processes may keep the peer from its core for longer than the spin: then it sleeps.
     for _ in range(TRIES):
-        started = time.monotonic()
         many = count(server, 101_000, tmp_path / "many")
-        seconds = time.monotonic() - started
-        if grows_by_less(few, many, 1000):
+        if all(after - before < 1000 for before, after in zip(few, many, strict=True)):
             return
-    # Something else keeps the peer from its core for longer than the spin: then it is by the clock.
-    assert grows_by_less(few, many, 1000 + min(A_SECOND * seconds, 50_000)), (few, many, seconds)
-
-
-def grows_by_less(few: tuple[int, int], many: tuple[int, int], allowed: float) -> bool:
-    """Whether neither side makes so many more system calls."""
-    return all(after - before < allowed for before, after in zip(few, many, strict=True))
+    pytest.fail(f"{few} system calls in 1,000 round trips, {many} in 101,000")
 
 
 @quick
@@ -120,6 +110,6 @@ def test_a_busy_loop_makes_fewer_system_calls_than_one_in_a_hundred_messages(
     few, many = (
         tracing.count(ring_url(), BASE.get(), 64, n, tmp_path / f"{n}") for n in (1000, 151_000)
     )
-    allowed = 150_000 / 100 + A_SECOND * (many.seconds - few.seconds)
+    allowed = 150_000 / 100 + 3000 * (many.seconds - few.seconds)
     assert many.syscalls - few.syscalls < allowed, (few, many)
     assert many.bursts - few.bursts > 150_000 / 64
