@@ -122,8 +122,11 @@ def test_without_a_guardian_a_handler_that_blocks_python_costs_retransmissions()
 
 
 def test_data_for_a_program_that_makes_no_call_is_acknowledged() -> None:
-    with Pair(guardian=1e-3) as pair:
-        near, _far = pair.connect()
+    with Pair(guardian=1e-3) as pair, pair.server.listen((SERVER, 80)) as listener:
+        near = pair.begin()
+        listener.settimeout(10)
+        _far, _ = listener.accept()
+        near.settimeout(10)
         near.send(bytes(1000))
         assert until(lambda: near.ioctl(0x5411) == 0)
         assert until(lambda: pair.server.counters()["worker.guardian_rounds"] > 0)
