@@ -65,6 +65,7 @@ class Stack(Networking):
         secret: bytes | None = None,
         spin: Spin | None = None,
         guardian: float | bool | None = None,
+        linger: float = _LINGER,
     ) -> None:
         """Open the ports and start.
 
@@ -81,7 +82,8 @@ class Stack(Networking):
         from the system's entropy unless given. spin: seconds to poll without work before sleeping,
         or "auto" (50e-6), "always", "never"; None: after USTACK_SPIN, else "auto". guardian:
         seconds that the stack may be kept waiting until a thread of its own serves it, False for
-        none; None: after USTACK_GUARDIAN ("no" for none), else 1e-3. See docs/idle.md.
+        none; None: after USTACK_GUARDIAN ("no" for none), else 1e-3. See docs/idle.md. linger:
+        seconds that close() gives to what is still to be delivered.
 
         IPv6 addresses are tried first, to see that nobody else has them, which takes a second.
 
@@ -99,6 +101,7 @@ class Stack(Networking):
         )
         hops = _parse_gateways(gateway, gateways, plan)
         spin_ns, patience_ns = parse_spin(spin), parse_guardian(guardian)
+        self._linger = _parse_linger(linger)
         wanted = dict(settings or {})
         if autoconf is not False:
             wanted.setdefault("ip6.accept_ra", 1)
@@ -328,14 +331,16 @@ class Stack(Networking):
 
     # ------------------------------------------------------------------------ lifetime
 
-    def close(self, linger: float = _LINGER) -> None:
+    def close(self, linger: float | None = None) -> None:
         """Close all sockets, deliver what is still to be sent, and leave the port.
 
-        linger: seconds that this may take. Calls on the stack and its sockets then fail, those
-        of sockets with EBADF; threads that wait are sent away. Closing twice is harmless.
+        linger: seconds that this may take; None: as the stack was told. Calls on the stack and its
+        sockets then fail, those of sockets with EBADF; threads that wait are sent away. Closing
+        twice is harmless.
         """
         if self._closed:
             return
+        linger = self._linger if linger is None else _parse_linger(linger)
         self._closed = True
         if self._control is not None:
             self._control.close()
@@ -443,6 +448,12 @@ def _parse_autoconf(value: bool | float) -> float | None:
         return _AUTOCONF
     if not 0 <= value <= 60:
         raise ConfigError(f"autoconf must be True or 0..60 seconds, got {value!r}; 5 is usual")
+    return float(value)
+
+
+def _parse_linger(value: float) -> float:
+    if not 0 <= value <= 3600:
+        raise ConfigError(f"linger must be 0..3600 seconds, got {value!r}; 1 is usual")
     return float(value)
 
 

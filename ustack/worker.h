@@ -84,6 +84,7 @@ struct ust_worker {
     int app_timer;         /* timerfd: the engine's next deadline, for the event loop */
     ust_time app_due;      /* what it is set to */
     int app_fd;            /* epoll: app_bell, app_timer and the ports */
+    const void *app_owner; /* the event loop's dispatcher that has endpoints; NULL: none has */
 
     struct guardian guardian;
     struct ust_worker_stats stats;

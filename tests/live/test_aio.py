@@ -611,17 +611,19 @@ def test_no_reference_to_written_bytes_remains(end: str) -> None:
     assert sys.getrefcount(data) == before
 
 
-def test_closing_the_loop_resets_what_is_still_open() -> None:
+def test_after_the_loop_transports_do_nothing_any_more() -> None:
     async def main() -> tuple[Any, Any]:
         return await connect()
 
     with two_stacks() as stacks:
-        server, client = aio.run(main(), *stacks)
-        assert client.transport.is_closing() or client.calls == ["made"]
-        client.transport.write(b"into the void")
-        client.transport.close()
-        server.transport.abort()
-        assert stacks[0].usage()["tcbs"] == stacks[1].usage()["tcbs"] == 0
+        server, client = aio.run(main(), *stacks, base=BASE.get())
+        for protocol in (server, client):
+            assert protocol.calls == ["made"]
+            assert protocol.transport.is_closing()
+            protocol.transport.write(b"into the void")
+            protocol.transport.close()
+            protocol.transport.abort()
+            assert protocol.transport.get_write_buffer_size() == 0
 
 
 def test_a_stack_is_attached_once() -> None:

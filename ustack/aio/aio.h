@@ -68,8 +68,17 @@ struct dispatcher {
 
 /* dispatcher.c: calls when_called, and not again before the next sleep. */
 void dispatcher_called(struct dispatcher *d);
+/* Raises RuntimeError: another loop drives the worker. NULL */
+PyObject *raise_others(struct dispatcher *d);
 /* With an exception set, if so. */
 bool is_detached(const struct dispatcher *d);
+
+/* Another loop has endpoints on the worker: it alone gets what the engine reports. Under the
+ * worker's lock. */
+static inline bool is_others(const struct dispatcher *d)
+{
+    return d->worker->app_owner && d->worker->app_owner != d;
+}
 
 /* Take the worker's lock: false once the stack is closed. */
 static inline bool enter(struct dispatcher *d)
@@ -139,8 +148,11 @@ void endpoint_init(struct endpoint *ep, struct dispatcher *d, PyObject *factory)
 /* Be in a context, and out of it again. -1 with an exception. */
 int context_enter(PyObject *context);
 void context_exit(PyObject *context);
-/* The engine knows ep from now on as h. Call with the worker's lock held. */
+/* The engine knows ep from now on as h, and the worker is ep's dispatcher's unless is_others(). Call
+ * with the worker's lock held. */
 void endpoint_register(struct endpoint *ep, ust_handle h);
+/* The engine forgets ep; with the last, the worker is any dispatcher's. With the lock held. */
+void endpoint_unregister(struct endpoint *ep);
 /* Close or abort ep in the engine, which then no longer knows it. */
 void endpoint_forget(struct endpoint *ep, bool abort);
 /* The same when the loop lets go of the stack; its protocol hears of it. */
@@ -183,8 +195,8 @@ int watch_event(struct endpoint *ep);
 /* Nobody watches it any more; the socket stays open. */
 void watch_end(struct endpoint *ep);
 
-/* datagram.c: a transport of a bound socket, or NULL with an exception */
-struct datagrams *datagrams_new(struct dispatcher *d, ust_handle h);
+/* datagram.c: a transport, not registered yet; or NULL with an exception */
+struct datagrams *datagrams_new(struct dispatcher *d);
 int datagrams_event(struct datagrams *t);
 /* Closes it; connection_lost(exc) follows. */
 void datagrams_end(struct datagrams *t, PyObject *exc);
@@ -207,7 +219,8 @@ void stream_close(struct transport *t);
 void stream_force_close(struct transport *t, PyObject *exc);
 /* Drops the connection with RST; connection_lost(exc) follows. */
 void stream_abort(struct transport *t, PyObject *exc);
-/* As stream_abort() with ECONNABORTED, before the connection is open, too. */
+/* Closes it as the kernel does with the sockets of a process that ends: what the engine has taken is
+ * sent, then FIN, or RST if anything is unread. connection_lost(ECONNABORTED) follows. */
 void stream_end(struct transport *t);
 /* The same, with an OSError of the negative errno. 0. */
 int stream_lost(struct transport *t, int64_t err);

@@ -76,18 +76,12 @@ void datagrams_end(struct datagrams *t, PyObject *exc)
         endpoint_schedule_lost(&t->ep, exc);
 }
 
-struct datagrams *datagrams_new(struct dispatcher *d, ust_handle h)
+struct datagrams *datagrams_new(struct dispatcher *d)
 {
     struct datagrams *t = (struct datagrams *)PyType_GenericAlloc(&datagrams_type, 0);
 
-    if (!t)
-        return NULL;
-    endpoint_init(&t->ep, d, NULL);
-    if (enter(d)) {
-        endpoint_register(&t->ep, h);
-        endpoint_names(&t->ep, &t->ends);
-        leave(d);
-    }
+    if (t)
+        endpoint_init(&t->ep, d, NULL);
     return t;
 }
 

@@ -40,6 +40,10 @@ static void gather(struct dispatcher *d, ust_time end)
     gather_again(d);
     Py_BEGIN_ALLOW_THREADS
     while (enter(d)) {
+        if (is_others(d)) {
+            leave(d);
+            break;
+        }
         ust_worker_flush(d->worker);
         ust_worker_rx(d->worker);
         d->n_batch +=
@@ -156,6 +160,26 @@ bool is_detached(const struct dispatcher *d)
     return !d->worker;
 }
 
+PyObject *raise_others(struct dispatcher *d)
+{
+    const struct dispatcher *other = NULL;
+    PyObject *loop = Py_None;
+
+    if (enter(d)) {
+        other = is_others(d) ? d->worker->app_owner : NULL;
+        leave(d);
+    }
+    if (other && other->loop) /* it lives: who frees it has the GIL */
+        loop = other->loop;
+    Py_INCREF(loop);
+    PyErr_Format(PyExc_RuntimeError,
+                 "another event loop has connections or servers on this stack: %R; close it, or "
+                 "detach() the stack from it, or open a stack for each loop, on a queue of its own",
+                 loop);
+    Py_DECREF(loop);
+    return NULL;
+}
+
 static PyObject *dispatcher_poll(struct dispatcher *d, PyObject *args)
 {
     unsigned long long idle_ns, turn_ns;
@@ -201,7 +225,7 @@ static PyObject *dispatcher_sleep(struct dispatcher *d, PyObject *Py_UNUSED(igno
     bool armed = d->at == d->n_batch && !d->again_first;
 
     if (armed && enter(d)) { /* a closed stack has nothing to stay awake for */
-        armed = !ust_worker_arm(d->worker);
+        armed = is_others(d) || !ust_worker_arm(d->worker);
         leave(d);
     }
     d->asleep = armed && d->when_called;
@@ -212,7 +236,8 @@ static PyObject *dispatcher_wake(struct dispatcher *d, PyObject *Py_UNUSED(ignor
 {
     d->asleep = false;
     if (enter(d)) {
-        ust_worker_disarm(d->worker);
+        if (!is_others(d))
+            ust_worker_disarm(d->worker);
         leave(d);
     }
     Py_RETURN_NONE;
@@ -241,6 +266,34 @@ static PyObject *dispatcher_detach(struct dispatcher *d, PyObject *Py_UNUSED(ign
     let_go(d);
     if (!d->polling)
         endpoint_drop_gone(d);
+    Py_RETURN_NONE;
+}
+
+static bool is_unclosed(const struct endpoint *ep)
+{
+    if (Py_IS_TYPE(ep, &transport_type)) {
+        const struct transport *t = (const struct transport *)ep;
+        return t->protocol && !t->closing;
+    }
+    return Py_IS_TYPE(ep, &datagrams_type);
+}
+
+/* As asyncio, where the transport is collected, and uvloop, where the loop is closed. */
+static PyObject *dispatcher_complain(struct dispatcher *d, PyObject *Py_UNUSED(ignored))
+{
+    PyObject *found = PyList_New(0), *transport;
+
+    for (struct endpoint *ep = d->live; found && ep; ep = ep->next)
+        if (is_unclosed(ep) && PyList_Append(found, (PyObject *)ep) < 0)
+            Py_CLEAR(found);
+    if (!found)
+        return NULL;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(found); i++) {
+        transport = PyList_GET_ITEM(found, i);
+        if (PyErr_ResourceWarning(transport, 1, "unclosed transport %R", transport) < 0)
+            PyErr_WriteUnraisable(transport); /* warnings are errors */
+    }
+    Py_DECREF(found);
     Py_RETURN_NONE;
 }
 
@@ -302,13 +355,28 @@ static int dispatcher_traverse(struct dispatcher *d, visitproc visit, void *arg)
     return 0;
 }
 
-/* The engine is not told: loop.close() detaches in order. */
+/* Of a loop that was not closed, which would have detached in order: the engine is to know nobody
+ * who is gone. */
+static void forget_all(struct dispatcher *d)
+{
+    struct endpoint *ep;
+
+    d->asleep = false;
+    while ((ep = d->live)) {
+        if (enter(d)) {
+            endpoint_unregister(ep);
+            if (!ep->sock && !Py_IS_TYPE(ep, &watch_type))
+                ust_close(d->engine, ep->handle);
+            leave(d);
+        }
+        endpoint_unlink(ep);
+    }
+}
+
 static int dispatcher_clear(struct dispatcher *d)
 {
+    forget_all(d);
     let_go(d);
-    d->asleep = false;
-    while (d->live)
-        endpoint_unlink(d->live);
     while (d->again_first)
         Py_DECREF(endpoint_pop_again(d));
     endpoint_drop_gone(d);
@@ -354,7 +422,10 @@ static PyMethodDef dispatcher_methods[] = {
      "noting(call_soon): the same function, noting for poll() that the loop has work of its own; "
      "for a loop without a queue that can be seen."},
     {"detach", (PyCFunction)dispatcher_detach, METH_NOARGS,
-     "Abort every connection and let go of the stack; protocols hear of it."},
+     "Close every connection, as the kernel does those of a process that ends, and let go of the "
+     "stack; protocols hear of it."},
+    {"complain", (PyCFunction)dispatcher_complain, METH_NOARGS,
+     "Warn of every transport that nobody has closed."},
     {0},
 };
 

@@ -31,6 +31,7 @@ void endpoint_register(struct endpoint *ep, ust_handle h)
     struct dispatcher *d = ep->disp;
 
     ep->handle = h;
+    d->worker->app_owner = d;
     ust_set_user(d->engine, h, (uint64_t)(uintptr_t)ep);
     Py_INCREF(ep);
     ep->prev = NULL;
@@ -38,6 +39,15 @@ void endpoint_register(struct endpoint *ep, ust_handle h)
     if (d->live)
         d->live->prev = ep;
     d->live = ep;
+}
+
+void endpoint_unregister(struct endpoint *ep)
+{
+    struct dispatcher *d = ep->disp;
+
+    ust_set_user(d->engine, ep->handle, 0);
+    if (d->live == ep && !ep->next)
+        d->worker->app_owner = NULL;
 }
 
 void endpoint_unlink(struct endpoint *ep)
@@ -77,7 +87,7 @@ void endpoint_forget(struct endpoint *ep, bool abort)
     if (!ep->handle)
         return;
     if (enter(d)) {
-        ust_set_user(d->engine, ep->handle, 0);
+        endpoint_unregister(ep);
         if (abort)
             ust_abort(d->engine, ep->handle);
         else if (!ep->sock) /* it may share the socket with others */

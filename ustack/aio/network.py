@@ -70,9 +70,11 @@ class StackLoop(Connecting, Serving, Datagrams, SendingFiles):
             self._owned.append(stack)
 
     def detach(self, stack: "Stack") -> None:
-        """Drive it no longer; its listeners are closed and its connections reset.
+        """Drive it no longer; its listeners and connections are closed.
 
-        Their protocols get connection_lost(ConnectionAbortedError), if the loop still runs.
+        As the kernel does when a process ends: what the stack has taken is sent, as long as that
+        is driven, then FIN, or RST where something is unread. Their protocols get
+        connection_lost(ConnectionAbortedError), if the loop still runs.
         """
         dispatcher = self._stacks.pop(stack)
         stack._loops.discard(self)
@@ -91,9 +93,14 @@ class StackLoop(Connecting, Serving, Datagrams, SendingFiles):
             self.detach(stack)
 
     def close(self) -> None:
-        """Close the loop: detach every stack first."""
+        """Close the loop: detach every stack first; those that it owns are closed.
+
+        ResourceWarning says which transports nobody had closed.
+        """
         if self.is_running():
             raise RuntimeError("Cannot close a running event loop")
+        for dispatcher in list(self._stacks.values()):
+            dispatcher.complain()
         for stack in list(self._stacks):
             self.detach(stack)
         super().close()

@@ -8,10 +8,17 @@
  * Not here: how events reach them (dispatcher.c).                           */
 #include "aio.h"
 
+enum { OTHERS = -EBUSY }; /* no errno of the engine's */
+
+static PyObject *raise_error(struct dispatcher *d, int64_t err)
+{
+    return err == OTHERS ? raise_others(d) : raise_os_error(err);
+}
+
 static ust_handle start_connect(struct transport *t)
 {
     struct ust_engine *eng = t->ep.disp->engine;
-    ust_handle h = ust_socket(eng);
+    ust_handle h = is_others(t->ep.disp) ? OTHERS : ust_socket(eng);
     int err;
 
     if (h < 0)
@@ -49,7 +56,7 @@ PyObject *dispatcher_connect(struct dispatcher *d, PyObject *args)
     if (h > 0)
         return (PyObject *)t;
     Py_DECREF(t);
-    return raise_os_error(h);
+    return raise_error(d, h);
 }
 
 /* ------------------------------------------- sockets of an application */
@@ -60,12 +67,13 @@ static int take_over(struct endpoint *ep, ust_handle h, PyObject *sock)
     int err = -EBADF;
 
     if (enter(ep->disp)) {
-        if ((err = ust_ready(ep->disp->engine, h)) >= 0)
+        err = is_others(ep->disp) ? OTHERS : ust_ready(ep->disp->engine, h);
+        if (err >= 0)
             endpoint_register(ep, h);
         leave(ep->disp);
     }
     if (err < 0) {
-        raise_os_error(err);
+        raise_error(ep->disp, err);
         return -1;
     }
     ep->sock = Py_XNewRef(sock);
@@ -97,8 +105,11 @@ PyObject *dispatcher_adopt_datagrams(struct dispatcher *d, PyObject *args)
 
     if (!PyArg_ParseTuple(args, "LO:adopt_datagrams", &h, &sock) || is_detached(d))
         return NULL;
-    if ((t = datagrams_new(d, h)))
-        t->ep.sock = Py_NewRef(sock);
+    t = (struct datagrams *)taken_over((struct endpoint *)datagrams_new(d), h, sock);
+    if (t && enter(d)) {
+        endpoint_names(&t->ep, &t->ends);
+        leave(d);
+    }
     return (PyObject *)t;
 }
 

@@ -170,7 +170,11 @@ class Serving(SocketCalls):
             raise OSError(
                 error.errno, f"error while attempting to bind on address {where}: {text}"
             ) from None
-        return self._adopt_listener(sock, factory)
+        try:
+            return self._adopt_listener(sock, factory)
+        except BaseException:
+            sock.close()
+            raise
 
     def _adopt_listener(self, sock: Any, factory: _Factory) -> "Listener":
         check_kind(sock, socket.SOCK_STREAM)

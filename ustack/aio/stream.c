@@ -354,10 +354,16 @@ void stream_abort(struct transport *t, PyObject *exc)
 
 void stream_end(struct transport *t)
 {
-    if (t->waiter)
+    PyObject *exc;
+
+    if (t->waiter) {
         connect_refused(t, ECONNABORTED);
-    else
-        stream_lost(t, -ECONNABORTED);
+        return;
+    }
+    exc = os_error(-ECONNABORTED);
+    end(t, exc ? exc : Py_None, false);
+    Py_XDECREF(exc);
+    PyErr_Clear();
 }
 
 int stream_event(struct transport *t, const struct ust_event *ev)

@@ -103,10 +103,11 @@ class VirtualLoop(StackLoop, HermeticLoop):  # type: ignore[misc]
         raise ValueError(f"a loop on virtual time drives the hosts of its network, not {stack!r}")
 
     def close(self) -> None:
-        """Close the loop; what is open on the hosts is reset or closed."""
+        """Close the loop, and what is open on the hosts; see StackLoop.detach."""
         if self.is_running():
             raise RuntimeError("Cannot close a running event loop")
         for host, (dispatcher, _) in self._turns.items():
+            dispatcher.complain()
             dispatcher.detach()
             self.net._adopt(host, application=False)
         self._turns.clear()

@@ -76,7 +76,7 @@ void watch_end(struct endpoint *ep)
     if (!ep->handle)
         return;
     if (enter(ep->disp)) {
-        ust_set_user(ep->disp->engine, ep->handle, 0);
+        endpoint_unregister(ep);
         leave(ep->disp);
     }
     endpoint_unlink(ep);

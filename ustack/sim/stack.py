@@ -38,7 +38,7 @@ class HostStack(Stack):
         self._closed = False
         lib.ust_worker_enable_loopback(self._worker)
 
-    def close(self, linger: float = 0.0) -> None:
+    def close(self, linger: float | None = None) -> None:
         """Close all sockets. linger: ignored; what is still to be sent goes with the time."""
         for sock in list(self._sockets):
             sock.close()
