@@ -9,7 +9,6 @@ asyncio's. See tools/suites.py for how; tools/cpython_asyncio.txt has what is kn
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
 import unittest
 from typing import Any
@@ -36,13 +35,7 @@ def find(module: str) -> Any:
 
 def groups() -> dict[str, list[str]]:
     """Return the tests, by class."""
-    if importlib.util.find_spec("test") is None or not importlib.util.find_spec(
-        "test.test_asyncio"
-    ):
-        raise LookupError(
-            f"{sys.executable} has no test.test_asyncio; Debian: apt install "
-            f"libpython3.{sys.version_info.minor}-testsuite"
-        )
+    suites.require_pythons("test_asyncio")
     return {module: suites.of_class(find(module)) for module in CLASSES}
 
 
@@ -54,6 +47,10 @@ def run(tests: unittest.TestSuite, result: unittest.TestResult, names: list[str]
 
     def prepare() -> None:
         import asyncio
+
+        from ustack.launch import patches
+
+        patches.apply()
 
         def create_event_loop(self: Any) -> Any:
             return asyncio.SelectorEventLoop()

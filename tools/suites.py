@@ -2,15 +2,19 @@
 """What the tools that run other projects' test suites on a stack share.
 
 A suite is run over the loopback of a stack, in a network namespace where not even the kernel's
-loopback is up, with what `ustack run` changes for a program changed. A file beside the tool has the
-tests that are known to fail, a reason each. It may only shrink: one of them that passes is an
-error, as is any other that fails.
+loopback is up. A file beside the tool has the tests that are known to fail, a reason each. It may
+only shrink: one of them that passes is an error, as is any other that fails.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
+import fcntl
+import importlib.util
 import json
+import socket as kernel
+import struct
 import subprocess
 import sys
 import unittest
@@ -19,13 +23,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from cpython_socket import SKIP, Outcomes, Reporter, enter_namespace, set_loopback
-
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 120.0  # seconds for the tests of one process
 PROCESSES = 4  # they sleep more than they work
+SKIP = 77  # exit status: there is nothing to run here
 
-__all__ = ["ROOT", "SKIP", "Suite", "main", "of_class", "on_stack"]
+#: Test → passed, failed or skipped, and why.
+Outcomes = dict[str, tuple[str, str]]
+
+__all__ = ["ROOT", "SKIP", "Suite", "main", "of_class", "on_stack", "require_pythons"]
 
 
 class Suite:
@@ -50,28 +56,6 @@ class Suite:
         return self.tool.with_suffix(".txt")
 
 
-class _Reporter(Reporter):
-    """The same, with the module's name."""
-
-    def startTest(self, test: unittest.TestCase) -> None:
-        unittest.TestResult.startTest(self, test)
-        self._how, self._why = "passed", ""
-        _report(test, "failed", "")
-
-    def stopTest(self, test: unittest.TestCase) -> None:
-        unittest.TestResult.stopTest(self, test)
-        _report(test, self._how, self._why)
-
-    def addExpectedFailure(self, test: Any, err: Any) -> None:
-        super().addExpectedFailure(test, err)
-        self._how, self._why = "skipped", "it is expected to fail"
-
-
-def _report(test: unittest.TestCase, how: str, why: str) -> None:
-    name = ".".join(test.id().split(".")[-3:])
-    print(json.dumps({"test": name, "how": how, "why": why}), flush=True)
-
-
 def main(suite: Suite, description: str) -> int:
     """Run what the command line asks for; 0 when all is as expected."""
     parser = argparse.ArgumentParser(description=description)
@@ -83,7 +67,7 @@ def main(suite: Suite, description: str) -> int:
     if options.here:
         if not enter_namespace():
             return SKIP
-        suite.run(unittest.TestSuite(), _Reporter(), options.names)
+        suite.run(unittest.TestSuite(), Reporter(), options.names)
         return 0
     try:
         groups = suite.groups()
@@ -171,6 +155,18 @@ def _exclusions(file: Path) -> dict[str, str]:
     return {name: reason for name, _, reason in rows}
 
 
+# ------------------------------------------------------------------ what suites are made of
+
+
+def require_pythons(package: str) -> None:
+    """Raise LookupError unless this Python has tests of this name, such as test_socket."""
+    if importlib.util.find_spec("test") is None or not importlib.util.find_spec(f"test.{package}"):
+        raise LookupError(
+            f"{sys.executable} has no test.{package}; Debian: apt install "
+            f"libpython3.{sys.version_info.minor}-testsuite"
+        )
+
+
 def of_class(kind: type) -> list[str]:
     """Return the names of the tests of a class."""
     prefix = f"{kind.__module__.rpartition('.')[2]}.{kind.__name__}"
@@ -180,13 +176,71 @@ def of_class(kind: type) -> list[str]:
 def on_stack(tests: Iterable[unittest.TestCase], result: unittest.TestResult, prepare: Any) -> None:
     """Run tests in this process, on a stack that is the process's; prepare() is called before."""
     from ustack import Stack, process
-    from ustack.launch import patches
 
     set_loopback(0)  # it was up for what modules find out when they are imported
     with Stack("loop:") as stack:
         process.install(stack)
         process.place(wildcard="ustack")
-        patches.apply()
         prepare()
         unittest.TestSuite(tests).run(result)
         stack.close(linger=0)
+
+
+class Reporter(unittest.TestResult):
+    """Prints a line of JSON for each test when it begins, as failed, and when it has ended."""
+
+    def startTest(self, test: unittest.TestCase) -> None:
+        super().startTest(test)
+        self._how, self._why = "passed", ""
+        _report(test, "failed", "")
+
+    def stopTest(self, test: unittest.TestCase) -> None:
+        super().stopTest(test)
+        _report(test, self._how, self._why)
+
+    def addError(self, test: Any, err: Any) -> None:
+        super().addError(test, err)
+        self._how, self._why = "failed", self.errors[-1][1]
+
+    def addFailure(self, test: Any, err: Any) -> None:
+        super().addFailure(test, err)
+        self._how, self._why = "failed", self.failures[-1][1]
+
+    def addSubTest(self, test: Any, subtest: Any, err: Any) -> None:
+        super().addSubTest(test, subtest, err)
+        if err is not None:
+            self._how, self._why = "failed", (self.errors + self.failures)[-1][1]
+
+    def addSkip(self, test: Any, reason: str) -> None:
+        super().addSkip(test, reason)
+        self._how, self._why = "skipped", reason
+
+    def addExpectedFailure(self, test: Any, err: Any) -> None:
+        super().addExpectedFailure(test, err)
+        self._how, self._why = "skipped", "it is expected to fail"
+
+
+def _report(test: unittest.TestCase, how: str, why: str) -> None:
+    """Tell the other process."""
+    name = ".".join(test.id().split(".")[-3:])
+    print(json.dumps({"test": name, "how": how, "why": why}), flush=True)
+
+
+# ----------------------------------------------------------------------------- namespaces
+
+
+def enter_namespace() -> bool:
+    """Move to a network namespace of our own, where the kernel has its loopback."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    new_user, new_net = 0x10000000, 0x40000000
+    if libc.unshare(new_net) != 0 and libc.unshare(new_user | new_net) != 0:
+        return False
+    set_loopback(1)
+    return True
+
+
+def set_loopback(up: int) -> None:
+    """Have the kernel's loopback up, or not."""
+    with kernel.socket(kernel.AF_INET, kernel.SOCK_DGRAM) as sock:
+        request = struct.pack("16sH14x", b"lo", up)  # struct ifreq with IFF_UP
+        fcntl.ioctl(sock, 0x8914, request)  # SIOCSIFFLAGS

@@ -82,6 +82,9 @@ def run(tests: unittest.TestSuite, result: unittest.TestResult, names: list[str]
     def prepare() -> None:
         from uvloop import _testbase
 
+        from ustack.launch import patches
+
+        patches.apply()
         # It is what it is called; ours is a subclass of asyncio's.
         _testbase.AIOTestCase.is_asyncio_loop = lambda self: True
 
