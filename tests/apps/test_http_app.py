@@ -7,38 +7,11 @@ import re
 from pathlib import Path
 
 import pytest
+from transport import Transport
 
 from ustack.apps.http import Http, Site, pattern
 
 HELLO = b"hello, world\n"
-
-
-class Transport:
-    """Collects what is written; asks for a pause after every `room` bytes."""
-
-    def __init__(self) -> None:
-        self.written = b""
-        self.room = 1 << 40
-        self.closed = self.aborted = self.paused = False
-        self.protocol: Http
-
-    def write(self, data: bytes) -> None:
-        assert not self.closed
-        self.written += data
-        if len(self.written) >= self.room:
-            self.protocol.pause_writing()
-
-    def close(self) -> None:
-        self.closed = True
-
-    def abort(self) -> None:
-        self.closed = self.aborted = True
-
-    def pause_reading(self) -> None:
-        self.paused = True
-
-    def resume_reading(self) -> None:
-        self.paused = False
 
 
 def connection(root: Path | None = None) -> tuple[Http, Transport]:

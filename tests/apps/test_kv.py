@@ -7,6 +7,7 @@ from typing import Any
 import hypothesis
 import pytest
 from hypothesis import strategies as st
+from transport import Transport
 
 from ustack.apps.kv.resp import Limits, Parser, encode, format_double
 from ustack.apps.kv.server import Kv, new_service
@@ -16,34 +17,6 @@ from ustack.apps.kv.table import COMMANDS
 from ustack.cli import main as ustack
 
 OOM = b"-OOM command not allowed when used memory > 'maxmemory'.\r\n"
-
-
-class Transport:
-    """Collects what is written; asks for a pause after every `room` bytes."""
-
-    def __init__(self) -> None:
-        self.written = b""
-        self.room = 1 << 40
-        self.closed = self.aborted = self.paused = False
-        self.protocol: Kv
-
-    def write(self, data: bytes) -> None:
-        assert not self.closed
-        self.written += data
-        if len(self.written) >= self.room:
-            self.protocol.pause_writing()
-
-    def close(self) -> None:
-        self.closed = True
-
-    def abort(self) -> None:
-        self.closed = self.aborted = True
-
-    def pause_reading(self) -> None:
-        self.paused = True
-
-    def resume_reading(self) -> None:
-        self.paused = False
 
 
 class Client:
