@@ -26,7 +26,7 @@ import pyroute2.netlink.exceptions  # noqa: F401  (the same)
 import pytest
 from _pytest.runner import runtestprotocol
 
-pytest.register_assert_rewrite("lab", "netlab")
+pytest.register_assert_rewrite("lab", "netlab", "unmodified")
 
 from ustack.io import open_port, userns  # noqa: E402
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from asgi_mirror import app as mirror
 from ustack import Stack, aio
 
 SERVER = "10.9.0.2"
@@ -48,19 +49,6 @@ def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     authority.issue_cert(SERVER).configure_cert(ours)
     authority.configure_trust(theirs)
     return ours, theirs
-
-
-async def mirror(scope: Any, receive: Any, send: Any) -> None:
-    """Answer with the request's body: an ASGI app."""
-    assert scope["type"] == "http"
-    body, more = b"", True
-    while more:
-        message = await receive()
-        body += message.get("body", b"")
-        more = message.get("more_body", False)
-    headers = [(b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
 
 
 @contextlib.asynccontextmanager
