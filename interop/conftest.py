@@ -31,7 +31,7 @@ pytest.register_assert_rewrite("lab", "netlab", "unmodified")
 from ustack.io import open_port, userns  # noqa: E402
 
 HERE = Path(__file__).parent
-PATIENCE = 60.0  # seconds for one test
+PATIENCE = 120.0  # seconds for one test
 NOBODY = 65534
 WAYS = ["root", "nobody"] if os.geteuid() == 0 else ["unprivileged"]
 CLONE_NEWNS = 0x20000

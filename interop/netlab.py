@@ -31,7 +31,7 @@ KERNEL4, KERNEL6 = "10.9.0.1", "fd09::1"
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 OURS = {4: OURS4, 6: OURS6}
 KERNEL = {4: KERNEL4, 6: KERNEL6}
-PATIENCE = 20.0  # seconds after which something is broken
+PATIENCE = 40.0  # seconds after which something is broken
 
 CLONE_NEWNET = 0x40000000
 

@@ -21,7 +21,7 @@ import pytest
 
 from netlab import ENV, KERNEL4, need
 
-PATIENCE = 30.0  # seconds for one to start
+PATIENCE = 60.0  # seconds for one to start
 NOBODY = 65534
 REDIS, REDIS_TLS, POSTGRES = 6379, 6380, 5432
 

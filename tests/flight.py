@@ -19,6 +19,20 @@ def flight(wire: Wire, segments: int = 10, *, unsent: int = 0, **options: object
     return sock
 
 
+def halved(wire: Wire) -> Sock:
+    """A connection of Reno's that lost the first of ten segments: its window is five now."""
+    wire.settings(tcp_congestion_control="reno")
+    sock = wire.established(mss=1000, rtt=RTT, win=1000)
+    sock.send(10_000)
+    sent(wire)
+    wire.put("+.1 < . 1:1(0) ack 1 win 1000 <sack 1001:10001>")
+    sent(wire)
+    wire.put("+.1 < . 1:1(0) ack 10001 win 1000")
+    info = sock.info
+    assert (info.cwnd, info.ssthresh) == (5000, 5000)
+    return sock
+
+
 def leaves(wire: Wire, numbers: list[int], after: float = 0.0) -> None:
     """Demand that exactly these segments leave so many seconds from now, to the millisecond."""
     __tracebackhide__ = True

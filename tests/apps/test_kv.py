@@ -47,6 +47,7 @@ def request(*words: bytes) -> bytes:
 WORDS = st.lists(st.binary(max_size=12) | st.binary(min_size=1020, max_size=1030), min_size=1)
 
 
+@hypothesis.settings(deadline=None)
 @hypothesis.given(st.lists(WORDS, max_size=8), st.lists(st.integers(0, 9000), max_size=8))
 def test_requests_come_out_however_they_are_cut(requests: list[Any], cuts: list[int]) -> None:
     data = b"".join(request(*words) for words in requests)
@@ -57,6 +58,7 @@ def test_requests_come_out_however_they_are_cut(requests: list[Any], cuts: list[
     assert (got, parser.held, parser.error) == (requests, 0, None)
 
 
+@hypothesis.settings(deadline=None)
 @hypothesis.given(st.lists(st.sampled_from([b"*", b"$", b"-", b"\r\n", b"1", b"23", b"x", b"'"])))
 def test_garbage_is_told_the_same_byte_by_byte_and_at_once(parts: list[bytes]) -> None:
     data = b"".join(parts)
@@ -200,6 +202,7 @@ def test_transactions_have_a_limit_and_leave_nothing_behind() -> None:
     assert client.service.pending == 0
 
 
+@hypothesis.settings(deadline=None)
 @hypothesis.given(st.data())
 def test_used_memory_is_nothing_when_all_is_gone(data: st.DataObject) -> None:
     """Whatever was done, in whichever order."""

@@ -97,6 +97,7 @@ def test_the_command_tells_what_it_cannot_do(
     assert told in capsys.readouterr().err
 
 
+@hypothesis.settings(deadline=None)
 @hypothesis.given(st.sampled_from([b"", b"\5", b"\5\1\0", b"\5\1\0\3"]), st.binary(max_size=30))
 def test_whatever_a_client_says_is_parsed_or_refused(start: bytes, data: bytes) -> None:
     for parse in (parse_greeting, parse_request):

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 import pytest
 import two
 
+from ustack import Stack, process
+
 
 @pytest.fixture(params=["asyncio", "uvloop"])
 def base(request: pytest.FixtureRequest) -> Iterator[str]:
@@ -15,3 +17,14 @@ def base(request: pytest.FixtureRequest) -> Iterator[str]:
     token = two.BASE.set(request.param)
     yield request.param
     two.BASE.reset(token)
+
+
+@pytest.fixture
+def process_stack() -> Iterator[Stack]:
+    """The process's stack, which has nothing but a loopback."""
+    process.install(None)
+    with Stack("loop:") as stack:
+        process.install(stack)
+        yield stack
+        stack.close(linger=0)
+    process.install(None)

@@ -17,6 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 
 from pair import SERVER, Pair
+from stopwatch import Stopwatch
 from ustack import Socket, Stack, UdpSocket
 
 SOON = 0.1  # a blocking call notices its timeout or a signal within this
@@ -187,11 +188,11 @@ def test_a_timeout_is_honoured_within_100_ms(
     pair: Pair, pool: ThreadPoolExecutor, name: str, timeout: float
 ) -> None:
     calls = waits(pair, pool)
-    start = time.monotonic()
+    watch = Stopwatch()
     with pytest.raises(TimeoutError) as caught:
         calls[name](timeout)
-    took = time.monotonic() - start
-    assert timeout <= took < timeout + SOON
+    assert watch.seconds >= timeout
+    assert watch.own_seconds < timeout + SOON
     if name not in SAY_NOTHING:
         assert "timed out after" in str(caught.value)
 
@@ -202,14 +203,14 @@ def test_ctrl_c_is_honoured_within_100_ms(pair: Pair, pool: ThreadPoolExecutor, 
     sent = []
 
     def interrupt() -> None:
-        sent.append(time.monotonic())
+        sent.append(Stopwatch())
         signal.raise_signal(signal.SIGINT)  # in this thread: the main one is not woken by it
 
     timer = threading.Timer(0.07, interrupt)
     timer.start()
     with pytest.raises(KeyboardInterrupt):
         calls[name](None)
-    assert time.monotonic() - sent[0] < SOON
+    assert sent[0].own_seconds < SOON
     timer.join()
 
 
@@ -221,11 +222,11 @@ def test_ctrl_c_ends_a_close_that_lingers_within_100_ms(
     near.settimeout(0.05)
     with pytest.raises(TimeoutError):
         near.sendall(bytes(1 << 23))
-    start = time.monotonic()
+    watch = Stopwatch()
     threading.Timer(0.07, signal.raise_signal, [signal.SIGINT]).start()
     with pytest.raises(KeyboardInterrupt):
         near.close()
-    assert time.monotonic() - start < 0.07 + SOON
+    assert watch.own_seconds < 0.07 + SOON
     assert near.closed
 
 
@@ -239,10 +240,10 @@ def test_ctrl_c_reaches_a_follower_too(pair: Pair, pool: ThreadPoolExecutor) -> 
         time.sleep(0.001)
     time.sleep(0.05)
     threading.Timer(0.1, _thread.interrupt_main).start()
-    start = time.monotonic()
+    watch = Stopwatch()
     with pytest.raises(KeyboardInterrupt):
         near.recv(1)
-    assert time.monotonic() - start < 0.1 + SOON
+    assert watch.own_seconds < 0.1 + SOON
     other.close()
     with pytest.raises(OSError):
         driver.result(PATIENCE)
@@ -260,10 +261,11 @@ def test_a_timeout_of_sendall_covers_the_whole(pair: Pair, pool: ThreadPoolExecu
 
     sipping = pool.submit(sip)
     near.settimeout(0.3)
-    start = time.monotonic()
+    watch = Stopwatch()
     with pytest.raises(TimeoutError):
         near.sendall(bytes(1 << 24))
-    assert 0.3 <= time.monotonic() - start < 0.3 + SOON
+    assert watch.seconds >= 0.3
+    assert watch.own_seconds < 0.3 + SOON
     stop.set()
     sipping.result(PATIENCE)
 
@@ -279,7 +281,7 @@ def test_closing_a_socket_ends_the_wait_of_another_thread(
     time.sleep(0.05)
     near.close()
     with pytest.raises(OSError):
-        waiting.result(1)
+        waiting.result(PATIENCE)
 
 
 def test_closing_the_stack_ends_all_waits(pool: ThreadPoolExecutor) -> None:
@@ -291,7 +293,7 @@ def test_closing_the_stack_ends_all_waits(pool: ThreadPoolExecutor) -> None:
     pair.close()
     for job in waiting:
         with pytest.raises(OSError):
-            job.result(1)
+            job.result(PATIENCE)
 
 
 def test_a_stack_delivers_what_is_left_before_it_closes(

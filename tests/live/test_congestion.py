@@ -29,11 +29,11 @@ def test_a_python_class_controls_the_connections_of_a_stack() -> None:
         with server.listen((SERVER, 7)) as listener:
             reader = threading.Thread(target=read_all, args=(listener, size))
             reader.start()
-            with client.connect((SERVER, 7), timeout=5) as sock:
-                sock.settimeout(10)
+            with client.connect((SERVER, 7), timeout=20) as sock:
+                sock.settimeout(20)
                 sock.sendall(bytes(size))
                 window = sock.tcp_info().cwnd
-                reader.join(10)
+                reader.join(20)
                 wait_for(lambda: sum(told) >= size)
         assert window == 100_000
         assert sum(told) == size
@@ -48,7 +48,7 @@ def read_all(listener: ustack.Socket, size: int) -> None:
             size -= len(sock.recv(65536))
 
 
-def wait_for(holds: object, seconds: float = 5.0) -> None:
+def wait_for(holds: object, seconds: float = 20.0) -> None:
     """Wait until something holds."""
     end = time.monotonic() + seconds
     while not holds() and time.monotonic() < end:  # type: ignore[operator]
@@ -67,9 +67,9 @@ def test_an_exception_is_printed_and_harms_no_connection(
         with server.listen((SERVER, 7)) as listener:
             reader = threading.Thread(target=read_all, args=(listener, 100_000))
             reader.start()
-            with client.connect((SERVER, 7), timeout=5) as sock:
-                sock.settimeout(10)
+            with client.connect((SERVER, 7), timeout=20) as sock:
+                sock.settimeout(20)
                 sock.sendall(bytes(100_000))
                 assert sock.recv(1) == b""  # the reader has read all and closed
-                reader.join(10)
+                reader.join(20)
         wait_for(lambda: "no window today" in capsys.readouterr().err)

@@ -14,7 +14,7 @@ from two import SERVER, endpoints, payload, run
 pytestmark = pytest.mark.usefixtures("base")
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-PATIENCE = 15.0  # seconds
+PATIENCE = 60.0  # seconds
 
 
 def example(name: str) -> Any:

@@ -17,6 +17,7 @@ import pytest
 from two import BASE
 
 from pair import CLIENT, SERVER, Pair, ring_url
+from stopwatch import Stopwatch
 from ustack import ConfigError, Stack, aio
 
 BLOCKED = """
@@ -152,10 +153,10 @@ def test_a_loop_that_other_things_hold_up_is_stood_in_for(base: str) -> None:
                 time.sleep(0.05)  # and all is quiet
                 writer.send(b"x")
                 blocked.wait(10)
-                start = time.monotonic()
+                watch = Stopwatch()
                 conn.sendall(bytes(1000))
                 acknowledged = until(lambda: conn.ioctl(0x5411) == 0)
-                return acknowledged and time.monotonic() - start < 0.4
+                return acknowledged and watch.own_seconds < 0.4
 
         loop.add_reader(reader, block)
         assert await loop.run_in_executor(None, client)

@@ -16,7 +16,7 @@ from ustack.apps.kv.server import Kv, new_service
 
 pytestmark = pytest.mark.skipif(shutil.which("redis-server") is None, reason="no redis-server")
 
-PATIENCE = 10.0  # seconds
+PATIENCE = 30.0  # seconds
 
 #: Requests as redis-cli takes them. Sets and hashes have one element where their order shows.
 STRINGS = r"""

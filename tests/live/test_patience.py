@@ -62,7 +62,7 @@ def test_close_returns_when_the_peer_has_it_all(pair: Pair) -> None:
     took = time.monotonic() - begin
     over.set()
     thread.join()
-    assert took < 10
+    assert took < 19  # of 20 that it may linger
     assert far.recv(10) == b"x"
 
 

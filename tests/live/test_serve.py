@@ -42,7 +42,7 @@ def test_a_server_process_serves_and_ends_cleanly(sent: signal.Signals) -> None:
             got = aio.run(fetch(SERVER, 8000, "/bytes/1000000"), stack)
             assert (got.status, got.length) == (200, 1_000_000)
         process.send_signal(sent)
-        out, _ = process.communicate(timeout=10)
+        out, _ = process.communicate(timeout=30)
         assert (out, process.returncode) == ("", 0)
 
 
@@ -50,7 +50,7 @@ def test_the_echo_server_answers_blocking_sockets() -> None:
     with (
         served("echo") as (_, io),
         Stack(io, f"{CLIENT}/24") as stack,
-        stack.connect((SERVER, 7), timeout=10) as sock,
+        stack.connect((SERVER, 7), timeout=30) as sock,
     ):
         for turn in range(100):
             sock.sendall(b"%d" % (turn % 10))
@@ -61,7 +61,7 @@ def test_kv_answers_blocking_sockets() -> None:
     with (
         served("kv") as (_, io),
         Stack(io, f"{CLIENT}/24") as stack,
-        stack.connect((SERVER, 6379), timeout=10) as sock,
+        stack.connect((SERVER, 6379), timeout=30) as sock,
     ):
         sock.sendall(b"INCR n\r\nPING\r\n")
         got = b""

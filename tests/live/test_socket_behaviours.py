@@ -17,7 +17,7 @@ import pytest
 from ustack import Stack, process
 
 HOST = "127.0.0.1"
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 @pytest.fixture(params=["kernel", "ustack"])

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from pair import ring_url
+from stopwatch import Stopwatch
 from ustack import Stack, process, selectors, socket
 
 OURS, PEERS = "10.9.0.2", "10.9.0.1"
@@ -35,17 +36,6 @@ def peer() -> Iterator[Stack]:
         yield peers
         ours.close(linger=0)
         peers.close(linger=0)
-    process.install(None)
-
-
-@pytest.fixture
-def loop() -> Iterator[Stack]:
-    """The process's stack, which has nothing but a loopback."""
-    process.install(None)
-    with Stack("loop:") as stack:
-        process.install(stack)
-        yield stack
-        stack.close(linger=0)
     process.install(None)
 
 
@@ -106,10 +96,11 @@ def test_a_timeout_is_kept(peer: Stack, pool: ThreadPoolExecutor) -> None:
     ours, theirs = connected(peer, pool)
     with ours, theirs:
         ours.settimeout(0.1)
-        begin = time.monotonic()
+        watch = Stopwatch()
         with pytest.raises(TimeoutError, match="timed out"):
             ours.recv(1)
-        assert 0.1 <= time.monotonic() - begin < 0.2
+        assert watch.seconds >= 0.1
+        assert watch.own_seconds < 0.2
 
 
 # ------------------------------------------------------- whose it is: routes and wildcards
@@ -256,10 +247,10 @@ def test_every_blocking_call_notices_a_signal_within_100_ms(
 ) -> None:
     def stop(*_: object) -> None:
         nonlocal rung
-        rung = time.monotonic()
+        rung = Stopwatch()
         raise Stop
 
-    rung = 0.0
+    rung = Stopwatch()
     calls, socks = calls_that_wait(peer, pool)
     before = signal.signal(signal.SIGALRM, stop)
     late = {}
@@ -268,7 +259,7 @@ def test_every_blocking_call_notices_a_signal_within_100_ms(
             signal.setitimer(signal.ITIMER_REAL, 0.03)
             with pytest.raises(Stop):
                 call()
-            late[name] = time.monotonic() - rung
+            late[name] = rung.own_seconds
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
@@ -287,16 +278,17 @@ def test_every_blocking_call_keeps_its_timeout_within_100_ms(
     late = {}
     for name, call in calls.items():
         if not name.startswith("select"):
-            begin = time.monotonic()
+            watch = Stopwatch()
             with pytest.raises(TimeoutError):
                 call()
-            late[name] = time.monotonic() - begin - 0.03
-    assert [(name, took) for name, took in late.items() if not 0 <= took <= 0.1] == []
+            assert watch.seconds >= 0.03
+            late[name] = watch.own_seconds - 0.03
+    assert [(name, took) for name, took in late.items() if took > 0.1] == []
     for sock in socks:
         sock.close()
 
 
-def test_threads_wait_together(loop: Stack, pool: ThreadPoolExecutor) -> None:
+def test_threads_wait_together(process_stack: Stack, pool: ThreadPoolExecutor) -> None:
     def serve(conn: Any) -> int:
         total = 0
         with conn:
@@ -323,7 +315,7 @@ def test_threads_wait_together(loop: Stack, pool: ThreadPoolExecutor) -> None:
         assert [server.result(PATIENCE) for server in servers] == [20 * 8000] * 4
 
 
-def test_closing_ends_another_threads_wait(loop: Stack, pool: ThreadPoolExecutor) -> None:
+def test_closing_ends_another_threads_wait(process_stack: Stack, pool: ThreadPoolExecutor) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         waiting = pool.submit(listener.accept)
         time.sleep(0.02)
@@ -334,7 +326,7 @@ def test_closing_ends_another_threads_wait(loop: Stack, pool: ThreadPoolExecutor
 # ------------------------------------------------------------------ other people's loops
 
 
-def test_stock_asyncio_runs_over_doorbells(loop: Stack) -> None:
+def test_stock_asyncio_runs_over_doorbells(process_stack: Stack) -> None:
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):
             writer.write(data)
@@ -405,7 +397,9 @@ def test_trio_runs_over_doorbells() -> None:
     assert (done.stdout, done.stderr) == ("True\n", "")
 
 
-def test_socketserver_and_http_run_by_import_swap(loop: Stack, pool: ThreadPoolExecutor) -> None:
+def test_socketserver_and_http_run_by_import_swap(
+    process_stack: Stack, pool: ThreadPoolExecutor
+) -> None:
     """Modules of the standard library, with their name socket pointed here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("socket.socket", socket.socket)

@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from two import BASE, SERVER, connect, run
 
 import ustack
 from pair import ring_url
+from stopwatch import Stopwatch
 from ustack import ConfigError, Stack
 from ustack._idle import ALWAYS_NS
 from ustack.apps.echo import Echo
@@ -67,10 +67,10 @@ def test_a_spin_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch, nonse
 
 @pytest.mark.parametrize("spin", ["auto", "always", "never"])
 def test_ctrl_c_ends_an_idle_run_within_100_ms(base: str, spin: Any) -> None:
-    interrupted: list[float] = []
+    interrupted: list[Stopwatch] = []
 
     def interrupt() -> None:
-        interrupted.append(time.monotonic())
+        interrupted.append(Stopwatch())
         os.kill(os.getpid(), signal.SIGINT)
 
     async def main() -> None:
@@ -79,15 +79,15 @@ def test_ctrl_c_ends_an_idle_run_within_100_ms(base: str, spin: Any) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         ustack.run(main, io=ring_url(), address=ADDRESS, base=BASE.get(), spin=spin)
-    assert time.monotonic() - interrupted[0] < SOON
+    assert interrupted[0].own_seconds < SOON
 
 
 def test_ctrl_c_ends_a_busy_run_within_100_ms(base: str) -> None:
     """Two Protocols play ping-pong for ever: no task ever wants the loop."""
-    interrupted: list[float] = []
+    interrupted: list[Stopwatch] = []
 
     def interrupt() -> None:
-        interrupted.append(time.monotonic())
+        interrupted.append(Stopwatch())
         os.kill(os.getpid(), signal.SIGINT)
 
     async def main() -> None:
@@ -98,7 +98,7 @@ def test_ctrl_c_ends_a_busy_run_within_100_ms(base: str) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         run(main)
-    assert time.monotonic() - interrupted[0] < SOON + 0.1  # and the stacks are closed by then
+    assert interrupted[0].own_seconds < SOON + 0.1  # and the stacks are closed by then
 
 
 @pytest.mark.parametrize("spin", ["always", 0.3])

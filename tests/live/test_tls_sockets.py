@@ -25,7 +25,7 @@ from two import payload
 from ustack import Stack, process, tls
 from ustack import socket as socket
 
-TIMEOUT = 10.0
+TIMEOUT = 30.0
 OURS, KERNELS = "10.9.0.2", "127.0.0.1"
 NAME = "server.example"
 
@@ -178,7 +178,7 @@ def test_a_timeout_covers_handshake_read_and_write(peers: Tls) -> None:
         began = time.monotonic()
         with pytest.raises(TimeoutError, match="read operation timed out"):
             client.recv(100)
-        assert 0.09 < time.monotonic() - began < 5
+        assert 0.09 < time.monotonic() - began < TIMEOUT
         with pytest.raises(TimeoutError, match="write operation timed out"):
             client.sendall(bytes(64 << 20))
 
@@ -199,7 +199,7 @@ def test_who_drips_does_not_stretch_the_timeout(peers: Tls) -> None:
     began = time.monotonic()
     with far, near, pytest.raises((TimeoutError, ssl.SSLError)):
         peers.client.wrap_socket(near, server_hostname=NAME)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 25  # of 50 that it drips
     done.set()
     dripping.result(TIMEOUT)
 

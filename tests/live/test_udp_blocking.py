@@ -66,7 +66,7 @@ def test_a_receive_ends_at_its_timeout(pair: Pair) -> None:
         start = time.monotonic()
         with pytest.raises(TimeoutError, match=r"recv on <ustack\.UdpSocket .* after 0\.1 s"):
             sock.recv(1)
-        assert 0.1 <= time.monotonic() - start < 5
+        assert 0.1 <= time.monotonic() - start < PATIENCE
         sock.settimeout(0)
         with pytest.raises(BlockingIOError):
             sock.recv(1)
@@ -141,5 +141,5 @@ def test_without_a_router_the_constructor_waits_no_longer_than_it_is_told() -> N
     settings = SMALL | {"ip6.dad_transmits": 0}
     start = time.monotonic()
     with Stack(ring_url(), "10.9.0.2/24", settings=settings, autoconf=0.2) as stack:
-        assert 0.2 <= time.monotonic() - start < 5
+        assert 0.2 <= time.monotonic() - start < PATIENCE
         assert [a.auto for a in stack.addresses] == [False, False]

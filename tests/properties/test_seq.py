@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ustack._ustack import lib
 
@@ -16,6 +16,7 @@ NUMBERS = (
 STEPS = st.integers(0, 2**31 - 1)
 
 
+@settings(deadline=None)
 @given(NUMBERS, st.integers(1, 2**31 - 1))
 @example(WRAP - 1, 1)
 def test_what_is_ahead_is_greater(a: int, step: int) -> None:
@@ -24,12 +25,14 @@ def test_what_is_ahead_is_greater(a: int, step: int) -> None:
     assert lib.ust_seq_leq(a, b) and not lib.ust_seq_leq(b, a)
 
 
+@settings(deadline=None)
 @given(NUMBERS)
 def test_a_number_is_not_before_itself(a: int) -> None:
     assert not lib.ust_seq_lt(a, a)
     assert lib.ust_seq_leq(a, a)
 
 
+@settings(deadline=None)
 @given(NUMBERS, NUMBERS)
 def test_at_most_one_of_two_is_before_the_other(a: int, b: int) -> None:
     assert bool(lib.ust_seq_leq(a, b)) == bool(lib.ust_seq_lt(a, b) or a == b)
@@ -37,11 +40,13 @@ def test_at_most_one_of_two_is_before_the_other(a: int, b: int) -> None:
         assert bool(lib.ust_seq_lt(a, b)) != bool(lib.ust_seq_leq(b, a))
 
 
+@settings(deadline=None)
 @given(NUMBERS, NUMBERS, NUMBERS)
 def test_shifting_both_changes_nothing(a: int, b: int, shift: int) -> None:
     assert lib.ust_seq_lt(a, b) == lib.ust_seq_lt((a + shift) % WRAP, (b + shift) % WRAP)
 
 
+@settings(deadline=None)
 @given(NUMBERS, st.integers(0, 2**30), st.integers(0, 2**30))
 def test_before_is_transitive_within_half_of_the_space(a: int, x: int, y: int) -> None:
     b, c = (a + x) % WRAP, (a + x + y) % WRAP
@@ -49,6 +54,7 @@ def test_before_is_transitive_within_half_of_the_space(a: int, x: int, y: int) -
         assert lib.ust_seq_lt(a, c)
 
 
+@settings(deadline=None)
 @given(NUMBERS, STEPS, STEPS)
 @example(WRAP - 10, 20, 15)
 @example(WRAP - 10, 20, 20)
@@ -57,6 +63,7 @@ def test_between_includes_its_low_end_and_not_its_high_end(lo: int, size: int, a
     assert bool(lib.ust_seq_between(lo, x, hi)) == (at < size)
 
 
+@settings(deadline=None)
 @given(NUMBERS, STEPS, st.integers(1, 2**30))
 def test_what_is_before_the_low_end_is_not_between(lo: int, size: int, before: int) -> None:
     assert not lib.ust_seq_between(lo, (lo - before) % WRAP, (lo + size) % WRAP)

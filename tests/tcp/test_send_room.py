@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 import rig
-from flight import ack, sent
+from flight import ack, halved, sent
 from wire import Sock, Wire
 
 MSS = 1000
@@ -135,14 +135,7 @@ def test_a_window_shrinks_halfway_to_the_most_that_was_used_in_an_rto(wire: Wire
 
 def test_ssthresh_is_three_quarters_of_what_idleness_takes(wire: Wire) -> None:
     """RFC 2861 3.1: a known ssthresh is raised to that, never lowered."""
-    wire.settings(tcp_congestion_control="reno")
-    sock = wire.established(mss=MSS, rtt=0.1, win=1000)
-    sock.send(10 * MSS)
-    sent(wire)
-    wire.put("+.1 < . 1:1(0) ack 1 win 1000 <sack 1001:10001>")
-    sent(wire)
-    wire.put("+.1 < . 1:1(0) ack 10001 win 1000")
-    assert sock.info.ssthresh == 5 * MSS
+    sock = halved(wire)
     while sock.info.cwnd < 16 * MSS:
         sock.send(sock.info.cwnd + 1000)
         wire.deliver(sock, win=1000)

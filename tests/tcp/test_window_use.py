@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from flight import halved
 from wire import Sock, Wire
 
 MSS = 1000
@@ -103,14 +104,7 @@ def test_a_window_in_use_does_not_shrink(wire: Wire) -> None:
 
 def test_using_little_does_not_raise_a_window_below_the_initial_one(wire: Wire) -> None:
     """RFC 2861: it comes down to what is used, or to ten segments; never up."""
-    wire.settings(tcp_congestion_control="reno")
-    sock = wire.established(mss=MSS, rtt=0.1, win=1000)
-    sock.send(10 * MSS)
-    sent(wire)
-    wire.put("+.1 < . 1:1(0) ack 1 win 1000 <sack 1001:10001>")
-    sent(wire)
-    wire.put("+.1 < . 1:1(0) ack 10001 win 1000")
-    assert sock.info.cwnd == 5 * MSS
+    sock = halved(wire)
     for _ in range(8):
         sock.send(MSS)
         wire.deliver(sock, win=1000)
