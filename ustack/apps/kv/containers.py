@@ -3,6 +3,7 @@
 
 import bisect
 import itertools
+from functools import partial
 from typing import Any
 
 from ustack.apps.kv.resp import NO_ARRAY
@@ -56,16 +57,6 @@ def _rpush(session: Session, words: list[bytes]) -> Any:
     return len(values)
 
 
-@command("lpop", -2, writes=True)
-def _lpop(session: Session, words: list[bytes]) -> Any:
-    return _pop(session, words, left=True)
-
-
-@command("rpop", -2, writes=True)
-def _rpop(session: Session, words: list[bytes]) -> Any:
-    return _pop(session, words, left=False)
-
-
 def _pop(session: Session, words: list[bytes], *, left: bool) -> Any:
     count = _count(words)
     values = session.store.container(words[1], List)
@@ -75,6 +66,10 @@ def _pop(session: Session, words: list[bytes], *, left: bool) -> Any:
     taken = [pop() for _ in range(min(1 if count is None else count, len(values)))]
     session.store.changed(words[1], values, -_cost(taken))
     return taken[0] if count is None else taken
+
+
+command("lpop", -2, writes=True)(partial(_pop, left=True))
+command("rpop", -2, writes=True)(partial(_pop, left=False))
 
 
 @command("llen", 2)
@@ -269,16 +264,6 @@ def _zcard(session: Session, words: list[bytes]) -> Any:
     return len(session.store.container(words[1], ZSet) or ())
 
 
-@command("zpopmin", -2, writes=True)
-def _zpopmin(session: Session, words: list[bytes]) -> Any:
-    return _zpop(session, words, lowest=True)
-
-
-@command("zpopmax", -2, writes=True)
-def _zpopmax(session: Session, words: list[bytes]) -> Any:
-    return _zpop(session, words, lowest=False)
-
-
 def _zpop(session: Session, words: list[bytes], *, lowest: bool) -> Any:
     count = _count(words)
     zset = session.store.container(words[1], ZSet)
@@ -294,6 +279,10 @@ def _zpop(session: Session, words: list[bytes], *, lowest: bool) -> Any:
     if count is None:
         return [member_or_score for score, member in taken for member_or_score in (member, score)]
     return _scored(session, taken)
+
+
+command("zpopmin", -2, writes=True)(partial(_zpop, lowest=True))
+command("zpopmax", -2, writes=True)(partial(_zpop, lowest=False))
 
 
 @command("zrange", -4)
