@@ -54,6 +54,7 @@ struct ust_port_info {
     uint32_t mtu;    /* bytes of an IP packet, without Ethernet header */
     uint32_t caps;   /* enum ust_cap */
     int32_t link_up; /* 0 when the other side is gone */
+    int32_t runs;    /* one system call may move many frames (tap, by io_uring) */
 };
 
 struct ust_port_stats { /* since the port was opened, all queues */
@@ -65,6 +66,7 @@ struct ust_port_stats { /* since the port was opened, all queues */
     uint64_t tx_errors;  /* dropped: the kernel refused the frame */
     uint64_t wakes;      /* doorbells rung for a sleeping peer */
     uint64_t syscalls;   /* data-path system calls (tap) */
+    uint64_t runs;       /* those of them that moved many frames, or would have */
 };
 
 /* The simulated NIC pair in shared memory. name: [A-Za-z0-9._-]{1,64}. side:
@@ -80,9 +82,11 @@ int ust_ring_pair(struct ust_port *ends[2], unsigned n_queues, unsigned mtu, uns
 
 /* A tap device whose queue descriptors Python has opened and configured.
  * fds: n_queues descriptors, which the port then owns. vnet_hdr_len: 0 for
- * plain frames, else 10 or 12. caps: what TUNSETOFFLOAD granted. */
+ * plain frames, else 10 or 12. caps: what TUNSETOFFLOAD granted. uring: move
+ * many frames a system call, by io_uring, where the system lets us. */
 struct ust_port *ust_tap_open(const int *fds, unsigned n_queues, unsigned vnet_hdr_len,
-                              unsigned mtu, unsigned caps, const uint8_t mac[6], int *err);
+                              unsigned mtu, unsigned caps, int uring, const uint8_t mac[6],
+                              int *err);
 
 /* A port without an outside: what is sent is lost (tx_errors), nothing comes. */
 struct ust_port *ust_null_open(int *err);

@@ -30,7 +30,7 @@ enum {
      * each other need not take turns. */
     RX_BURST = 32,
     RX_BYTES = 64 * 1024,
-    RX_STEP = 4,           /* frames between two looks at the bytes */
+    RX_STEP = 4,           /* frames between two looks at the bytes, if they are large */
     MAX_FLUSH_BURSTS = 16, /* then look at the input again */
     GIVE_WAY_YIELDS = 1000,
     TX_RETRY_NS = 1000 * 1000,     /* a full port is tried again after this */
@@ -103,7 +103,8 @@ int ust_worker_add_port(struct ust_worker *w, struct ust_port *port, int iface, 
     } else if (fd >= 0 && watch(w->app_fd, fd) != 0) {
         err = -errno;
     } else {
-        w->ports[w->n_ports++] = (struct worker_port){.port = port, .iface = iface, .queue = queue};
+        w->ports[w->n_ports++] =
+            (struct worker_port){.port = port, .iface = iface, .queue = queue, .rx_step = RX_STEP};
         worker_ring(w->bell); /* who sleeps does not listen to it yet */
         if (w->guardian.watching)
             guardian_release(w);
@@ -288,20 +289,23 @@ bool worker_round(struct ust_worker *w, ust_time now)
     return w->work != before;
 }
 
-/* Frames from a port, until there are enough of them or of their bytes. */
-static unsigned receive(const struct ust_worker *w, const struct worker_port *p,
+/* Frames from a port, until there are enough of them or of their bytes. As long
+ * as they are small, all are asked for at once. */
+static unsigned receive(const struct ust_worker *w, struct worker_port *p,
                         struct mbuf *burst[RX_BURST])
 {
-    unsigned n = 0, got;
+    unsigned n = 0, got, step = p->rx_step;
     size_t bytes = 0;
 
     do {
-        got = p->port->ops->rx_burst(p->port, p->queue, w->pool, burst + n, RX_STEP);
+        got = p->port->ops->rx_burst(p->port, p->queue, w->pool, burst + n, step);
         for (unsigned end = n + got; n < end; n++) {
             burst[n]->iface = (uint8_t)p->iface;
             bytes += burst[n]->frame_len;
         }
-    } while (got == RX_STEP && n + RX_STEP <= RX_BURST && bytes < RX_BYTES);
+    } while (got == step && n + step <= RX_BURST && bytes < RX_BYTES);
+    if (n > 0)
+        p->rx_step = bytes * RX_BURST <= (size_t)n * RX_BYTES ? RX_BURST : RX_STEP;
     return n;
 }
 

@@ -37,7 +37,8 @@ struct worker_port {
     struct ust_port *port;
     int iface;
     unsigned queue;
-    bool deaf; /* its fd is broken: nap instead */
+    unsigned rx_step; /* frames asked for at once */
+    bool deaf;        /* its fd is broken: nap instead */
     struct mbuf *backlog[UST_MAX_BURST];
     unsigned n_backlog;
 };

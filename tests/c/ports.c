@@ -3,7 +3,8 @@
  * a frame put in at one end comes out at the other. For tap, a pair of packet
  * sockets is the wire: like the device they move one frame a system call.
  * Sources: base/mbuf.c base/checksum.c base/rss.c io/port.c io/ring.c
- *          io/lane.c io/segment.c io/steer.c io/tap.c io/pcap.c */
+ *          io/lane.c io/segment.c io/steer.c io/tap.c io/uring.c io/vnet.c
+ *          io/pcap.c */
 #define _GNU_SOURCE 1
 #include <poll.h>
 #include <string.h>
@@ -44,26 +45,36 @@ static void open_plain_ring(struct ust_port *ports[2])
     CHECK(ust_ring_pair(ports, 1, 1500, SLOTS, 0) == 0);
 }
 
-static void open_taps(struct ust_port *ports[2], unsigned hdr_len)
+static void open_taps(struct ust_port *ports[2], unsigned hdr_len, int uring)
 {
     int fds[2], err, i;
 
     CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, fds) == 0);
     for (i = 0; i < 2; i++) {
-        ports[i] =
-            ust_tap_open(&fds[i], 1, hdr_len, 1500, UST_CAP_TX_CSUM | UST_CAP_TSO, MAC, &err);
+        ports[i] = ust_tap_open(&fds[i], 1, hdr_len, 1500, UST_CAP_TX_CSUM | UST_CAP_TSO, uring,
+                                MAC, &err);
         CHECK(ports[i]);
     }
 }
 
 static void open_tap(struct ust_port *ports[2])
 {
-    open_taps(ports, 10);
+    open_taps(ports, 10, 0);
 }
 
 static void open_plain_tap(struct ust_port *ports[2])
 {
-    open_taps(ports, 0);
+    open_taps(ports, 0, 0);
+}
+
+static void open_uring_tap(struct ust_port *ports[2])
+{
+    open_taps(ports, 10, 1);
+}
+
+static void open_plain_uring_tap(struct ust_port *ports[2])
+{
+    open_taps(ports, 0, 1);
 }
 
 static void open_capture(struct ust_port *ports[2])
@@ -82,6 +93,8 @@ static const struct wire wires[] = {
     {"ring, plain", open_plain_ring, false},
     {"tap", open_tap, true},
     {"tap, plain", open_plain_tap, false},
+    {"tap by io_uring", open_uring_tap, true},
+    {"tap by io_uring, plain", open_plain_uring_tap, false},
     {"captured ring", open_capture, true},
 };
 
@@ -218,6 +231,26 @@ static void test_what_does_not_fit_stays_with_the_caller(void)
     for (i = 0; i < n; i++)
         check_and_free(out[i], got++, 60);
     CHECK(got == sent);
+}
+
+/* What moves many frames at once looks at how many came before. */
+static void test_bursts_of_any_size_follow_one_another_in_order(void)
+{
+    static const unsigned sizes[] = {40, 40, 40, 1, 3, 64, 64, 64, 7, 64, 33, 33, 33, 0, 20, 64};
+    struct mbuf *burst[64], *out[64];
+    struct ust_port_stats st;
+    unsigned number = 0, expected = 0, i, k;
+
+    for (k = 0; k < sizeof sizes / sizeof *sizes; k++) {
+        for (i = 0; i < sizes[k]; i++)
+            burst[i] = make(number++, 60);
+        CHECK(send_burst(burst, sizes[k]) == sizes[k]);
+        CHECK(recv_burst(out, 64) == sizes[k]);
+        for (i = 0; i < sizes[k]; i++)
+            check_and_free(out[i], expected++, 60);
+    }
+    ust_port_stats(ends[1].port, &st);
+    CHECK(st.rx_frames == number && st.rx_bad == 0 && st.rx_no_mbuf == 0);
 }
 
 static void test_a_chain_of_references_is_gathered(void)
@@ -437,6 +470,7 @@ int main(void)
     for (i = 0; i < sizeof wires / sizeof *wires; i++) {
         ON_WIRE(test_a_burst_arrives_whole_and_in_order);
         ON_WIRE(test_what_does_not_fit_stays_with_the_caller);
+        ON_WIRE(test_bursts_of_any_size_follow_one_another_in_order);
         ON_WIRE(test_a_chain_of_references_is_gathered);
         ON_WIRE(test_a_chain_of_very_many_pieces_is_gathered);
         ON_WIRE(test_a_burst_of_super_segments_arrives_in_order);

@@ -68,6 +68,7 @@ void ust_port_stats(const struct ust_port *port, struct ust_port_stats *stats)
         stats->tx_errors += s->tx_errors;
         stats->wakes += s->wakes;
         stats->syscalls += s->syscalls;
+        stats->runs += s->runs;
     }
 }
 

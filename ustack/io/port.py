@@ -34,6 +34,7 @@ class PortInfo:
     mtu: int  # bytes of an IP packet, without Ethernet header
     caps: int  # lib.UST_CAP_*
     link_up: bool  # False when the other side is gone
+    runs: bool  # one system call may move many frames (tap, by io_uring)
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class PortStats:
     tx_errors: int  # dropped: the frame was refused
     wakes: int  # doorbells rung for a sleeping peer
     syscalls: int  # data-path system calls (tap)
+    runs: int  # those of them that moved many frames, or would have
 
 
 class Port:
@@ -78,7 +80,9 @@ class Port:
         """What the port is, as of now."""
         raw = ffi.new("struct ust_port_info *")
         lib.ust_port_info(self.handle, raw)
-        return PortInfo(bytes(raw.mac), raw.n_queues, raw.mtu, raw.caps, bool(raw.link_up))
+        return PortInfo(
+            bytes(raw.mac), raw.n_queues, raw.mtu, raw.caps, bool(raw.link_up), bool(raw.runs)
+        )
 
     def stats(self) -> PortStats:
         """What went through it so far."""

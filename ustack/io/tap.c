@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The tap port: frames to and from the kernel, a system call each.
+/* The tap port: frames to and from the kernel, by read and write or io_uring.
  *
- * With vnet_hdr (struct virtio_net_hdr before each frame) checksums and the
+ * With a vnet_hdr before each frame (vnet.h) checksums and the
  * cutting of super-segments are left to the kernel, both ways: a system call
  * then moves up to 64 KiB. The frames are read into a large mbuf, the only
  * kind that holds any frame; those that do not fill a good part of it are
@@ -9,6 +9,12 @@
  *
  * A frame is sent in place if it is linear and has headroom for the header;
  * else it is gathered, or, from GATHER_MAX bytes on, given in pieces.
+ *
+ * Where io_uring is to be had, one system call moves a run of frames, once
+ * there are several: to send, or in both of the last bursts that came. A read
+ * in vain costs a third of a frame, so a run asks for no more than it is sure
+ * to get, and one, the end. Frames that come in a run are copied from a slot
+ * each; nothing is under way between two bursts.
  *
  * Not here: how the device is made; that is tap.py.                         */
 #define _GNU_SOURCE 1
@@ -19,34 +25,33 @@
 #include <unistd.h>
 
 #include "port.h"
+#include "uring.h"
+#include "vnet.h"
 
 enum {
-    VNET_NEEDS_CSUM = 1,
-    VNET_DATA_VALID = 2,
-    VNET_GSO_ECN = 0x80,
-    VNET_HDR_MAX = 12,
     FRAME_MAX = PORT_ETH_LEN + 65535,
-    TCP_LEN = 20,
-    UDP_LEN = 8,
     GATHER_MAX = 8192, /* bytes that are copied faster than listed */
     COPY_MAX = 8192,   /* bytes worth a copy to spare a large mbuf */
     PIECES_MAX = 64,
+    RUN_MAX = 32,     /* frames in one system call */
+    READS_LEAST = 8,  /* below, a call each is cheaper; see docs/idle.md */
+    WRITES_LEAST = 4, /* the same */
+    RUN_BYTES = 2048, /* a frame, on average: a larger one is worth a call */
 };
 
-struct vnet_hdr { /* struct virtio_net_hdr, in native byte order */
-    uint8_t flags;
-    uint8_t gso_type; /* the numbers of enum mbuf_gso, and others */
-    uint16_t hdr_len;
-    uint16_t gso_size;
-    uint16_t csum_start, csum_offset;
-    uint16_t num_buffers;
+/* What one frame needs on its way. */
+struct slot {
+    struct vnet_hdr hdr;
+    struct iovec iov[PIECES_MAX];
+    uint8_t room[VNET_HDR_MAX + FRAME_MAX];
 };
-
-static_assert(sizeof(struct vnet_hdr) == VNET_HDR_MAX, "as the kernel's");
 
 struct tap_queue {
     int fd;
-    uint8_t *scratch; /* VNET_HDR_MAX + FRAME_MAX bytes */
+    unsigned last[2];   /* frames of the last two bursts in */
+    struct slot *slots; /* RUN_MAX of them if there is a ring, else one */
+    struct uring ring;  /* depth 0: none */
+    int32_t results[RUN_MAX];
 };
 
 struct tap_port {
@@ -57,14 +62,27 @@ struct tap_port {
     struct tap_queue queues[PORT_MAX_QUEUES];
 };
 
-static ssize_t read_frame(struct tap_port *t, unsigned queue, uint8_t *frame, struct vnet_hdr *hdr);
+static bool set_up_queue(struct tap_queue *tq, bool uring);
+static bool runs(const struct tap_queue *tq, unsigned n, unsigned least_n);
+static unsigned least(unsigned a, unsigned b);
+static unsigned read_one(struct tap_port *t, unsigned queue, struct mbuf_pool *pool,
+                         struct mbuf **stage, struct mbuf **to, bool *more);
+static unsigned read_run(struct tap_port *t, unsigned queue, struct mbuf_pool *pool,
+                         struct mbuf **burst, unsigned n, bool *more);
+static struct mbuf *accept_frame(struct tap_port *t, unsigned queue, struct mbuf_pool *pool,
+                                 struct mbuf **stage, const uint8_t *start, uint32_t len);
 static struct mbuf *receive(struct mbuf_pool *pool, struct mbuf **stage, const uint8_t *frame,
                             uint32_t len);
-static void set_offload(struct mbuf *m, const struct vnet_hdr *hdr);
-static int send_frame(struct tap_port *t, unsigned queue, struct mbuf_pool *pool, struct mbuf *m);
-static void fill_header(struct vnet_hdr *hdr, const struct mbuf *m);
-static ssize_t write_pieces(struct tap_port *t, unsigned queue, const struct mbuf_pool *pool,
-                            const struct mbuf *m, struct vnet_hdr *hdr);
+static unsigned write_one(struct tap_port *t, unsigned queue, struct mbuf_pool *pool,
+                          struct mbuf *m);
+static unsigned write_run(struct tap_port *t, unsigned queue, struct mbuf_pool *pool,
+                          struct mbuf **burst, unsigned *n);
+static bool is_frame(const struct mbuf *m);
+static bool is_sent(struct ust_port_stats *st, struct mbuf_pool *pool, struct mbuf *m, int result);
+static unsigned lay_out(const struct tap_port *t, struct mbuf_pool *pool, struct mbuf *m,
+                        struct slot *slot);
+static unsigned list_pieces(const struct tap_port *t, const struct mbuf_pool *pool,
+                            const struct mbuf *m, struct slot *slot);
 
 static unsigned tap_rx(struct ust_port *port, unsigned queue, struct mbuf_pool *pool,
                        struct mbuf **burst, unsigned max);
@@ -88,7 +106,8 @@ static const struct port_ops tap_ops = {
 };
 
 struct ust_port *ust_tap_open(const int *fds, unsigned n_queues, unsigned vnet_hdr_len,
-                              unsigned mtu, unsigned caps, const uint8_t mac[6], int *err)
+                              unsigned mtu, unsigned caps, int uring, const uint8_t mac[6],
+                              int *err)
 {
     struct tap_port *t;
     unsigned q;
@@ -107,14 +126,13 @@ struct ust_port *ust_tap_open(const int *fds, unsigned n_queues, unsigned vnet_h
     t->caps = vnet_hdr_len ? caps : 0;
     t->hdr_len = vnet_hdr_len;
     memcpy(t->mac, mac, sizeof t->mac);
-    for (q = 0; q < n_queues; q++) {
-        t->queues[q].fd = -1; /* the caller's until all is well */
-        t->queues[q].scratch = malloc(VNET_HDR_MAX + FRAME_MAX);
-        if (!t->queues[q].scratch) {
+    for (q = 0; q < n_queues; q++)
+        t->queues[q].fd = t->queues[q].ring.fd = -1; /* the caller's until all is well */
+    for (q = 0; q < n_queues; q++)
+        if (!set_up_queue(&t->queues[q], uring)) {
             tap_close(&t->port);
             return NULL;
         }
-    }
     for (q = 0; q < n_queues; q++)
         t->queues[q].fd = fds[q];
     *err = 0;
@@ -125,36 +143,22 @@ static unsigned tap_rx(struct ust_port *port, unsigned queue, struct mbuf_pool *
                        struct mbuf **burst, unsigned max)
 {
     struct tap_port *t = (struct tap_port *)port;
-    struct ust_port_stats *st = &port->stats[queue].s;
+    struct tap_queue *tq = &t->queues[queue];
     struct mbuf *stage = NULL;
-    struct vnet_hdr hdr;
-    unsigned n = 0, tries;
+    uint64_t bytes = port->stats[queue].s.rx_bytes;
+    unsigned n = 0, tried = 0, want = least(tq->last[0], tq->last[1]) + 1;
+    bool more = true;
 
-    for (tries = 0; tries < max; tries++) {
-        uint8_t *frame = t->queues[queue].scratch + VNET_HDR_MAX;
-        ssize_t len;
-
-        if (!stage)
-            stage = mbuf_alloc(pool, MBUF_LARGE);
-        if (stage)
-            frame = mbuf_data(pool, stage);
-        st->syscalls++;
-        len = read_frame(t, queue, frame, &hdr);
-        if (len < 0)
-            break;
-        if (len < PORT_ETH_LEN) {
-            st->rx_bad++;
-            continue;
-        }
-        burst[n] = receive(pool, &stage, frame, (uint32_t)len);
-        if (!burst[n]) {
-            st->rx_no_mbuf++;
-            continue;
-        }
-        set_offload(burst[n++], &hdr);
-        st->rx_frames++;
-        st->rx_bytes += (uint64_t)len;
+    want = least(want, least(max, RUN_MAX));
+    if (runs(tq, want, READS_LEAST)) {
+        n = read_run(t, queue, pool, burst, want, &more);
+        tried = want;
     }
+    for (; more && tried < max; tried++)
+        n += read_one(t, queue, pool, &stage, burst + n, &more);
+    bytes = port->stats[queue].s.rx_bytes - bytes;
+    tq->last[1] = tq->last[0];
+    tq->last[0] = bytes <= (uint64_t)n * RUN_BYTES ? n : 0;
     if (stage)
         mbuf_free(pool, stage);
     return n;
@@ -164,23 +168,19 @@ static unsigned tap_tx(struct ust_port *port, unsigned queue, struct mbuf_pool *
                        struct mbuf **burst, unsigned n)
 {
     struct tap_port *t = (struct tap_port *)port;
-    struct ust_port_stats *st = &port->stats[queue].s;
-    unsigned i;
+    unsigned i = 0, ran, sent;
 
-    for (i = 0; i < n; i++) {
-        int err = send_frame(t, queue, pool, burst[i]);
-
-        if (err == -EAGAIN) {
-            st->tx_full++;
+    while (i < n) {
+        ran = least(n - i, RUN_MAX);
+        if (runs(&t->queues[queue], ran, WRITES_LEAST))
+            sent = write_run(t, queue, pool, burst + i, &ran);
+        else
+            sent = write_one(t, queue, pool, burst[i]), ran = 1;
+        i += sent;
+        if (sent < ran) {
+            port->stats[queue].s.tx_full++;
             break;
         }
-        if (err) {
-            st->tx_errors++;
-        } else {
-            st->tx_frames++;
-            st->tx_bytes += burst[i]->frame_len;
-        }
-        mbuf_free(pool, burst[i]);
     }
     return i;
 }
@@ -213,6 +213,7 @@ static void tap_info(const struct ust_port *port, struct ust_port_info *info)
     info->mtu = t->mtu;
     info->caps = t->caps;
     info->link_up = 1;
+    info->runs = runs(&t->queues[0], RUN_MAX, 0);
 }
 
 static void tap_close(struct ust_port *port)
@@ -221,27 +222,106 @@ static void tap_close(struct ust_port *port)
     unsigned q;
 
     for (q = 0; q < port->n_queues; q++) {
-        if (t->queues[q].scratch && t->queues[q].fd >= 0)
+        uring_close(&t->queues[q].ring);
+        if (t->queues[q].fd >= 0)
             close(t->queues[q].fd);
-        free(t->queues[q].scratch);
+        free(t->queues[q].slots);
     }
     port_free(port);
 }
 
-/* Reads a frame to where hdr_len bytes may be written before it; its length,
- * 0 for something shorter than a header, or -1 when there is none. */
-static ssize_t read_frame(struct tap_port *t, unsigned queue, uint8_t *frame, struct vnet_hdr *hdr)
+/* Without io_uring, which many systems refuse, all goes on as with it. */
+static bool set_up_queue(struct tap_queue *tq, bool uring)
 {
-    uint8_t *start = frame - t->hdr_len;
-    ssize_t len = read(t->queues[queue].fd, start, t->hdr_len + FRAME_MAX);
+    bool ring = uring && uring_open(&tq->ring, RUN_MAX) == 0;
 
-    if (len < 0)
-        return -1;
-    memset(hdr, 0, sizeof *hdr);
-    if (len < (ssize_t)t->hdr_len)
-        return 0;
-    memcpy(hdr, start, t->hdr_len);
-    return len - (ssize_t)t->hdr_len;
+    tq->slots = malloc((ring ? RUN_MAX : 1) * sizeof *tq->slots);
+    return tq->slots;
+}
+
+static unsigned least(unsigned a, unsigned b)
+{
+    return a < b ? a : b;
+}
+
+/* Is this a case for one system call for n frames? */
+static bool runs(const struct tap_queue *tq, unsigned n, unsigned least_n)
+{
+    return n >= least_n && tq->ring.fd >= 0 && !tq->ring.broken;
+}
+
+/* -------------------------------------------------------------- receive */
+
+/* Reads a frame into *to; how many there are now, and whether to go on. */
+static unsigned read_one(struct tap_port *t, unsigned queue, struct mbuf_pool *pool,
+                         struct mbuf **stage, struct mbuf **to, bool *more)
+{
+    struct tap_queue *tq = &t->queues[queue];
+    uint8_t *start = tq->slots->room + VNET_HDR_MAX;
+    ssize_t len;
+
+    if (!*stage)
+        *stage = mbuf_alloc(pool, MBUF_LARGE);
+    if (*stage)
+        start = mbuf_data(pool, *stage);
+    start -= t->hdr_len;
+    t->port.stats[queue].s.syscalls++;
+    len = read(tq->fd, start, t->hdr_len + FRAME_MAX);
+    *more = len >= 0;
+    return *more && (*to = accept_frame(t, queue, pool, stage, start, (uint32_t)len));
+}
+
+/* Reads up to n frames in one system call. */
+static unsigned read_run(struct tap_port *t, unsigned queue, struct mbuf_pool *pool,
+                         struct mbuf **burst, unsigned n, bool *more)
+{
+    struct tap_queue *tq = &t->queues[queue];
+    uint64_t enters = tq->ring.n_enters;
+    struct mbuf *no_stage = NULL;
+    unsigned got = 0;
+    int i, done;
+
+    for (i = 0; i < (int)n; i++)
+        uring_put_read(&tq->ring, tq->fd, tq->slots[i].room, t->hdr_len + FRAME_MAX);
+    done = uring_run(&tq->ring, tq->results);
+    t->port.stats[queue].s.syscalls += tq->ring.n_enters - enters;
+    t->port.stats[queue].s.runs++;
+    *more = done == (int)n;
+    for (i = 0; i < done; i++) {
+        *more &= tq->results[i] >= 0;
+        tq->ring.broken |= tq->results[i] == -EOPNOTSUPP; /* cannot but wait */
+        if (tq->results[i] >= 0)
+            burst[got] = accept_frame(t, queue, pool, &no_stage, tq->slots[i].room,
+                                      (uint32_t)tq->results[i]);
+        got += tq->results[i] >= 0 && burst[got];
+    }
+    return got;
+}
+
+/* The frame that was read to start, len bytes with its header; NULL when it
+ * was dropped, and counted. */
+static struct mbuf *accept_frame(struct tap_port *t, unsigned queue, struct mbuf_pool *pool,
+                                 struct mbuf **stage, const uint8_t *start, uint32_t len)
+{
+    struct ust_port_stats *st = &t->port.stats[queue].s;
+    struct vnet_hdr hdr = {0};
+    struct mbuf *m;
+
+    if (len < t->hdr_len + PORT_ETH_LEN) {
+        st->rx_bad++;
+        return NULL;
+    }
+    len -= t->hdr_len;
+    memcpy(&hdr, start, t->hdr_len);
+    m = receive(pool, stage, start + t->hdr_len, len);
+    if (!m) {
+        st->rx_no_mbuf++;
+        return NULL;
+    }
+    vnet_take(&hdr, m);
+    st->rx_frames++;
+    st->rx_bytes += len;
+    return m;
 }
 
 /* The frame as an mbuf: the staging mbuf itself, which is then used up, if the
@@ -264,88 +344,109 @@ static struct mbuf *receive(struct mbuf_pool *pool, struct mbuf **stage, const u
     return m;
 }
 
-/* What the kernel left to its hardware is good, and must not be verified: the
- * field holds only the pseudo-header's sum. */
-static void set_offload(struct mbuf *m, const struct vnet_hdr *hdr)
-{
-    uint8_t type = hdr->gso_type & (uint8_t)~VNET_GSO_ECN;
+/* ----------------------------------------------------------------- send */
 
-    m->flags = 0;
-    m->csum_start = m->csum_offset = 0;
-    m->gso_size = 0;
-    m->gso_type = MBUF_GSO_NONE;
-    m->rss_hash = 0;
-    if (hdr->flags & (VNET_NEEDS_CSUM | VNET_DATA_VALID))
-        m->flags = MBUF_CSUM_OK;
-    if ((hdr->flags & VNET_NEEDS_CSUM) &&
-        port_csum_fits(hdr->csum_start, hdr->csum_offset, m->frame_len)) {
-        m->csum_start = hdr->csum_start;
-        m->csum_offset = hdr->csum_offset;
-    }
-    if (type == MBUF_GSO_TCP4 || type == MBUF_GSO_TCP6 || type == MBUF_GSO_UDP) {
-        m->gso_size = hdr->gso_size;
-        m->gso_type = type;
-    }
-}
-
-/* 0, -EAGAIN when the device takes no more, or the error of the write. */
-static int send_frame(struct tap_port *t, unsigned queue, struct mbuf_pool *pool, struct mbuf *m)
+/* 1 when the frame has gone, or was dropped; 0 when the device takes no more. */
+static unsigned write_one(struct tap_port *t, unsigned queue, struct mbuf_pool *pool,
+                          struct mbuf *m)
 {
     struct tap_queue *tq = &t->queues[queue];
-    uint8_t *frame = tq->scratch + VNET_HDR_MAX;
-    struct vnet_hdr hdr;
+    struct ust_port_stats *st = &t->port.stats[queue].s;
+    struct iovec *iov = tq->slots->iov;
     ssize_t done;
+    unsigned n;
 
-    if (m->frame_len < PORT_ETH_LEN || m->frame_len > FRAME_MAX)
-        return -EMSGSIZE;
-    fill_header(&hdr, m);
-    t->port.stats[queue].s.syscalls++;
+    if (!is_frame(m))
+        return is_sent(st, pool, m, -EMSGSIZE);
+    st->syscalls++;
+    n = lay_out(t, pool, m, tq->slots);
+    done = n == 1 ? write(tq->fd, iov->iov_base, iov->iov_len) : writev(tq->fd, iov, (int)n);
+    return is_sent(st, pool, m, done < 0 ? -errno : 0);
+}
+
+/* As many of the *n frames as one system call can carry, which *n becomes; how
+ * many have gone, or were dropped: the rest is at the end of the burst. */
+static unsigned write_run(struct tap_port *t, unsigned queue, struct mbuf_pool *pool,
+                          struct mbuf **burst, unsigned *n)
+{
+    struct tap_queue *tq = &t->queues[queue];
+    struct ust_port_stats *st = &t->port.stats[queue].s;
+    uint64_t enters = tq->ring.n_enters;
+    struct mbuf *kept[RUN_MAX];
+    int i, done, put = 0, n_kept = 0;
+
+    for (; put < (int)*n && is_frame(burst[put]); put++)
+        uring_put_write(&tq->ring, tq->fd, tq->slots[put].iov,
+                        lay_out(t, pool, burst[put], &tq->slots[put]));
+    done = put ? uring_run(&tq->ring, tq->results) : 0;
+    st->syscalls += tq->ring.n_enters - enters;
+    st->runs += put > 0;
+    tq->ring.broken |= done > 0 && tq->results[0] == -EOPNOTSUPP; /* cannot but wait */
+    if (done <= 0 || tq->ring.broken) {
+        *n = 1;
+        return write_one(t, queue, pool, burst[0]);
+    }
+    for (i = 0; i < done; i++)
+        if (!is_sent(st, pool, burst[i], tq->results[i]))
+            kept[n_kept++] = burst[i];
+    *n = (unsigned)done;
+    memcpy(burst + done - n_kept, kept, (unsigned)n_kept * sizeof *kept);
+    return (unsigned)(done - n_kept);
+}
+
+static bool is_frame(const struct mbuf *m)
+{
+    return m->frame_len >= PORT_ETH_LEN && m->frame_len <= FRAME_MAX;
+}
+
+/* Counts and frees a frame by the result of its write, but for -EAGAIN. */
+static bool is_sent(struct ust_port_stats *st, struct mbuf_pool *pool, struct mbuf *m, int result)
+{
+    if (result == -EAGAIN)
+        return false;
+    if (result < 0) {
+        st->tx_errors++;
+    } else {
+        st->tx_frames++;
+        st->tx_bytes += m->frame_len;
+    }
+    mbuf_free(pool, m);
+    return true;
+}
+
+/* Writes the header, and lists in slot->iov what is to be written; in how many
+ * pieces. */
+static unsigned lay_out(const struct tap_port *t, struct mbuf_pool *pool, struct mbuf *m,
+                        struct slot *slot)
+{
+    uint8_t *frame = slot->room + VNET_HDR_MAX;
+
+    vnet_fill(&slot->hdr, m);
     if (m->next == MBUF_NONE && m->cls != MBUF_REF && m->refs == 1 && m->off >= t->hdr_len)
         frame = mbuf_data(pool, m); /* nobody else looks at the headroom */
     else if (m->frame_len <= GATHER_MAX)
         mbuf_copy_out(pool, m, 0, frame, m->frame_len);
     else
-        frame = NULL;
-    if (frame) {
-        memcpy(frame - t->hdr_len, &hdr, t->hdr_len);
-        done = write(tq->fd, frame - t->hdr_len, t->hdr_len + m->frame_len);
-    } else {
-        done = write_pieces(t, queue, pool, m, &hdr);
-    }
-    return done < 0 ? -errno : 0;
+        return list_pieces(t, pool, m, slot);
+    memcpy(frame - t->hdr_len, &slot->hdr, t->hdr_len);
+    slot->iov[0] = (struct iovec){frame - t->hdr_len, t->hdr_len + m->frame_len};
+    return 1;
 }
 
-static void fill_header(struct vnet_hdr *hdr, const struct mbuf *m)
+/* Header and chain; a chain of too many pieces is gathered. */
+static unsigned list_pieces(const struct tap_port *t, const struct mbuf_pool *pool,
+                            const struct mbuf *m, struct slot *slot)
 {
-    memset(hdr, 0, sizeof *hdr);
-    if (m->flags & MBUF_CSUM_PARTIAL) {
-        hdr->flags = VNET_NEEDS_CSUM;
-        hdr->csum_start = m->csum_start;
-        hdr->csum_offset = m->csum_offset;
-    }
-    if (m->gso_size) {
-        hdr->gso_type = m->gso_type;
-        hdr->gso_size = m->gso_size;
-        hdr->hdr_len = /* a hint: the headers */
-            m->csum_start + (m->gso_type == MBUF_GSO_UDP ? UDP_LEN : TCP_LEN);
-    }
-}
-
-/* writev of header and chain; a chain of too many pieces is gathered. */
-static ssize_t write_pieces(struct tap_port *t, unsigned queue, const struct mbuf_pool *pool,
-                            const struct mbuf *m, struct vnet_hdr *hdr)
-{
-    struct iovec iov[PIECES_MAX] = {{hdr, t->hdr_len}};
-    uint8_t *frame = t->queues[queue].scratch;
     const struct mbuf *piece;
-    int n = 1;
+    unsigned n = 1;
 
+    slot->iov[0] = (struct iovec){&slot->hdr, t->hdr_len};
     for (piece = m; piece && n < PIECES_MAX; piece = mbuf_at(pool, piece->next))
-        iov[n++] = (struct iovec){mbuf_data(pool, piece), piece->len};
+        slot->iov[n++] = (struct iovec){mbuf_data(pool, piece), piece->len};
     if (piece) {
-        mbuf_copy_out(pool, m, 0, frame, m->frame_len);
-        iov[1] = (struct iovec){frame, m->frame_len};
+        mbuf_copy_out(pool, m, 0, slot->room, m->frame_len);
+        slot->iov[1] = (struct iovec){slot->room, m->frame_len};
         n = 2;
     }
-    return writev(t->queues[queue].fd, iov, n);
+    return n;
 }

@@ -73,7 +73,7 @@ def open_tap(url: TapUrl, ours: Iterable[Interface]) -> tuple[Any, list[int]]:
         mac = _our_mac(url.name)
         err = ffi.new("int *")
         header = VNET_HDR_LEN if url.offload else 0
-        handle = lib.ust_tap_open(fds, len(fds), header, url.mtu, caps, mac, err)
+        handle = lib.ust_tap_open(fds, len(fds), header, url.mtu, caps, url.uring, mac, err)
         if handle == ffi.NULL:
             raise OSError(-err[0], os.strerror(-err[0]))
     except BaseException as error:

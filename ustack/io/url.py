@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The grammar of --io: ring:NAME[?queues=N&mtu=M&offload=0|1], tap:NAME[?…&peer=CIDR] and loop:."""
+"""The grammar of --io: ring:NAME[?queues=N&mtu=M&offload=0|1], tap:NAME[?…&uring&peer] and loop:."""
 
 import re
 from collections.abc import Callable
@@ -36,6 +36,7 @@ class TapUrl:
     queues: int = 1
     mtu: int = 1500  # bytes of an IP packet
     offload: bool = True  # checksums and super-segments, as far as the kernel grants them
+    uring: bool = True  # many frames a system call, where io_uring is to be had
     peer: Interface | None = None  # the kernel's address; None: the first free one of our network
 
     def __str__(self) -> str:
@@ -85,12 +86,13 @@ def _tap(name: str, query: str) -> TapUrl:
             f"tap name must be 1 to 15 characters without space, '/', ':' and '%', got {name!r};"
             " try tap:us0"
         )
-    options = _options("tap", query, {"queues", "mtu", "offload", "peer"})
+    options = _options("tap", query, {"queues", "mtu", "offload", "uring", "peer"})
     return TapUrl(
         name,
         queues=_number(options, "queues", 1, MAX_QUEUES, 1),
         mtu=_number(options, "mtu", 128, 65521, 1500),
         offload=bool(_number(options, "offload", 0, 1, 1)),
+        uring=bool(_number(options, "uring", 0, 1, 1)),
         peer=_with(options, "peer", parse_interface),
     )
 
