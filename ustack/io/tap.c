@@ -68,7 +68,8 @@ static unsigned least(unsigned a, unsigned b);
 static unsigned read_one(struct tap_port *t, unsigned queue, struct mbuf_pool *pool,
                          struct mbuf **stage, struct mbuf **to, bool *more);
 static unsigned read_run(struct tap_port *t, unsigned queue, struct mbuf_pool *pool,
-                         struct mbuf **burst, unsigned n, bool *more);
+                         struct mbuf **burst, unsigned *n, bool *more);
+static bool can_run(struct tap_queue *tq);
 static struct mbuf *accept_frame(struct tap_port *t, unsigned queue, struct mbuf_pool *pool,
                                  struct mbuf **stage, const uint8_t *start, uint32_t len);
 static struct mbuf *receive(struct mbuf_pool *pool, struct mbuf **stage, const uint8_t *frame,
@@ -146,14 +147,14 @@ static unsigned tap_rx(struct ust_port *port, unsigned queue, struct mbuf_pool *
     struct tap_queue *tq = &t->queues[queue];
     struct mbuf *stage = NULL;
     uint64_t bytes = port->stats[queue].s.rx_bytes;
-    unsigned n = 0, tried = 0, want = least(tq->last[0], tq->last[1]) + 1;
+    unsigned n = 0, tried = least(tq->last[0], tq->last[1]) + 1;
     bool more = true;
 
-    want = least(want, least(max, RUN_MAX));
-    if (runs(tq, want, READS_LEAST)) {
-        n = read_run(t, queue, pool, burst, want, &more);
-        tried = want;
-    }
+    tried = least(tried, least(max, RUN_MAX));
+    if (runs(tq, tried, READS_LEAST))
+        n = read_run(t, queue, pool, burst, &tried, &more);
+    else
+        tried = 0;
     for (; more && tried < max; tried++)
         n += read_one(t, queue, pool, &stage, burst + n, &more);
     bytes = port->stats[queue].s.rx_bytes - bytes;
@@ -271,9 +272,10 @@ static unsigned read_one(struct tap_port *t, unsigned queue, struct mbuf_pool *p
     return *more && (*to = accept_frame(t, queue, pool, stage, start, (uint32_t)len));
 }
 
-/* Reads up to n frames in one system call. */
+/* Reads up to *n frames in one system call, or, where that is refused, none:
+ * *n becomes 0. */
 static unsigned read_run(struct tap_port *t, unsigned queue, struct mbuf_pool *pool,
-                         struct mbuf **burst, unsigned n, bool *more)
+                         struct mbuf **burst, unsigned *n, bool *more)
 {
     struct tap_queue *tq = &t->queues[queue];
     uint64_t enters = tq->ring.n_enters;
@@ -281,21 +283,28 @@ static unsigned read_run(struct tap_port *t, unsigned queue, struct mbuf_pool *p
     unsigned got = 0;
     int i, done;
 
-    for (i = 0; i < (int)n; i++)
+    for (i = 0; i < (int)*n; i++)
         uring_put_read(&tq->ring, tq->fd, tq->slots[i].room, t->hdr_len + FRAME_MAX);
     done = uring_run(&tq->ring, tq->results);
     t->port.stats[queue].s.syscalls += tq->ring.n_enters - enters;
     t->port.stats[queue].s.runs++;
-    *more = done == (int)n;
-    for (i = 0; i < done; i++) {
+    *n = done > 0 && can_run(tq) ? (unsigned)done : 0;
+    for (i = 0; i < (int)*n; i++) {
         *more &= tq->results[i] >= 0;
-        tq->ring.broken |= tq->results[i] == -EOPNOTSUPP; /* cannot but wait */
-        if (tq->results[i] >= 0)
-            burst[got] = accept_frame(t, queue, pool, &no_stage, tq->slots[i].room,
-                                      (uint32_t)tq->results[i]);
-        got += tq->results[i] >= 0 && burst[got];
+        if (tq->results[i] < 0)
+            continue;
+        burst[got] =
+            accept_frame(t, queue, pool, &no_stage, tq->slots[i].room, (uint32_t)tq->results[i]);
+        got += burst[got] != NULL;
     }
     return got;
+}
+
+/* False when the device knows no way but to wait: then nothing was done. */
+static bool can_run(struct tap_queue *tq)
+{
+    tq->ring.broken |= tq->results[0] == -EOPNOTSUPP;
+    return !tq->ring.broken;
 }
 
 /* The frame that was read to start, len bytes with its header; NULL when it
@@ -381,8 +390,7 @@ static unsigned write_run(struct tap_port *t, unsigned queue, struct mbuf_pool *
     done = put ? uring_run(&tq->ring, tq->results) : 0;
     st->syscalls += tq->ring.n_enters - enters;
     st->runs += put > 0;
-    tq->ring.broken |= done > 0 && tq->results[0] == -EOPNOTSUPP; /* cannot but wait */
-    if (done <= 0 || tq->ring.broken) {
+    if (done <= 0 || !can_run(tq)) {
         *n = 1;
         return write_one(t, queue, pool, burst[0]);
     }
