@@ -42,7 +42,7 @@ def main() -> int:
     print(f"{args.messages:,} messages of 64 bytes, {args.connections} connections, ", end="")
     print(f"load average {os.getloadavg()[0]:.1f}.\n", flush=True)
     print(
-        "| port | base | calls/message | bursts | frames in, out/burst | port's calls/frame | s |"
+        "| port | base | calls/message | bursts | frames in, out/burst | port's calls/burst | s |"
     )
     print("|---|---|---:|---:|---:|---:|---:|", flush=True)
     failed = False
@@ -51,11 +51,11 @@ def main() -> int:
             userns.isolate()
         for base in ("asyncio", "uvloop"):
             t = between(io, base, args)
-            per_message, frames = t.syscalls / args.messages, t.rx_frames + t.tx_frames
+            per_message, per_burst = t.syscalls / args.messages, t.port_syscalls / t.bursts
             print(
                 f"| {name} | {base} | {per_message:.4f} | {t.bursts:,} |"
                 f" {t.rx_frames / t.bursts:.1f}, {t.tx_frames / t.bursts:.1f} |"
-                f" {t.port_syscalls / frames:.2f} | {t.seconds:.1f} |",
+                f" {per_burst:.2f} | {t.seconds:.1f} |",
                 flush=True,
             )
             failed |= name == "ring" and per_message >= 0.01

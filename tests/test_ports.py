@@ -64,6 +64,7 @@ def test_a_url_says_what_is_not_default() -> None:
     assert parse_url("ring:demo") == RingUrl("demo", queues=1, mtu=1500, offload=True)
     assert parse_url("ring:a.b-c_1?queues=4&mtu=9000") == RingUrl("a.b-c_1", 4, 9000)
     assert parse_url("tap:us0?offload=0") == TapUrl("us0", offload=False)
+    assert parse_url("tap:us0?uring=0") == TapUrl("us0", uring=False)
     peer = ipaddress.ip_interface("10.9.0.9/24")
     assert parse_url("tap:us0?queues=2&peer=10.9.0.9/24") == TapUrl("us0", queues=2, peer=peer)
 
@@ -92,6 +93,8 @@ BAD = {
     "tap:sixteen-letters!": ("tap name", "'sixteen-letters!'", "tap:us0"),
     "tap:x?mtu=65522": ("mtu", "'65522'", "128..65521"),
     "tap:x?offload=yes": ("offload", "'yes'", "0..1"),
+    "tap:x?uring=2": ("uring", "'2'", "0..1"),
+    "ring:x?uring=1": ("option", "'uring'", "mtu"),
     "tap:x?peer=10.9.0.1": ("peer", "'10.9.0.1'", "prefix length"),
 }
 

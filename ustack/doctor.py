@@ -65,13 +65,14 @@ def tap() -> str:
     """Make a tap where it meets nobody; what there is to say about it."""
     how = _enter()
     with open_port(TAP, addresses=["10.9.0.2/24"]) as port:
-        caps = port.info.caps
+        caps, runs = port.info.caps, port.info.runs
     granted = [
         name
         for cap, name in ((lib.UST_CAP_RX_CSUM, "checksums"), (lib.UST_CAP_LRO, "super-segments"))
         if caps & cap
     ]
-    return f"{how}, offload: {' and '.join(granted) or 'none'}"
+    uring = "" if runs else "; the system refuses io_uring: one system call a frame"
+    return f"{how}, offload: {' and '.join(granted) or 'none'}{uring}"
 
 
 def loop() -> str:

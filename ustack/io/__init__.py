@@ -2,8 +2,8 @@
 """Packet ports: where frames come from and go to.
 
 `open_port` opens what a URL names: ``ring:NAME[?queues=N&mtu=M&offload=0|1]``, two sides joined
-by shared memory, or ``tap:NAME[?queues=N&mtu=M&offload=0|1&peer=CIDR]``, with the kernel on the
-other side, or ``loop:``, which has no other side. The data path is C; what is Python here runs
+by shared memory, or ``tap:NAME[?queues=N&mtu=M&offload=0|1&uring=0|1&peer=CIDR]``, with the kernel
+on the other side, or ``loop:``, which has no other side. The data path is C; what is Python here runs
 once.
 """
 

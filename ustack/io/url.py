@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The grammar of --io: ring:NAME[?queues=N&mtu=M&offload=0|1], tap:NAME[?…&uring&peer] and loop:."""
+"""Grammar of --io: ring:NAME[?queues=N&mtu=M&offload=0|1], tap:NAME[?…&peer=CIDR&uring] or loop:."""
 
 import re
 from collections.abc import Callable
