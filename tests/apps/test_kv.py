@@ -16,6 +16,11 @@ from ustack.apps.kv.strings import glob
 from ustack.apps.kv.table import COMMANDS
 from ustack.cli import main as ustack
 
+#: On a busy machine an example, or making one up, may take any time.
+UNHURRIED = hypothesis.settings(
+    deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+
 OOM = b"-OOM command not allowed when used memory > 'maxmemory'.\r\n"
 
 
@@ -47,7 +52,7 @@ def request(*words: bytes) -> bytes:
 WORDS = st.lists(st.binary(max_size=12) | st.binary(min_size=1020, max_size=1030), min_size=1)
 
 
-@hypothesis.settings(deadline=None)
+@UNHURRIED
 @hypothesis.given(st.lists(WORDS, max_size=8), st.lists(st.integers(0, 9000), max_size=8))
 def test_requests_come_out_however_they_are_cut(requests: list[Any], cuts: list[int]) -> None:
     data = b"".join(request(*words) for words in requests)
@@ -58,7 +63,7 @@ def test_requests_come_out_however_they_are_cut(requests: list[Any], cuts: list[
     assert (got, parser.held, parser.error) == (requests, 0, None)
 
 
-@hypothesis.settings(deadline=None)
+@UNHURRIED
 @hypothesis.given(st.lists(st.sampled_from([b"*", b"$", b"-", b"\r\n", b"1", b"23", b"x", b"'"])))
 def test_garbage_is_told_the_same_byte_by_byte_and_at_once(parts: list[bytes]) -> None:
     data = b"".join(parts)
@@ -202,7 +207,7 @@ def test_transactions_have_a_limit_and_leave_nothing_behind() -> None:
     assert client.service.pending == 0
 
 
-@hypothesis.settings(deadline=None)
+@UNHURRIED
 @hypothesis.given(st.data())
 def test_used_memory_is_nothing_when_all_is_gone(data: st.DataObject) -> None:
     """Whatever was done, in whichever order."""
