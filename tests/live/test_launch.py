@@ -322,6 +322,29 @@ time.sleep(0.1)
 """
 
 
+HAND_OVER = """
+import socket
+from multiprocessing.reduction import ForkingPickler
+
+with socket.create_server(("127.0.0.1", 0)) as server:
+    try:
+        ForkingPickler.dumps(server)
+    except TypeError as error:
+        print(error)
+with socket.socket() as kernels:
+    print(len(ForkingPickler.dumps(kernels)) > 0)
+"""
+
+
+def test_a_socket_of_the_stack_does_not_go_to_another_process(tmp_path: Path) -> None:
+    """It has only the kernel's sockets; a server with worker processes is told the way out."""
+    done = run(*LOOP, script(tmp_path, HAND_OVER))
+    refused, kernels = done.stdout.splitlines()
+    assert "cannot go to another process" in refused
+    assert "hypercorn: -w 0" in refused
+    assert kernels == "True"
+
+
 def test_daemon_threads_do_not_complain_when_the_program_is_over(tmp_path: Path) -> None:
     done = run(*LOOP, script(tmp_path, DAEMONS))
     assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)

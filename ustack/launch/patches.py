@@ -7,6 +7,7 @@
 - asyncio's default loop, asyncio.SelectorEventLoop and uvloop.Loop are ours, on the same base, and
   drive the process's stack. One loop at a time can: a second one that runs meanwhile, in another
   thread, uses the stack's sockets as a kernel's loop would, by their descriptors; uvloop cannot.
+- multiprocessing hands the kernel's sockets to other processes, and says why the stack's cannot go.
 
 Not here: whose a connection is (process.py).
 """
@@ -19,6 +20,7 @@ import types
 import warnings
 import weakref
 from asyncio import unix_events
+from multiprocessing import reduction
 from typing import Any
 
 from ustack import aio, process, tls
@@ -45,6 +47,7 @@ def apply() -> None:
         _patch_uvloop()
     _patch_asyncio()
     tls.install()
+    reduction.register(ours.socket, _hand_over)
     sys.modules["socket"] = ours
     there = {id(getattr(_stdlib, name)): getattr(ours, name) for name in _REPLACED}
     there[id(_stdlib)] = ours
@@ -58,6 +61,16 @@ def _replace(module: types.ModuleType, there: dict[int, Any]) -> None:
     for name, value in list(vars(module).items()):
         if id(value) in there:
             setattr(module, name, there[id(value)])
+
+
+def _hand_over(sock: ours.socket) -> Any:
+    """Return what multiprocessing makes a socket of in another process."""
+    if sock.endpoint is not None:
+        raise TypeError(
+            f"{sock!r} is a stack's and cannot go to another process, which has only the kernel's;"
+            " serve without worker processes (hypercorn: -w 0)"
+        )
+    return reduction._reduce_socket(sock)  # type: ignore[attr-defined]
 
 
 def _patch_asyncio() -> None:
