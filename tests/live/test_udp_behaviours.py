@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """UDP sockets do as Linux's do: each behaviour runs on two stacks and on the kernel, and agrees.
 
-The behaviours are in udp_behaviours.py; those in which we differ are listed here, with the reason.
+The behaviours are in what udp_behaviours.py imports; those in which we differ are listed here, with
+the reason.
 """
 
 import os
