@@ -702,3 +702,21 @@ def test_a_client_gets_its_connection_even_if_connection_made_raises() -> None:
 
     (complaint,) = run(main)
     assert isinstance(complaint["exception"], ZeroDivisionError)
+
+
+def test_a_loop_does_not_sleep_over_what_another_thread_took_in() -> None:
+    """The guardian, or a thread in a blocking call, may have a round between poll() and sleep()."""
+
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+        server, client = await connect()
+        theirs, ours = loop._stacks  # the server's, the client's
+        client.transport.write(b"hello")
+        while not theirs.run_once():
+            ours.run_once()
+        assert not loop._stacks[theirs].sleep()
+        await server.received(5)
+        client.transport.close()
+        await server.lost
+
+    assert run(main, guardian=False) == []

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from two import CLIENT, NOBODY, SERVER, run
 
+from ustack.process import Place
+
 pytestmark = pytest.mark.usefixtures("base")
 
 Address = tuple[Any, ...]
@@ -277,5 +279,177 @@ def test_cancelled_while_it_is_made_an_endpoint_gives_its_port_back() -> None:
             making.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await making
+
+    assert run(main) == []
+
+
+# ----------------------------------------------------------------------------- wildcards
+
+LOCAL = "127.0.0.1"
+
+
+class Says(Mailbox):
+    """Keeps what comes, and answers."""
+
+    def datagram_received(self, data: bytes, addr: Address) -> None:
+        super().datagram_received(data, addr)
+        self.transport.sendto(b"re: " + data, addr)
+
+
+async def exchange(host: str, port: int, **options: Any) -> bytes:
+    """Send a datagram and return the answer, which must come from there."""
+    client, box, _ = await endpoint(remote_addr=(host, port), **options)
+    client.sendto(b"hello")
+    data, source = await box.letters.get()
+    assert source[:2] == (host, port)
+    client.close()
+    return bytes(data)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_an_endpoint_on_a_wildcard_hears_of_the_kernel_and_of_every_stack(host: str) -> None:
+    async def main() -> None:
+        server, box, where = await endpoint(Says, local_addr=(host, 0))
+        assert where[0] == host
+        for address in (SERVER, CLIENT, LOCAL):
+            assert await exchange(address, where[1]) == b"re: hello"
+            data, source = await box.letters.get()
+            assert data == b"hello"
+            shape = (2, "") if host == "0.0.0.0" else (4, "::ffff:")
+            assert (len(source), source[0].startswith(shape[1])) == (shape[0], True)
+        server.close()
+        assert await box.lost is None
+        assert server.is_closing()
+        server.sendto(b"too late", (LOCAL, 9))
+
+    assert run(main) == []
+
+
+def test_what_answers_nothing_goes_by_whoever_reaches_its_address() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        for options in ({"local_addr": ("0.0.0.0", 0)}, {"family": socket.AF_INET}):
+            server, _, where = await endpoint(**options)  # type: ignore[arg-type]
+            for address in (SERVER, LOCAL):
+                _, box, there = await endpoint(local_addr=(address, 0))
+                server.sendto(b"unasked", there)
+                data, source = await box.letters.get()
+                assert (data, source[1]) == (b"unasked", where[1])
+                box.transport.close()
+            server.close()
+        with pytest.raises(ValueError):
+            await loop.create_datagram_endpoint(Mailbox)
+
+    assert run(main) == []
+
+
+def test_an_answer_goes_where_its_question_came_in() -> None:
+    """Though the stack reaches the address, too: the kernel may be asked from anywhere."""
+
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+        loop._stack_to = lambda host, port=0: next(iter(loop._stacks))  # which reaches all
+        server, _, where = await endpoint(Says, local_addr=("0.0.0.0", 0))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.settimeout(10)
+            sock.sendto(b"hello", (LOCAL, where[1]))
+            assert await loop.run_in_executor(None, sock.recv, 100) == b"re: hello"
+        server.close()
+
+    assert run(main) == []
+
+
+@pytest.mark.parametrize("whose", ["ustack", "kernel"])
+def test_a_wildcard_endpoint_can_be_the_stacks_alone_or_the_kernels(whose: str) -> None:
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+        loop._wildcard = Place.parse("wildcard", whose)
+        server, box, where = await endpoint(Says, local_addr=("0.0.0.0", 0))
+        for address in (SERVER, CLIENT, LOCAL):
+            client, theirs, _ = await endpoint(remote_addr=(address, where[1]))
+            client.sendto(b"hello")
+            if (address == LOCAL) == (whose == "kernel"):
+                assert (await theirs.letters.get())[0] == b"re: hello"
+            else:
+                assert isinstance(await theirs.errors.get(), ConnectionRefusedError)
+            client.close()
+        server.close()
+        assert await box.lost is None
+
+    assert run(main) == []
+
+
+def test_the_socket_of_an_endpoint_on_a_wildcard_is_all_of_its_sockets() -> None:
+    async def main() -> None:
+        server, box, where = await endpoint(local_addr=("0.0.0.0", 0), allow_broadcast=True)
+        sock = server.get_extra_info("socket")
+        assert sock.getsockname() == where
+        assert (sock.family, sock.type) == (socket.AF_INET, socket.SOCK_DGRAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 70_000)
+        for half in server._halves:
+            one = half.transport.get_extra_info("socket")
+            assert one.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) in (70_000, 140_000)
+            assert one.getsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST)
+        assert server.get_extra_info("peername", 5) in (None, 5)
+        assert server.get_write_buffer_size() == 0
+        assert server.get_protocol() is box
+        server.abort()
+        assert await box.lost is None
+
+    assert run(main) == []
+
+
+def test_a_port_that_is_taken_on_one_of_them_is_refused_and_given_back() -> None:
+    async def main() -> None:
+        taken, _, where = await endpoint(local_addr=(CLIENT, 0))
+        with pytest.raises(OSError) as caught:
+            await endpoint(local_addr=("0.0.0.0", where[1]))
+        assert caught.value.errno == errno.EADDRINUSE
+        taken.close()
+        await asyncio.sleep(0)
+        server, box, _ = await endpoint(Says, local_addr=("0.0.0.0", where[1]))
+        assert await exchange(SERVER, where[1]) == b"re: hello"
+        server.close()
+        await box.lost
+
+    assert run(main) == []
+
+
+def test_an_exception_in_a_wildcard_endpoints_callback_goes_to_the_loop() -> None:
+    class Clumsy(Says):
+        def datagram_received(self, data: bytes, addr: Address) -> None:
+            super().datagram_received(data, addr)
+            raise ZeroDivisionError
+
+    async def main() -> None:
+        server, _, where = await endpoint(Clumsy, local_addr=("0.0.0.0", 0))
+        for address in (SERVER, LOCAL):
+            await exchange(address, where[1])
+        server.close()
+
+    complaints = run(main)
+    assert [type(c["exception"]) for c in complaints] == [ZeroDivisionError] * 2
+
+
+def test_cancelled_while_it_is_made_a_wildcard_endpoint_leaves_nothing() -> None:
+    async def main() -> None:
+        probe, _, where = await endpoint(local_addr=("0.0.0.0", 0))
+        probe.close()
+        for turns in range(6):
+            making = asyncio.ensure_future(endpoint(local_addr=("0.0.0.0", where[1])))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            if not making.done():
+                making.cancel()
+            try:
+                transport, _, _ = await making
+                transport.close()
+            except asyncio.CancelledError:
+                pass
+            for _ in range(3):
+                await asyncio.sleep(0)
+        last, box, _ = await endpoint(local_addr=("0.0.0.0", where[1]))
+        last.close()
+        await box.lost
 
     assert run(main) == []

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from two import CLIENT, NOBODY, SERVER, Recorder, run, two_stacks
 
-from ustack import ConfigError, aio
+from pair import ring_url
+from ustack import ConfigError, Stack, aio
 from ustack.apps.echo import Echo
 from ustack.process import Place
 
@@ -43,9 +44,9 @@ def test_a_server_on_a_wildcard_is_the_kernels_and_every_stacks(host: Any) -> No
         server = await asyncio.get_running_loop().create_server(Echo, host, 0)
         ports = [sock.getsockname()[1] for sock in server.sockets]
         for address in (SERVER, CLIENT):
-            await check_echo(address, ports[0])
+            await (check_refused if host == "::" else check_echo)(address, ports[0])
         kernels = [s for s in server.sockets if s.fileno() >= 0]
-        assert kernels and len(server.sockets) == len(kernels) + 2
+        assert len(server.sockets) == 3 * len(kernels) > 0  # the same on each of two stacks
         for sock in kernels:
             home = "::1" if sock.family == socket.AF_INET6 else KERNEL
             await check_echo(home, sock.getsockname()[1])
@@ -55,6 +56,50 @@ def test_a_server_on_a_wildcard_is_the_kernels_and_every_stacks(host: Any) -> No
         await check_refused(KERNEL, ports[0])
 
     assert run(main) == []
+
+
+SIX = "fd09::2"
+
+
+@pytest.mark.parametrize("host", [None, "0.0.0.0", "::", ["0.0.0.0", "::"]])
+def test_a_server_on_a_wildcard_takes_the_versions_that_asyncios_takes(host: Any) -> None:
+    """asyncio sets IPV6_V6ONLY: the stack's half accepts what the kernel's does."""
+
+    async def takes(address: str, port: int) -> bool:
+        try:
+            await check_echo(address, port)
+        except ConnectionRefusedError:
+            return False
+        return True
+
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+        server = await loop.create_server(Echo, host, 0)
+        ports = {s.family: s.getsockname()[1] for s in server.sockets if s.fileno() >= 0}
+        any_port = next(iter(ports.values()))
+        kernels = [
+            await takes(home, ports.get(family, any_port))
+            for family, home in ((socket.AF_INET, KERNEL), (socket.AF_INET6, "::1"))
+        ]
+        ours = server.sockets[0].getsockname()[1]
+        assert [await takes(address, ours) for address in (SERVER, SIX)] == kernels
+        views = {s.family for s in server.sockets if s.fileno() < 0}
+        assert views == set(ports)
+        server.close()
+        await server.wait_closed()
+
+    url = ring_url()
+    quick = {"settings": {"ip6.dad_transmits": 0}}
+    with (
+        Stack(url, addresses=[f"{SERVER}/24", f"{SIX}/64"], **quick) as ours,
+        Stack(url, addresses=[f"{CLIENT}/24", "fd09::1/64"], **quick) as theirs,
+    ):
+        from two import BASE
+
+        with asyncio.Runner(
+            loop_factory=lambda: aio.new_event_loop(ours, theirs, base=BASE.get())
+        ) as r:
+            r.run(main())
 
 
 @pytest.mark.parametrize("whose", ["ustack", "kernel"])

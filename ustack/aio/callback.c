@@ -29,7 +29,7 @@ int callback_failed(struct dispatcher *d, struct transport *t, const char *what)
         return 0;
     tell_loop(d, t, what, exc);
     if (t)
-        stream_abort(t, exc);
+        stream_force_close(t, exc);
     Py_DECREF(exc);
     return 0;
 }

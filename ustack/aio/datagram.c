@@ -6,6 +6,8 @@
  * Not here: who is asked for an endpoint; see loop.py.                      */
 #include "aio.h"
 
+#include <arpa/inet.h>
+
 enum { BURST = 64, LARGEST = 65536 }; /* datagrams of one round; bytes of one */
 
 static int call_received(struct datagrams *t, PyObject *data, PyObject *addr)
@@ -27,6 +29,18 @@ static int error_received(struct datagrams *t, int64_t err)
     return call_done(t->ep.disp, NULL, result, "protocol.error_received() failed");
 }
 
+/* Where it came from, as a socket of t's family has it: IPv4 as ::ffff:a.b.c.d on one of IPv6. */
+static PyObject *source_tuple(const struct datagrams *t, const struct ust_datagram *info)
+{
+    static const struct ust_addr any; /* ::, which takes both */
+    char text[INET6_ADDRSTRLEN];
+
+    if (memcmp(&t->ends.local, &any, sizeof any) != 0)
+        return address_tuple(&info->src, info->port);
+    inet_ntop(AF_INET6, info->src.b, text, sizeof text);
+    return Py_BuildValue("(siii)", text, (int)info->port, 0, 0);
+}
+
 /* One datagram: 1, 0 when there is none, -1 with an exception for the loop. */
 static int receive_one(struct datagrams *t)
 {
@@ -45,7 +59,7 @@ static int receive_one(struct datagrams *t)
     if (n < 0)
         return error_received(t, n) < 0 ? -1 : 1;
     data = PyBytes_FromStringAndSize(buf, n);
-    addr = data ? address_tuple(&info.src, info.port) : NULL;
+    addr = data ? source_tuple(t, &info) : NULL;
     rc = addr ? call_received(t, data, addr) : -1;
     Py_XDECREF(data);
     Py_XDECREF(addr);

@@ -195,6 +195,7 @@ static PyObject *dispatcher_poll(struct dispatcher *d, PyObject *args)
         return NULL;
     }
     d->polling = true;
+    d->asleep = false; /* when_called is not for gather(), which has no GIL */
     n = run_rounds(d, loop_is_wanted(d) ? 0 : idle_ns, turn_ns);
     flush(d);
     d->polling = noted = false;
@@ -225,7 +226,8 @@ static PyObject *dispatcher_sleep(struct dispatcher *d, PyObject *Py_UNUSED(igno
     bool armed = d->at == d->n_batch && !d->again_first;
 
     if (armed && enter(d)) { /* a closed stack has nothing to stay awake for */
-        armed = is_others(d) || !ust_worker_arm(d->worker);
+        /* Others, the guardian among them, may have had a round since our last. */
+        armed = is_others(d) || (!ust_engine_has_events(d->engine) && !ust_worker_arm(d->worker));
         leave(d);
     }
     d->asleep = armed && d->when_called;

@@ -2,8 +2,8 @@
 """Servers: create_server(), on addresses of stacks, of the kernel, or both.
 
 On a wildcard, or with no host, a server listens on every stack of the loop, and on the kernel, too,
-at the same port, unless the loop's setting says otherwise (`wildcard`). A stack's socket on ::
-takes IPv4 as well, so one is enough where both versions are wanted.
+at the same port, unless the loop's setting says otherwise (`wildcard`). As asyncio has it, a socket
+on :: takes IPv6 alone; no host means both versions, each by a socket of its own.
 """
 
 import asyncio
@@ -140,8 +140,8 @@ class Serving(SocketCalls):
                 theirs = await kernels(plan.kernels, port, start_serving=False)
                 port = port or theirs.sockets[0].getsockname()[1]
             try:
-                for stack in self._stacks if plan.wild else ():
-                    added.append(self._listen(stack, (_wildcard(stack, plan.wild), port), factory))
+                for stack, host in itertools.product(self._stacks, plan.wild):
+                    added.append(self._listen(stack, (host, port), factory))
                     port = added[-1].sockname[1]
                 break
             except OSError as error:
@@ -161,6 +161,8 @@ class Serving(SocketCalls):
         """Return a listener on an address of a stack, which does not listen yet."""
         sock = stack.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
         try:
+            if sock.family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind(address)
         except OSError as error:
@@ -200,10 +202,3 @@ class _Plan:
     def kernels_alone(self) -> bool:
         """Whether no stack has a part in it."""
         return not self.ours and not self.wild
-
-
-def _wildcard(stack: "Stack", hosts: list[str]) -> str:
-    """Return what to bind on a stack for these wildcards: :: only where it has IPv6."""
-    if len(hosts) == 1 or any(a.interface.version == 6 for a in stack.addresses):
-        return "::" if "::" in hosts else hosts[0]
-    return "0.0.0.0"
