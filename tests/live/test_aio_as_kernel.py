@@ -499,7 +499,7 @@ async def lines_and_limits(place: Place) -> list[Any]:
 # ---------------------------------------------------------------------------------------- run
 
 #: uvloop raises RuntimeError when a transport that is gone is written to; ours ignore that.
-AS_ASYNCIO = [writing_after_close]
+AS_ASYNCIO = [writing_after_close, draining_to_a_peer_that_has_gone]
 
 
 def run_case(run: Case, place: Place, factory: Callable[[], Any]) -> Any:
