@@ -108,8 +108,13 @@ def cover(args: list[str]) -> int:
 
 @target
 def bench(args: list[str]) -> int:
-    """measure: ustack bench rpc|bulk [--io URL] [--json]"""
+    """the table of targets; --full: the whole grid; engine: instructions; else as ustack bench"""
     prepare("bench")
+    if args[:1] == ["engine"]:
+        return call([sys.executable, "tools/instructions.py", *args[1:]])
+    if not args or (args[0].startswith("-") and args[0] not in ("-h", "--help")):
+        full = "--full" in args
+        args = ["grid" if full else "targets", *(word for word in args if word != "--full")]
     return run_ustack("bench", args)
 
 

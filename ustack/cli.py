@@ -28,7 +28,7 @@ COMMANDS = {
     "neigh": ("ustack.control.neigh", "show and change its neighbours"),
     "doctor": ("ustack.doctor", "tell which ways in work on this machine, and the cure if not"),
     "sim": ("ustack.sim.command", "simulate a network on virtual time, and draw it"),
-    "bench": ("ustack.bench", "measure: rpc or bulk"),
+    "bench": ("ustack.bench", "measure ustack beside what one would use instead"),
     "drill": ("ustack.drill.command", "play packetdrill scripts against the engine"),
 }
 

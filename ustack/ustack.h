@@ -738,13 +738,15 @@ enum ust_load_kind {
     UST_LOAD_ECHO, /* on each one request of size bytes, echoed; closed loop */
     UST_LOAD_SEND, /* writes of size bytes, as many as are taken */
     UST_LOAD_RECV, /* reads all that comes; size bytes count as one request */
+    UST_LOAD_CONN, /* ECHO, each request on a connection of its own, which the client closes */
 };
 
-struct ust_load_result { /* since the start, or the last clear */
+struct ust_load_result { /* since the last clear */
     uint64_t requests;
     uint64_t bytes;                   /* of payload, one way */
     uint64_t ns;                      /* spent in run */
-    uint64_t p50_ns, p99_ns, p999_ns; /* latency of echoes */
+    uint64_t p50_ns, p99_ns, p999_ns; /* latency of echoes; CONN: from connect() on */
+    uint64_t no_port;                 /* CONN: times that every port was in TIME-WAIT */
 };
 
 /* NULL: no memory, or no descriptor. */
@@ -753,6 +755,11 @@ struct ust_load *ust_load_stack(struct ust_worker *w, struct ust_engine *eng, in
                                 uint16_t port);
 struct ust_load *ust_load_kernel(int kind, unsigned n_conns, unsigned size,
                                  const struct ust_addr *addr, uint16_t port);
+/* Instead of an echo: these len bytes ask, and the answer has so many. 0 or -ENOMEM. */
+int ust_load_ask(struct ust_load *load, const uint8_t *request, unsigned len, unsigned answer);
+/* Connections are spread over so many addresses, that there are ports enough: the
+ * server's, counting up from addr, or our own from it when it is in 127.0.0.0/8. */
+void ust_load_spread(struct ust_load *load, unsigned n_addrs);
 /* Resets its connections. */
 void ust_load_free(struct ust_load *load);
 /* Opens the connections, for at most ns: 1 when all are open, 0 when not yet,
@@ -762,11 +769,36 @@ int ust_load_open(struct ust_load *load, uint64_t ns);
  * the negative errno of a connection that was lost. */
 int ust_load_run(struct ust_load *load, uint64_t ns, uint64_t requests);
 void ust_load_clear(struct ust_load *load); /* forgets what it has counted */
-void ust_load_result(const struct ust_load *load, struct ust_load_result *result);
+/* What was counted since the last call of this was a slice of time that nothing
+ * disturbed (keep 1), or not. */
+void ust_load_keep(struct ust_load *load, int keep);
+/* kept 1: of undisturbed slices alone. */
+void ust_load_result(const struct ust_load *load, int kept, struct ust_load_result *result);
 
-/* One round of an echo server: connections that listener accepts, and those it
- * has accepted; how many had news. The same work as a Protocol's, without Python. */
-unsigned ust_echo_turn(struct ust_worker *w, struct ust_engine *eng, ust_handle listener);
+/* Servers in C, for the same loads: the work of a Protocol without Python. */
+struct ust_serve;
+
+enum ust_serve_kind {
+    UST_SERVE_ECHO,
+    UST_SERVE_SINK,
+    UST_SERVE_SOURCE,
+    UST_SERVE_ANSWER, /* the same bytes to whatever ends with an empty line, as HTTP's GET does */
+};
+
+/* answer: for UST_SERVE_ANSWER, copied. listener: a listening socket, for the kernel a
+ * non-blocking one. NULL: no memory, or no descriptor. */
+struct ust_serve *ust_serve_stack(struct ust_worker *w, struct ust_engine *eng, ust_handle listener,
+                                  int kind, const uint8_t *answer, unsigned len);
+struct ust_serve *ust_serve_kernel(int listener, int kind, const uint8_t *answer, unsigned len);
+/* Serves for ns, at least one turn; on a stack without ever sleeping. How many events it
+ * has served, or what broke as a negative errno. */
+int64_t ust_serve_run(struct ust_serve *s, uint64_t ns);
+/* Its connections remain the engine's; those of the kernel are closed. */
+void ust_serve_free(struct ust_serve *s);
+
+/* A cache line handed to and fro between two cores for ns: picoseconds of a round
+ * trip, or -errno. */
+int64_t ust_cache_ping(int cpu, int other, uint64_t ns);
 
 /* --------------------------------------------------------- simulation */
 

@@ -1,18 +1,25 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """ustack bench: what it prints, and how it fails. No figure is judged here but for being there."""
 
+import contextlib
+import errno
 import json
 import os
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ustack import Stack
 from ustack._native import ffi, lib, pack_address
+from ustack._progress import Progress
+from ustack.bench import inside, machine, report, rounds, rpc
+from ustack.bench.definition import Bench, Task, Work
 from ustack.bench.load import Load
-from ustack.bench.report import ratios
+from ustack.bench.sides import Cell, Side
 from ustack.io import ring_pair
 
 QUICK = ["--seconds", "0.02", "--repetitions", "1"]
@@ -24,7 +31,7 @@ def bench(*argv: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "ustack", "bench", *argv],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
     )
 
 
@@ -89,6 +96,9 @@ def test_the_table_names_sides_ratio_and_notes() -> None:
         (["bulk", "--seconds", "nan"], ["--seconds", "nan"]),
         (["bulk", "--io", "wire:x"], ["wire:x", "ring:"]),
         (["walk"], ["walk", "rpc"]),
+        (["bulk", "--server", "uvicorn"], ["--server", "bulk", "uvicorn", "protocol"]),
+        (["bulk", "--inside"], ["--inside", "rpc", "bulk"]),
+        (["rpc", "--vs", "nginx"], ["--vs", "nginx", "epoll"]),
     ],
 )
 def test_what_is_wrong_is_one_line_and_status_2(argv: list[str], named: list[str]) -> None:
@@ -116,17 +126,40 @@ def test_a_load_counts_what_was_echoed_and_orders_its_latencies() -> None:
         while not lib.ust_load_open(load._load, 1000):
             server.run_once()
         conn, _ = listener.accept()
-        for _ in range(3):
+        for number in range(3):
             assert lib.ust_load_run(load._load, 1000, 0) == 0
             assert len(conn.recv(200)) == 100
             conn.sendall(bytes(100))
             assert lib.ust_load_run(load._load, 10**9, 1) == 0
-        result = load._result()
+            lib.ust_load_keep(load._load, number == 0)  # the others were disturbed
+        result, kept = load._result(kept=False), load._result(kept=True)
         assert (result.requests, result.bytes) == (3, 300)
         assert 0 < result.p50_ns <= result.p99_ns <= result.p999_ns
+        assert (kept.requests, kept.bytes) == (1, 100)
+        assert 0 < kept.ns < result.ns
         lib.ust_load_clear(load._load)
-        assert load._result().requests == 0
+        assert load.requests == 0
         load.close()
+
+
+def test_short_connections_end_by_fin_and_leave_a_time_wait_each() -> None:
+    ours, theirs = ring_pair()
+    with (
+        Stack(ours, "10.9.0.1/24", guardian=False) as client,
+        Stack(theirs, "10.9.0.2/24", guardian=False) as server,
+        Load(client, "conn", 4, 64, ("10.9.0.2", 7)) as load,
+        contextlib.closing(inside._C(server)) as echo,
+    ):
+        while load.requests < 20:
+            load.turn()
+            echo.turn()
+        for _ in range(100):  # until the last FINs are there
+            echo.turn()
+            client.run_once()
+        done = load.requests
+        assert client.usage()["timewaits"] >= done
+        counters = client.counters()
+        assert not any(n for name, n in counters.items() if "rst" in name)
 
 
 def test_a_refused_load_says_so() -> None:
@@ -143,6 +176,159 @@ def test_a_refused_load_says_so() -> None:
         lib.ust_load_free(load)
 
 
-def test_ratios_are_ours_over_theirs() -> None:
-    figures = {"ustack": {"x": 30.0}, "slow": {"x": 10.0}, "fast": {"x": 60.0}}
-    assert ratios(figures) == {"slow": {"x": 3.0}, "fast": {"x": 0.5}}
+# ------------------------------------------------------------------ other benchmarks
+
+FEW = ["--requests", "20", "--repetitions", "1", "--vs", "none"]
+
+
+@pytest.mark.parametrize("server", ["protocol", "streams", "sockets", "c"])
+def test_rpc_with_every_kind_of_server(server: str) -> None:
+    got = measured("rpc", "--server", server, "--connections", "2", *FEW)
+    assert got["server"] == server
+    assert got["ustack"]["requests_per_s"] > 0
+    assert got["ustack"]["p99_us"] <= got["ustack"]["p99_9_us"]
+
+
+def test_answers_larger_than_any_buffer_come_back_whole_from_servers_in_c() -> None:
+    argv = ["--server", "c", "--size", "3000000", "--connections", "1", "--requests", "2"]
+    got = measured("rpc", *argv, "--repetitions", "1", "--vs", "epoll")
+    assert got["ratio"]["epoll"] > 0
+
+
+def test_conn_is_compared_with_a_server_in_c_on_epoll() -> None:
+    argv = ["--server", "c", "--connections", "4", "--requests", "30", "--repetitions", "1"]
+    got = measured("conn", *argv)
+    for side in ("ustack", "epoll"):
+        assert got[side]["connections_per_s"] > 0
+        assert got[side]["out_of_ports"] == 0
+    assert set(got["ratio"]) == {"epoll"}
+
+
+@pytest.mark.parametrize("server", ["protocol", "uvicorn", "aiohttp", "c"])
+def test_http_with_every_kind_of_server(server: str) -> None:
+    if server in ("uvicorn", "aiohttp"):
+        pytest.importorskip(server)
+    got = measured("http", "--server", server, "--size", "1000", "--connections", "2", *FEW)
+    assert got["ustack"]["requests_per_s"] > 0
+
+
+def test_http_has_a_row_for_each_size_and_so_has_its_plot(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / "http.svg"
+    got = measured("http", "--connections", "2", "--plot", str(picture), *FEW)
+    assert set(got["ustack"]) == {"64 B", "1 KB", "100 KB"}
+    assert picture.read_text().rstrip().endswith("</svg>")
+
+
+def test_mem_and_scale_have_a_row_for_each_number_of_connections() -> None:
+    got = measured("mem", "--connections", "3000", "--server", "c", *FEW)
+    assert 100 < got["ustack"]["3,000"]["process_bytes"] < 100_000
+    got = measured("scale", "--connections", "100", "--server", "c", *FEW)
+    assert set(got["ustack"]) == {"64", "100"}
+
+
+def test_inside_tells_a_protocol_beside_c() -> None:
+    done = bench("rpc", "--inside", "--connections", "4", "--requests", "100", *QUICK[2:])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Python's share" in done.stdout
+
+
+# ------------------------------------------------------------------ a peer of one's own
+
+
+def test_a_peers_command_is_told_the_work_and_compared(tmp_path: Path) -> None:
+    program = tmp_path / "peer.py"
+    program.write_text('import sys; print(\'{"mine": {"requests_per_s": 1%s}}\' % sys.argv[1])')
+    command = f"mine={shlex.quote(sys.executable)} {shlex.quote(str(program))} {{connections}}"
+    got = measured("rpc", "--connections", "2", *FEW, "--peer-cmd", command)
+    assert got["mine"]["requests_per_s"] == 12
+    assert got["ratio"]["mine"] == pytest.approx(got["ustack"]["requests_per_s"] / 12, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [
+        ("false", ["NAME=COMMAND", "false"]),
+        ("uvloop=false", ["uvloop", "taken"]),
+        ("mine=false", ["mine", "status 1"]),
+        ("mine=echo {}", ["mine", "requests_per_s"]),
+        ("mine=echo 7", ["mine", "JSON"]),
+        ("mine=/nonexistent", ["mine", "/nonexistent"]),
+    ],
+)
+def test_a_bad_peers_command_is_told_in_one_line(command: str, named: list[str]) -> None:
+    done = bench("rpc", "--connections", "1", *FEW, "--peer-cmd", command)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    for part in named:
+        assert part in done.stderr
+
+
+# ------------------------------------------------------------------ which cells are compared
+
+
+def cells(modes: str, *values: float) -> list[Cell]:
+    """Return cells: a letter of modes for each value."""
+    names = {"n": "near", "f": "far", "m": "mixed"}
+    figures = ({"requests_per_s": value} for value in values)
+    return [Cell(f, mode=names[m]) for m, f in zip(modes, figures, strict=True)]
+
+
+def test_only_cells_of_one_placement_are_compared() -> None:
+    ours, theirs = cells("nfn", 30, 1, 50), cells("nnm", 10, 20, 1)
+    found = rounds.summarize(rpc.BENCH, {"": {"ustack": ours, "slow": theirs}})
+    assert (found["ustack"]["requests_per_s"], found["slow"]["requests_per_s"]) == (40, 15)
+    assert (found["ustack"]["placement"], found["ustack"]["apart"]) == ("near", 1)
+    assert found["ratio"] == {"slow": pytest.approx(40 / 15, rel=1e-4)}
+    assert found["ratio_spread"] == {"slow": [2.5, 3.0]}
+
+
+def test_without_a_common_placement_the_ratio_is_marked() -> None:
+    by_side = {"ustack": cells("nn", 30, 40), "slow": cells("ff", 10, 20)}
+    found = rounds.summarize(rpc.BENCH, {"": by_side})
+    assert found["slow"]["placement"] == "mixed"
+    told = report.as_table({"bench": "rpc"}, rpc.BENCH, found, [])
+    assert "do not trust the ratio" in told
+
+
+class Moving(Side):
+    """A side whose host moves the cores."""
+
+    def __init__(self, name: str, modes: str) -> None:
+        super().__init__(name)
+        self.left = list(modes)
+
+    def measure(self, bench: Bench, work: Work, task: Task) -> Cell:
+        return cells(self.left.pop(0), 1.0)[0]
+
+
+def test_cells_of_another_placement_are_measured_again_but_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rounds, "placement", lambda: ("near", 60.0))
+    monkeypatch.setattr(rounds, "placed", lambda cell, before, after: cell)
+    work = Work(None, None, 1, 0.0, 3, "protocol")
+    sides: list[Side] = [Moving("ustack", "nnn"), Moving("lucky", "nfnn"), Moving("not", "nffffff")]
+    with Progress("", 9) as progress:
+        got = rounds.interleave(rpc.BENCH, work, sides, progress)[""]
+    assert [len(got[name]) for name in ("ustack", "lucky", "not")] == [3, 4, 6]
+
+
+def test_a_slice_in_which_a_process_waited_for_its_core_is_not_quiet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "CORES", [0, 1])
+    monkeypatch.setattr(machine, "_stolen", lambda: 0)
+    watch = machine.Watch(os.getpid())
+    file = tmp_path / "schedstat"
+    watch._files = [file]
+    file.write_text("5 0 1")
+    watch._seen = watch._read()
+    assert watch.is_quiet()
+    file.write_text("5 100000000000 2")
+    assert not watch.is_quiet()
+    assert watch.is_quiet()
+
+
+def test_a_ping_needs_two_cores_that_there_are() -> None:
+    assert lib.ust_cache_ping(-1, 0, 1000) == -errno.EINVAL
+    assert machine.placement()[0] in ("near", "far", "alone", "unknown")

@@ -1,79 +1,171 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""ustack bench rpc|bulk: what the stack does, beside what one would use instead.
+"""ustack bench: what the stack does, beside what one would use instead (docs/bench.md).
 
 All sides do the same work in the same run, in turns, so that their ratio means something on a
-machine whose speed drifts. The parts: server.py (a process of its own), load.py (the client, which
-is C), sides.py (who is compared), rpc.py and bulk.py (what is measured), report.py (how it is
-told).
+machine whose speed drifts. The parts: what is measured (rpc.py, bulk.py, conn.py, http.py, mem.py,
+scale.py, each a definition.Bench), who (sides.py, peers.py, inside.py), by what (load.py and
+server.py, programs.py: a process of its own), when (rounds.py, machine.py), how it is told
+(report.py). targets.py runs many of them.
 """
 
 import argparse
 import os
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
-from ustack.bench import bulk, inside, report, rpc
-from ustack.bench.sides import Work, choose_sides, pinned
-from ustack.errors import ConfigError
+from ustack._progress import Progress
+from ustack.bench import bulk, conn, http, inside, mem, peers, report, rounds, rpc, scale, targets
+from ustack.bench.definition import Bench, Work
+from ustack.bench.sides import Side, pinned
+from ustack.errors import ConfigError, UstackError
 from ustack.io import TapUrl, parse_url, userns
 
-__all__ = ["add_arguments", "main"]
+__all__ = ["BENCHES", "Result", "add_arguments", "main", "measure"]
 
-BENCHES = {"rpc": rpc, "bulk": bulk}
-PEERS = ("uvloop", "asyncio", "none")
+BENCHES: dict[str, Bench] = {
+    "rpc": rpc.BENCH,
+    "conn": conn.BENCH,
+    "bulk": bulk.BENCH,
+    "http": http.BENCH,
+    "mem": mem.BENCH,
+    "scale": scale.BENCH,
+}
+
+#: Runs of many of these.
+WHOLE = {"targets": targets.run_targets, "grid": targets.run_grid}
 
 _Number = TypeVar("_Number", int, float)
 
 
+@dataclass(frozen=True)
+class Result:
+    """What a run has found. settings: what it was of; notes: what to know."""
+
+    bench: Bench
+    settings: dict[str, Any]
+    found: rounds.Found
+    notes: list[str]
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `ustack bench` understands."""
-    parser.add_argument("bench", choices=sorted(BENCHES), help="what to measure")
-    parser.add_argument("--io", metavar="URL", help="ring:NAME[?…] (default) or tap:NAME[?…]")
-    parser.add_argument("--connections", type=int, metavar="N", help="rpc: 64, bulk: 1")
     parser.add_argument(
-        "--size", type=int, metavar="S", help="bytes of a request (64) or of a write (131072)"
+        "bench", choices=[*BENCHES, *WHOLE], help="what to measure; targets: the table of them"
+    )
+    parser.add_argument("--io", metavar="URL", help="ring:NAME[?…] (default) or tap:NAME[?…]")
+    parser.add_argument(
+        "--server", metavar="HOW", help="protocol (default), c; streams, sockets; uvicorn, aiohttp"
+    )
+    parser.add_argument("--connections", type=int, metavar="N", help="64; bulk: 1")
+    parser.add_argument(
+        "--size", type=int, metavar="S", help="bytes of a request (64), a write (131072), a body"
     )
     parser.add_argument(
         "--requests", type=int, metavar="N", help="end a repetition after so many, not by time"
     )
     parser.add_argument("--seconds", type=float, metavar="S", help="length of a repetition (1)")
     parser.add_argument("--repetitions", type=int, metavar="R", help="of each cell (3)")
-    parser.add_argument("--vs", choices=PEERS, default="uvloop", help="the peer (uvloop)")
     parser.add_argument(
-        "--server",
-        choices=[*inside.SERVERS, "both"],
-        help="rpc: of a server in this process, as a Protocol, in C or both, time the turns",
+        "--vs",
+        choices=peers.PEERS,
+        action="append",
+        default=[],
+        help="a peer on the kernel, again for more (uvloop; epoll is in C)",
+    )
+    parser.add_argument(
+        "--peer-cmd",
+        action="append",
+        default=[],
+        metavar="NAME=COMMAND",
+        help="a peer that prints the same JSON",
+    )
+    parser.add_argument(
+        "--inside", action="store_true", help="rpc: time a server's turns, Protocol and C"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--plot", metavar="FILE", help="draw it: out.svg, .png or .pdf")
 
 
 def main(args: argparse.Namespace) -> int:
     """Measure and print; the exit status."""
+    if args.bench in WHOLE:
+        return WHOLE[args.bench](_of_each_run(args), as_json=args.json)
+    result = measure(args)
+    if args.plot:
+        report.plot(args.plot, result.settings, result.bench, result.found)
+    if args.json:
+        print(report.as_json(result.settings, result.found, result.notes))
+    else:
+        print(report.as_table(result.settings, result.bench, result.found, result.notes))
+    return 0
+
+
+def _of_each_run(args: argparse.Namespace) -> list[str]:
+    """Return the arguments that may be given with targets and grid."""
+    given: list[str] = []
+    for name, value in vars(args).items():
+        flag = "--" + name.replace("_", "-")
+        if name in ("seconds", "repetitions", "requests") and value is not None:
+            given += [flag, str(value)]
+        elif name not in ("bench", "json") and value:
+            raise ConfigError(f"{flag} is for one benchmark, got {args.bench}; leave it out")
+    return given
+
+
+def measure(args: argparse.Namespace) -> Result:
+    """Do what the arguments say."""
     bench = BENCHES[args.bench]
-    work = Work(
-        connections=_within("--connections", args.connections, 1, 1 << 20) or bench.CONNECTIONS,
-        size=_within("--size", args.size, 1, 1 << 24) or bench.SIZE,
+    work = _work(args, bench)
+    io = args.io or f"ring:bench-{os.getpid()}"
+    is_tap = isinstance(parse_url(io), TapUrl)
+    sides, notes = _sides(args, io, bench, work)
+    if not any(side.can(task) for side in sides for task in bench.tasks(work).values()):
+        raise UstackError("nobody can do this")
+    if is_tap:
+        userns.isolate()
+    settings = {"bench": args.bench, "io": io, "server": work.server} | _described(bench, work)
+    with (
+        Progress(args.bench, rounds.steps(bench, work, sides)) as progress,
+        pinned(notes),
+    ):
+        cells = rounds.interleave(bench, work, sides, progress)
+    return Result(bench, settings, rounds.summarize(bench, cells), notes)
+
+
+def _work(args: argparse.Namespace, bench: Bench) -> Work:
+    server = args.server or bench.servers[0]
+    if server not in bench.servers:
+        known = ", ".join(bench.servers)
+        raise ConfigError(f"--server of {args.bench} must be one of {known}, got {server}")
+    return Work(
+        connections=_within("--connections", args.connections, 1, 1 << 20),
+        size=_within("--size", args.size, 1, 1 << 24),
         requests=_within("--requests", args.requests, 1, 1 << 40) or 0,
         seconds=_within("--seconds", args.seconds, 0.01, 3600.0) or 1.0,
         repetitions=_within("--repetitions", args.repetitions, 1, 1000) or 3,
+        server=server,
     )
-    io = args.io or f"ring:bench-{os.getpid()}"
-    if isinstance(parse_url(io), TapUrl):
-        userns.isolate()
-    if args.server and args.bench != "rpc":
-        raise ConfigError(f"--server is for rpc, got {args.bench}; leave it out")
-    sides, notes = (
-        (inside.choose(args.server), [inside.NOTE]) if args.server else choose_sides(io, args.vs)
-    )
-    steps = len(sides) * len(bench.KINDS) * work.repetitions
-    with report.Progress(args.bench, steps) as progress, pinned(notes):
-        samples = report.interleave(work, sides, bench.KINDS, progress)
-    found = bench.summarize(samples)
-    settings = {"bench": args.bench, "io": io} | work.describe()
-    if args.json:
-        print(report.as_json(settings, found, notes))
-    else:
-        print(report.as_table(settings, bench.rows(found), notes))
-    return 0
+
+
+def _sides(
+    args: argparse.Namespace, io: str, bench: Bench, work: Work
+) -> tuple[list[Side], list[str]]:
+    if not args.inside:
+        return peers.choose_sides(io, bench, work, args.vs, args.peer_cmd)
+    if args.bench != "rpc":
+        raise ConfigError(f"--inside is for rpc, got {args.bench}; leave it out")
+    return [inside.Inside(name) for name in inside.SERVERS], [inside.NOTE]
+
+
+def _described(bench: Bench, work: Work) -> dict[str, Any]:
+    """Return what all tasks have in common, and how long and how often they are done."""
+    tasks = bench.tasks(work).values()
+    common: dict[str, Any] = {}
+    for name in ("connections", "size"):
+        values = {getattr(task, name) for task in tasks}
+        if len(values) == 1:
+            common[name] = values.pop()
+    return common | work.describe()
 
 
 def _within(name: str, value: _Number | None, low: _Number, high: _Number) -> _Number | None:

@@ -13,15 +13,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ustack._native import check, lib, pack_address
+from ustack._native import check, ffi, lib, pack_address
 from ustack.aio import EventLoop
 from ustack.apps.echo import Echo
+from ustack.bench.definition import Bench, Task, Work
 from ustack.bench.load import Load, Sample
-from ustack.bench.sides import CLIENT, LENGTH, SERVER, Side, Work
+from ustack.bench.sides import CLIENT, LENGTH, SERVER, Cell, Side, cell
 from ustack.io import ring_pair
 from ustack.stack import Stack
 
-__all__ = ["SERVERS", "Inside", "choose"]
+__all__ = ["NOTE", "SERVERS", "Inside"]
 
 PORT = 7
 SERVERS = ("protocol", "c")
@@ -31,30 +32,36 @@ NOTE = "client and server take turns in one thread; server ns/request is the med
 class Inside(Side):
     """A server in this process; name: of SERVERS."""
 
-    def measure(self, work: Work, kind: str) -> Sample:
-        """Run one repetition; server_cpu is the median turn times the number of turns."""
+    def measure(self, bench: Bench, work: Work, task: Task) -> Cell:
+        """Run one repetition; the server's CPU time is the median turn times their number."""
         ports = ring_pair(mtu=1500)
         with (
             Stack(ports[0], f"{SERVER}/{LENGTH}", guardian=False) as server,
             Stack(ports[1], f"{CLIENT}/{LENGTH}", guardian=False) as client,
-            Load(client, kind, work.connections, work.size, (SERVER, PORT)) as load,
+            Load(client, task.load, task.connections, task.size, (SERVER, PORT)) as load,
         ):
             if self.name == "c":
-                return _measure(load, work, _c(server))
+                with contextlib.closing(_C(server)) as one:
+                    return cell(bench, _measure(load, work, one.turn))
             with contextlib.closing(EventLoop()) as loop:
-                return _measure(load, work, _protocol(server, loop))
+                return cell(bench, _measure(load, work, _protocol(server, loop)))
 
 
-def choose(server: str) -> list[Side]:
-    """Return the sides that --server asks for."""
-    return [Inside(name, None) for name in SERVERS if server in (name, "both")]
+class _C:
+    def __init__(self, stack: Stack) -> None:
+        handle = check(lib.ust_worker_socket(stack._worker), "socket")
+        check(lib.ust_worker_bind(stack._worker, handle, pack_address(SERVER), PORT), "bind")
+        check(lib.ust_worker_listen(stack._worker, handle, 4096), "listen")
+        what = (stack._worker, stack._engine, handle, lib.UST_SERVE_ECHO, b"", 0)
+        self._server: Any = lib.ust_serve_stack(*what)
+        if self._server == ffi.NULL:
+            raise MemoryError("no memory for a server in C")
 
+    def turn(self) -> None:
+        check(lib.ust_serve_run(self._server, 0), "server")
 
-def _c(stack: Stack) -> Callable[[], Any]:
-    handle = check(lib.ust_worker_socket(stack._worker), "socket")
-    check(lib.ust_worker_bind(stack._worker, handle, pack_address(SERVER), PORT), "bind")
-    check(lib.ust_worker_listen(stack._worker, handle, 4096), "listen")
-    return lambda: lib.ust_echo_turn(stack._worker, stack._engine, handle)
+    def close(self) -> None:
+        lib.ust_serve_free(self._server)
 
 
 def _protocol(stack: Stack, loop: EventLoop) -> Callable[[], Any]:
@@ -83,6 +90,6 @@ def _measure(load: Load, work: Work, serve: Callable[[], Any]) -> Sample:
         start = clock()
         serve()
         turns.append(clock() - start)
-    count, seconds = load.requests - before, (clock() - started) / 1e9
+    seconds = (clock() - started) / 1e9
     cost = statistics.median(turns) * len(turns) / 1e9
-    return Sample(count, count * work.size, seconds, cost, 0.0, 0.0, 0.0)
+    return Sample(load.requests - before, 0, seconds, cost)

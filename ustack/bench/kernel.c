@@ -17,24 +17,54 @@
 
 static const char congestion_control[] = "cubic";
 
+static int forget(struct load_conn *c);
+static void bind_to(int fd, const struct ust_addr *addr);
+
 static int kernel_connect(struct ust_load *l, struct load_conn *c)
 {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(l->port)};
+    struct ust_addr addr = load_nth_addr(l, &l->addr);
     struct epoll_event ev = {.events = EPOLLIN | EPOLLOUT | EPOLLET};
     int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
     if (fd < 0)
         return -errno;
     c->id = fd;
-    memcpy(&to.sin_addr, l->addr.b + 12, 4);
+    if (addr.b[12] == 127 && l->n_addrs > 1)
+        bind_to(fd, &addr);
+    memcpy(&to.sin_addr, (addr.b[12] == 127 ? &l->addr : &addr)->b + 12, 4);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, congestion_control, sizeof congestion_control - 1);
     ev.data.ptr = c;
-    if (epoll_ctl(l->epoll, EPOLL_CTL_ADD, fd, &ev) != 0)
-        return -errno;
     if (connect(fd, (struct sockaddr *)&to, sizeof to) != 0 && errno != EINPROGRESS)
-        return -errno;
-    return 0;
+        return forget(c);
+    return epoll_ctl(l->epoll, EPOLL_CTL_ADD, fd, &ev) == 0 ? 0 : forget(c);
+}
+
+/* The descriptor of what could not be; its -errno. */
+static int forget(struct load_conn *c)
+{
+    int err = -errno;
+
+    close((int)c->id);
+    c->id = 0;
+    return err;
+}
+
+/* The port is found by connect(), which knows the whole flow. */
+static void bind_to(int fd, const struct ust_addr *addr)
+{
+    struct sockaddr_in from = {.sin_family = AF_INET};
+    int one = 1;
+
+    memcpy(&from.sin_addr, addr->b + 12, 4);
+    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
+    bind(fd, (struct sockaddr *)&from, sizeof from);
+}
+
+static void kernel_close(struct ust_load *l, struct load_conn *c)
+{
+    close((int)c->id);
 }
 
 static int64_t kernel_send(struct ust_load *l, struct load_conn *c, const void *data, size_t len)
@@ -88,7 +118,7 @@ static void kernel_free(struct ust_load *l)
 {
     struct linger reset = {.l_onoff = 1, .l_linger = 0};
 
-    for (unsigned i = 0; i < l->n_started; i++)
+    for (unsigned i = 0; i < l->n_conns; i++)
         if (l->conns[i].id > 0) {
             setsockopt((int)l->conns[i].id, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
             close((int)l->conns[i].id);
@@ -101,6 +131,7 @@ static const struct load_ops kernel_ops = {
     .connect = kernel_connect,
     .send = kernel_send,
     .recv = kernel_recv,
+    .close = kernel_close,
     .begin = kernel_nothing,
     .end = kernel_nothing,
     .turn = kernel_turn,

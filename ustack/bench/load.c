@@ -11,19 +11,20 @@
 
 enum { BUF_SIZE = 256 * 1024 };
 
-static bool is_done(const struct ust_load *l, uint64_t requests);
 static int open_more(struct ust_load *l);
 static void start_all(struct ust_load *l);
 static void serve(struct ust_load *l, struct load_conn *c);
 static void exchange(struct ust_load *l, struct load_conn *c);
-static void start_request(struct ust_load *l, struct load_conn *c);
+static void end_request(struct ust_load *l, struct load_conn *c);
+static void start_request(struct ust_load *l, struct load_conn *c, ust_time since);
 static void push(struct ust_load *l, struct load_conn *c);
 static void fill(struct ust_load *l, struct load_conn *c);
 static void drain(struct ust_load *l, struct load_conn *c);
 static void fail(struct ust_load *l, int64_t result);
+static void add_slice(struct load_counts *to, const struct load_counts *slice);
 static unsigned bucket_of(uint64_t ns);
 static uint64_t bucket_end(unsigned i);
-static uint64_t quantile(const struct ust_load *l, uint64_t n, unsigned permille);
+static uint64_t quantile(const struct load_counts *c, uint64_t n, unsigned permille);
 
 /* ------------------------------------------------------- life */
 
@@ -37,19 +38,45 @@ struct ust_load *load_new(const struct load_ops *ops, enum ust_load_kind kind, u
     l->ops = ops;
     l->kind = kind;
     l->n_conns = n_conns;
-    l->size = size;
+    l->size = l->answer = size;
+    l->n_addrs = 1;
     l->addr = *addr;
     l->port = port;
     l->epoll = -1;
     l->conns = calloc(n_conns, sizeof *l->conns);
+    l->idle = calloc(n_conns, sizeof *l->idle);
     l->buf_size = size > BUF_SIZE ? size : BUF_SIZE;
     l->buf = malloc(l->buf_size);
-    if (!l->conns || !l->buf) {
+    l->request = malloc(l->buf_size);
+    if (!l->conns || !l->idle || !l->buf || !l->request) {
         ust_load_free(l);
         return NULL;
     }
-    memset(l->buf, 'u', l->buf_size);
+    memset(l->request, 'u', l->buf_size);
+    while (l->n_idle < n_conns) {
+        l->idle[l->n_idle] = n_conns - 1 - l->n_idle;
+        l->n_idle++;
+    }
     return l;
+}
+
+int ust_load_ask(struct ust_load *l, const uint8_t *request, unsigned len, unsigned answer)
+{
+    uint8_t *copy = malloc(len > l->buf_size ? len : l->buf_size);
+
+    if (!copy)
+        return -ENOMEM;
+    memcpy(copy, request, len);
+    free(l->request);
+    l->request = copy;
+    l->size = len;
+    l->answer = answer;
+    return 0;
+}
+
+void ust_load_spread(struct ust_load *l, unsigned n_addrs)
+{
+    l->n_addrs = n_addrs;
 }
 
 void ust_load_free(struct ust_load *l)
@@ -59,6 +86,8 @@ void ust_load_free(struct ust_load *l)
     if (l->conns)
         l->ops->free(l);
     free(l->conns);
+    free(l->idle);
+    free(l->request);
     free(l->buf);
     free(l);
 }
@@ -69,6 +98,8 @@ int ust_load_open(struct ust_load *l, uint64_t ns)
 {
     ust_time end = ust_worker_now() + ns;
 
+    if (l->kind == UST_LOAD_CONN)
+        return 1;
     l->ops->begin(l);
     l->now = ust_worker_now();
     while (l->n_open < l->n_conns && l->now < end) {
@@ -90,56 +121,98 @@ int ust_load_run(struct ust_load *l, uint64_t ns, uint64_t requests)
     l->now = start;
     if (!l->running)
         start_all(l);
-    requests = requests ? l->requests + requests : UINT64_MAX;
-    while (l->now - start < ns && !is_done(l, requests) && l->error == 0)
+    requests = requests ? l->slice.requests + requests : UINT64_MAX;
+    while (l->now - start < ns && l->slice.requests < requests && l->error == 0) {
+        if (l->n_idle > 0)
+            l->error = open_more(l);
         l->ops->turn(l, start + ns);
+    }
     l->ops->end(l);
-    l->ns += l->now - start;
+    l->slice.ns += l->now - start;
     return l->error;
 }
 
 void ust_load_clear(struct ust_load *l)
 {
-    l->requests = l->bytes = l->ns = 0;
-    memset(l->latencies, 0, sizeof l->latencies);
+    memset(&l->slice, 0, sizeof l->slice);
+    memset(&l->all, 0, sizeof l->all);
+    memset(&l->kept, 0, sizeof l->kept);
 }
 
-void ust_load_result(const struct ust_load *l, struct ust_load_result *r)
+void ust_load_keep(struct ust_load *l, int keep)
 {
+    add_slice(&l->all, &l->slice);
+    if (keep)
+        add_slice(&l->kept, &l->slice);
+    memset(&l->slice, 0, sizeof l->slice);
+}
+
+void ust_load_result(const struct ust_load *l, int kept, struct ust_load_result *r)
+{
+    const struct load_counts *c = kept ? &l->kept : &l->all;
     uint64_t n = 0;
 
     for (unsigned i = 0; i < LATENCY_BUCKETS; i++)
-        n += l->latencies[i];
+        n += c->latencies[i];
     *r = (struct ust_load_result){
-        .requests = l->requests,
-        .bytes = l->bytes,
-        .ns = l->ns,
-        .p50_ns = quantile(l, n, 500),
-        .p99_ns = quantile(l, n, 990),
-        .p999_ns = quantile(l, n, 999),
+        .requests = c->requests,
+        .bytes = c->bytes,
+        .ns = c->ns,
+        .p50_ns = quantile(c, n, 500),
+        .p99_ns = quantile(c, n, 990),
+        .p999_ns = quantile(c, n, 999),
+        .no_port = c->no_port,
     };
 }
 
-static bool is_done(const struct ust_load *l, uint64_t requests)
+static void add_slice(struct load_counts *to, const struct load_counts *slice)
 {
-    return l->requests >= requests;
+    to->requests += slice->requests;
+    to->bytes += slice->bytes;
+    to->ns += slice->ns;
+    to->no_port += slice->no_port;
+    for (unsigned i = 0; i < LATENCY_BUCKETS; i++)
+        to->latencies[i] += slice->latencies[i];
 }
 
+/* A connection for which there is no port now is tried again at the next turn. */
 static int open_more(struct ust_load *l)
 {
-    int err = 0;
+    while (l->n_idle > 0 && l->n_opening < LOAD_OPENING_MAX) {
+        struct load_conn *c = &l->conns[l->idle[l->n_idle - 1]];
+        int err;
 
-    while (err == 0 && l->n_started < l->n_conns && l->n_started - l->n_open < LOAD_OPENING_MAX)
-        err = l->ops->connect(l, &l->conns[l->n_started++]);
-    return err;
+        c->sent_at = l->now;
+        err = l->ops->connect(l, c);
+        if (err == -EADDRNOTAVAIL && l->kind == UST_LOAD_CONN) {
+            l->slice.no_port++;
+            return 0;
+        }
+        if (err)
+            return err;
+        l->n_made++;
+        l->n_idle--;
+        l->n_opening++;
+    }
+    return 0;
+}
+
+struct ust_addr load_nth_addr(const struct ust_load *l, const struct ust_addr *first)
+{
+    struct ust_addr addr = *first;
+
+    addr.b[15] = (uint8_t)(addr.b[15] + l->n_made % l->n_addrs);
+    return addr;
 }
 
 static void start_all(struct ust_load *l)
 {
     l->running = true;
+    if (l->kind == UST_LOAD_CONN)
+        return; /* they open as they run */
     for (unsigned i = 0; i < l->n_conns; i++) {
         if (l->kind == UST_LOAD_ECHO)
-            start_request(l, &l->conns[i]);
+            start_request(l, &l->conns[i], l->now);
         else
             serve(l, &l->conns[i]);
     }
@@ -154,6 +227,9 @@ void load_event(struct ust_load *l, struct load_conn *c, int err)
     if (!c->open) {
         c->open = true;
         l->n_open++;
+        l->n_opening--;
+        if (l->kind == UST_LOAD_CONN)
+            return start_request(l, c, c->sent_at);
     }
     if (l->running)
         serve(l, c);
@@ -164,7 +240,8 @@ void load_event(struct ust_load *l, struct load_conn *c, int err)
 static void serve(struct ust_load *l, struct load_conn *c)
 {
     switch (l->kind) {
-    case UST_LOAD_ECHO: exchange(l, c); break;
+    case UST_LOAD_ECHO:
+    case UST_LOAD_CONN: exchange(l, c); break;
     case UST_LOAD_SEND: fill(l, c); break;
     case UST_LOAD_RECV: drain(l, c); break;
     }
@@ -175,30 +252,44 @@ static void exchange(struct ust_load *l, struct load_conn *c)
 {
     int64_t n = 1;
 
-    while (c->to_recv > 0 && (n = l->ops->recv(l, c, l->buf, c->to_recv)) > 0)
+    while (c->to_recv > 0) {
+        n = l->ops->recv(l, c, l->buf, c->to_recv < l->buf_size ? c->to_recv : l->buf_size);
+        if (n <= 0)
+            break;
         c->to_recv -= (uint32_t)n;
+    }
     if (n <= 0)
         fail(l, n);
     if (c->to_send > 0)
         push(l, c);
-    if (c->to_recv > 0)
-        return;
-    l->requests++;
-    l->bytes += l->size;
-    l->latencies[bucket_of(l->now - c->sent_at)]++;
-    start_request(l, c);
+    if (c->to_recv == 0)
+        end_request(l, c);
 }
 
-static void start_request(struct ust_load *l, struct load_conn *c)
+static void end_request(struct ust_load *l, struct load_conn *c)
 {
-    c->to_send = c->to_recv = l->size;
-    c->sent_at = l->now;
+    l->slice.requests++;
+    l->slice.bytes += l->answer;
+    l->slice.latencies[bucket_of(l->now - c->sent_at)]++;
+    if (l->kind != UST_LOAD_CONN)
+        return start_request(l, c, l->now);
+    l->ops->close(l, c);
+    *c = (struct load_conn){0};
+    l->n_open--;
+    l->idle[l->n_idle++] = (uint32_t)(c - l->conns);
+}
+
+static void start_request(struct ust_load *l, struct load_conn *c, ust_time since)
+{
+    c->to_send = l->size;
+    c->to_recv = l->answer;
+    c->sent_at = since;
     push(l, c);
 }
 
 static void push(struct ust_load *l, struct load_conn *c)
 {
-    int64_t n = l->ops->send(l, c, l->buf, c->to_send);
+    int64_t n = l->ops->send(l, c, l->request + (l->size - c->to_send), c->to_send);
 
     if (n > 0)
         c->to_send -= (uint32_t)n;
@@ -212,11 +303,11 @@ static void fill(struct ust_load *l, struct load_conn *c)
     int64_t n;
 
     do {
-        n = l->ops->send(l, c, l->buf, l->size);
+        n = l->ops->send(l, c, l->request, l->size);
         if (n <= 0)
             return fail(l, n);
-        l->bytes += (uint64_t)n;
-        l->requests = l->bytes / l->size;
+        l->slice.bytes += (uint64_t)n;
+        l->slice.requests = l->slice.bytes / l->size;
     } while (n == l->size);
 }
 
@@ -225,8 +316,8 @@ static void drain(struct ust_load *l, struct load_conn *c)
     int64_t n;
 
     while ((n = l->ops->recv(l, c, l->buf, l->buf_size)) > 0) {
-        l->bytes += (uint64_t)n;
-        l->requests = l->bytes / l->size;
+        l->slice.bytes += (uint64_t)n;
+        l->slice.requests = l->slice.bytes / l->size;
     }
     fail(l, n);
 }
@@ -263,12 +354,12 @@ static uint64_t bucket_end(unsigned i)
     return (low + (1 << LATENCY_BITS) + 1) << (octave - 1);
 }
 
-static uint64_t quantile(const struct ust_load *l, uint64_t n, unsigned permille)
+static uint64_t quantile(const struct load_counts *c, uint64_t n, unsigned permille)
 {
     uint64_t seen = 0, wanted = (n * permille + 999) / 1000;
 
     for (unsigned i = 0; i < LATENCY_BUCKETS && n > 0; i++) {
-        seen += l->latencies[i];
+        seen += c->latencies[i];
         if (seen >= wanted)
             return bucket_end(i);
     }

@@ -5,77 +5,167 @@ The client's thread and the server's process are each pinned to a core.
 """
 
 import contextlib
-import importlib.util
 import os
+import re
 import select
 import socket
 import subprocess
 import sys
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+from ustack.bench.definition import Bench, Figures, Task, Work
 from ustack.bench.load import Load, Sample
+from ustack.bench.machine import CORES
 from ustack.errors import UstackError
 from ustack.io import RingUrl, parse_url
 from ustack.stack import Stack
+from ustack.stream import Socket
 
-__all__ = ["Side", "Work", "choose_sides", "pinned"]
+__all__ = ["Cell", "KernelSide", "Side", "StackSide", "cell", "pinned", "placed"]
 
 SERVER, CLIENT, LENGTH = "10.9.0.2", "10.9.0.1", 24
 START_TIMEOUT = 30.0  # seconds, for a Python to start
-CORES = sorted(os.sched_getaffinity(0))
 WARM_UP = 0.2  # of a repetition's length, seconds or requests, before it; at most a second
+SPREAD = 14  # addresses, where one has too few ports
+MANY = 20_000  # connections, from which on it does not suffice
+SPARE = 64  # sockets beside the connections
+SETTLE = 0.3  # seconds between the last connection and a look at memory
 
 
 @dataclass(frozen=True)
-class Work:
-    """What each cell does."""
+class Cell:
+    """One repetition of one task by one side."""
 
-    connections: int
-    size: int  # bytes of a request, or of a write
-    requests: int  # of a repetition; 0: by time
-    seconds: float
-    repetitions: int
-
-    def describe(self) -> dict[str, float]:
-        """Return it by name, with but one of requests and seconds."""
-        return {k: v for k, v in asdict(self).items() if k != self._unused()}
-
-    def _unused(self) -> str:
-        return "seconds" if self.requests else "requests"
+    figures: Figures
+    slices: int = 0
+    dropped: int = 0
+    disturbed: bool = False
+    mode: str = field(default="unknown", compare=False)  # placement: near, far, mixed, alone
 
 
-class Side:
-    """A server that can be measured; name: as it is called in reports."""
+def cell(bench: Bench, sample: Sample) -> Cell:
+    """Return what a benchmark tells of a sample."""
+    return Cell(bench.figures(sample), sample.slices, sample.dropped, sample.disturbed)
 
-    def __init__(self, name: str, io: str | None) -> None:
-        """io: the stack's port; None: name is an event loop over the kernel's loopback."""
+
+class Side(ABC):
+    """Whoever can be measured; name: as it is called in reports."""
+
+    def __init__(self, name: str) -> None:
+        """Start nothing yet."""
         self.name = name
-        self._io = io
-        self._ring = io is not None and isinstance(parse_url(io), RingUrl)
 
-    def measure(self, work: Work, kind: str) -> Sample:
+    def can(self, task: Task) -> bool:
+        """Return whether it can do such a task at all."""
+        return True
+
+    @abstractmethod
+    def measure(self, bench: Bench, work: Work, task: Task) -> Cell:
         """Run one repetition, all of it new: server, client and connections."""
-        with contextlib.ExitStack() as stack:
-            process, port = stack.enter_context(_server(self._arguments(kind, work)))
-            address = (SERVER if self._io else "127.0.0.1", port)
-            client = None
-            if self._io and self._ring:
-                client = stack.enter_context(Stack(self._io, f"{CLIENT}/{LENGTH}"))
-            else:
-                _warm_allocator(address)
-            load = Load(client, kind, work.connections, work.size, address)
-            sample = _measure(stack.enter_context(load), work, process)
-            process.communicate(timeout=START_TIMEOUT)  # ends it before the connections do
-            return sample
 
-    def _arguments(self, kind: str, work: Work) -> list[str]:
-        loop = ["--loop", self.name, "--address", "127.0.0.1"]
-        if self._io:
-            loop = ["--loop", "ustack", "--io", self._io, "--address", f"{SERVER}/{LENGTH}"]
-        cpu = CORES[0] if len(CORES) > 1 else None
-        pin = [] if cpu is None else ["--cpu", str(cpu)]
-        return ["--app", kind, "--backlog", str(max(work.connections, 128)), *loop, *pin]
+
+class _Served(Side):
+    """A server in a process of its own, and our load."""
+
+    server: str  # what serves: c, or as in programs.py
+    _address = "127.0.0.1"
+    _without: int | None = None  # bytes of the process without room for connections
+
+    def measure(self, bench: Bench, work: Work, task: Task) -> Cell:
+        """Run one repetition."""
+        with contextlib.ExitStack() as stack:
+            process, port = stack.enter_context(_server(self._arguments(task)))
+            address = (self._address, port)
+            client = self._client(stack, task)
+            load = Load(client, task.load, task.connections, task.size, address, _spread(task))
+            stack.enter_context(load)
+            length = _first_answer(client, address, task)
+            if task.load == "http":
+                load.ask(REQUEST, length)
+            if task.load == "idle":
+                sample = _measure_memory(load, task, process, self._without)
+            else:
+                sample = _measure(load, work, process)
+            process.communicate(timeout=START_TIMEOUT)  # ends it before the connections do
+            return cell(bench, sample)
+
+    def _client(self, stack: contextlib.ExitStack, task: Task) -> Stack | None:
+        return None
+
+    def _arguments(self, task: Task) -> list[str]:
+        pin = ["--cpu", str(CORES[0])] if len(CORES) > 1 else []
+        backlog = str(max(min(task.connections, 4096), 128))
+        what = ["--app", task.app, "--server", self.server, "--size", str(task.size)]
+        return [*what, "--backlog", backlog, *pin]
+
+
+class StackSide(_Served):
+    """A server on a stack of ustack's; over ring: the client is on one, too."""
+
+    def __init__(self, io: str, server: str) -> None:
+        """io: the port's URL."""
+        super().__init__("ustack")
+        self.server = server
+        self._io = io
+        self._ring = isinstance(parse_url(io), RingUrl)
+        self._address = SERVER
+
+    def measure(self, bench: Bench, work: Work, task: Task) -> Cell:
+        """Run one repetition. An engine has its memory from the start, so one without is needed."""
+        if task.load == "idle":
+            with _server(self._arguments(replace(task, connections=1))) as (process, _):
+                time.sleep(SETTLE)
+                self._without = _anonymous(process.pid)
+        return super().measure(bench, work, task)
+
+    def _client(self, stack: contextlib.ExitStack, task: Task) -> Stack | None:
+        if not self._ring:
+            return None
+        settings = _settings(task) | {"tcp.port_min": 1024, "tcp.port_max": 65535}
+        if task.load == "conn":
+            settings |= {"tcp.tw_reuse": 1, "tcp.max_tw_buckets": 1 << 20}
+        return stack.enter_context(Stack(self._io, f"{CLIENT}/{LENGTH}", settings=settings))
+
+    def _arguments(self, task: Task) -> list[str]:
+        prefix, _, last = SERVER.rpartition(".")
+        hosts = [f"{prefix}.{int(last) + i}/{LENGTH}" for i in range(_spread(task))]
+        settings = [f"{name}={value}" for name, value in _settings(task).items()]
+        where = ["--loop", "ustack", "--io", self._io, "--address", *hosts, "--setting", *settings]
+        return super()._arguments(task) + where
+
+
+class KernelSide(_Served):
+    """A server on the kernel's TCP over loopback. name: uvloop, asyncio or epoll."""
+
+    def __init__(self, name: str, server: str, descriptors: int) -> None:
+        """descriptors: that a process may have open."""
+        super().__init__(name)
+        self.server = server
+        self._descriptors = descriptors
+
+    def can(self, task: Task) -> bool:
+        """Return whether there are descriptors for it."""
+        return task.connections + 100 <= self._descriptors
+
+    def _arguments(self, task: Task) -> list[str]:
+        return [*super()._arguments(task), "--loop", self.name, "--address", "127.0.0.1"]
+
+
+def _settings(task: Task) -> dict[str, int]:
+    """Return what a stack needs for so many connections."""
+    if task.load == "idle":
+        return {"tcp.max_tcbs": task.connections + SPARE}
+    if task.connections <= 4096:
+        return {}
+    return {"tcp.max_tcbs": 2 * task.connections + 16384}
+
+
+def _spread(task: Task) -> int:
+    return SPREAD if task.load == "conn" or task.connections > MANY else 1
 
 
 def _measure(load: Load, work: Work, process: "subprocess.Popen[str]") -> Sample:
@@ -87,6 +177,46 @@ def _measure(load: Load, work: Work, process: "subprocess.Popen[str]") -> Sample
     if work.requests == 0 or warm_up[1] > 0:
         load.run(*warm_up, alive, process.pid)
     return load.run(work.seconds, work.requests, alive, process.pid)
+
+
+def _measure_memory(
+    load: Load, task: Task, process: "subprocess.Popen[str]", without: int | None
+) -> Sample:
+    """Return how memory grew as connections were opened; the kernel's is halved, for two ends.
+
+    without: bytes of the process without them; None: what it has now.
+    """
+    time.sleep(SETTLE)
+    kernel = _unreclaimable()
+    before = _anonymous(process.pid) if without is None else without
+    load.open(lambda: process.poll() is None)
+    time.sleep(SETTLE)
+    return Sample(
+        requests=task.connections,
+        bytes=0,
+        seconds=1.0,
+        server_cpu=0.0,
+        memory=_anonymous(process.pid) - before,
+        kernel_memory=max(_unreclaimable() - kernel, 0) // 2,
+    )
+
+
+def _anonymous(pid: int) -> int:
+    """Return a process's own memory in bytes: what it has written to, rings and files apart."""
+    return _kib(Path(f"/proc/{pid}/smaps_rollup"), "Anonymous")
+
+
+def _unreclaimable() -> int:
+    """Return the kernel's slab memory that is in use, in bytes, whoever uses it."""
+    return _kib(Path("/proc/meminfo"), "SUnreclaim")
+
+
+def _kib(file: Path, name: str) -> int:
+    found = re.search(rf"^{name}:\s+(\d+) kB", file.read_text(), re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
+
+
+# ------------------------------------------------------------------------------ the process
 
 
 @contextlib.contextmanager
@@ -115,37 +245,61 @@ def _port_of(process: "subprocess.Popen[str]") -> int:
     raise UstackError(rest or "the server process has ended before it listened")
 
 
-def _warm_allocator(address: tuple[str, int]) -> None:
-    """Let asyncio's server see one end of stream.
+# ------------------------------------------------------------------------------ the first client
 
-    It reads into 256 KiB, which glibc maps and unmaps each time until it has freed one: three
-    times slower than it will ever be again.
+REQUEST = b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n"
+
+
+def _first_answer(client: Stack | None, address: tuple[str, int], task: Task) -> int:
+    """Be the server's first client, to its end; return the length of an answer by HTTP, or 0.
+
+    asyncio's server reads into 256 KiB, which glibc maps and unmaps each time until it has freed
+    one: three times slower than it will ever be again. So it must have seen an end of stream.
     """
-    with socket.create_connection(address, timeout=START_TIMEOUT):
-        pass
+    sock: Socket | socket.socket
+    if client is not None:
+        if task.load != "http":
+            return 0
+        sock = client.connect(address, timeout=START_TIMEOUT)
+    else:
+        sock = socket.create_connection(address, timeout=START_TIMEOUT)
+    with sock:
+        if task.load != "http":
+            return 0
+        sock.sendall(REQUEST)
+        return _answer_length(sock)
 
 
-def choose_sides(io: str, peer: str) -> tuple[list[Side], list[str]]:
-    """Return who is compared, ustack first, and notes for the report."""
-    sides, notes = [Side("ustack", io)], []
-    if peer == "uvloop" and importlib.util.find_spec("uvloop") is None:
-        notes.append("uvloop is not installed: asyncio instead (pip install uvloop)")
-        peer = "asyncio"
-    if peer != "none":
-        sides.append(Side(peer, None))
-        notes.append(f"{peer}: the same Protocols over the kernel's TCP on loopback")
-    return sides, notes
+def _answer_length(sock: Socket | socket.socket) -> int:
+    data = b""
+    while True:
+        head, end, body = data.partition(b"\r\n\r\n")
+        if end:
+            length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
+            if not head.startswith(b"HTTP/1.1 200") or not length:
+                raise UstackError(f"the server answered {head[:60]!r}, not 200 with a length")
+            if len(body) >= int(length[1]):
+                return len(data)
+        more = sock.recv(1 << 16)
+        if not more:
+            raise UstackError("the server closed before it had answered")
+        data += more
 
 
 @contextlib.contextmanager
 def pinned(notes: list[str]) -> Iterator[None]:
     """Keep this process on a core that is not the server's; a note when there is but one."""
-    cores = CORES
-    if len(cores) < 2:
+    if len(CORES) < 2:
         notes.append("one core only: server and client take turns on it")
     else:
-        os.sched_setaffinity(0, {cores[1]})
+        os.sched_setaffinity(0, {CORES[1]})
     try:
         yield
     finally:
-        os.sched_setaffinity(0, cores)
+        os.sched_setaffinity(0, CORES)
+
+
+def placed(measured: Cell, before: str, after: str) -> Cell:
+    """Return the cell with the placement that it was measured in."""
+    seen = {before, after} - {"unknown"} or {"unknown"}
+    return replace(measured, mode=seen.pop() if len(seen) == 1 else "mixed")

@@ -7,6 +7,7 @@
 
 static int stack_connect(struct ust_load *l, struct load_conn *c)
 {
+    struct ust_addr to = load_nth_addr(l, &l->addr);
     ust_handle h = ust_socket(l->engine);
     int err;
 
@@ -15,8 +16,17 @@ static int stack_connect(struct ust_load *l, struct load_conn *c)
     c->id = h;
     ust_set_user(l->engine, h, (uint64_t)(c - l->conns));
     ust_setopt(l->engine, h, UST_OPT_NODELAY, 1);
-    err = ust_connect(l->engine, h, &l->addr, l->port);
-    return err == -EINPROGRESS ? 0 : err;
+    err = ust_connect(l->engine, h, &to, l->port);
+    if (err == -EINPROGRESS)
+        return 0;
+    ust_close(l->engine, h);
+    c->id = 0;
+    return err;
+}
+
+static void stack_close(struct ust_load *l, struct load_conn *c)
+{
+    ust_close(l->engine, c->id);
 }
 
 static int64_t stack_send(struct ust_load *l, struct load_conn *c, const void *data, size_t len)
@@ -53,6 +63,8 @@ static void stack_turn(struct ust_load *l, ust_time until)
     for (unsigned i = 0; i < n; i++) {
         struct load_conn *c = &l->conns[ev[i].user];
 
+        if (c->id != ev[i].handle)
+            continue; /* the one before it */
         if (ev[i].events & (UST_ERROR | UST_HUP))
             load_event(l, c, ev[i].error ? -ev[i].error : -ECONNRESET);
         else if (ev[i].events & UST_CONNECTED)
@@ -63,7 +75,7 @@ static void stack_turn(struct ust_load *l, ust_time until)
 static void stack_free(struct ust_load *l)
 {
     ust_worker_lock(l->worker);
-    for (unsigned i = 0; i < l->n_started; i++)
+    for (unsigned i = 0; i < l->n_conns; i++)
         if (l->conns[i].id > 0)
             ust_abort(l->engine, l->conns[i].id);
     ust_worker_flush(l->worker);
@@ -74,6 +86,7 @@ static const struct load_ops stack_ops = {
     .connect = stack_connect,
     .send = stack_send,
     .recv = stack_recv,
+    .close = stack_close,
     .begin = stack_begin,
     .end = stack_end,
     .turn = stack_turn,

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Whom ustack is measured beside: kernel peers by --vs, and any program by --peer-cmd."""
+
+import importlib.util
+import json
+import shlex
+import subprocess
+from typing import Any
+
+from ustack.bench.definition import Bench, Task, Work
+from ustack.bench.machine import raise_descriptor_limit
+from ustack.bench.sides import Cell, KernelSide, Side, StackSide
+from ustack.errors import ConfigError, UstackError
+
+__all__ = ["PEERS", "CommandSide", "choose_sides"]
+
+PEERS = ("uvloop", "asyncio", "epoll", "none")
+RESERVED = {"ustack", "ratio", "machine", "notes", *PEERS}
+PATIENCE = 600.0  # seconds for one run of a command
+
+
+class CommandSide(Side):
+    """A program that prints the same JSON: its figures under its name, under "ustack", or bare."""
+
+    def __init__(self, name: str, command: str) -> None:
+        """command: with {bench}, {task}, {connections}, {size}, {seconds}, {requests}, {server}."""
+        super().__init__(name)
+        self._command = command
+
+    def measure(self, bench: Bench, work: Work, task: Task) -> Cell:
+        """Run it once."""
+        label = next((name for name, one in bench.tasks(work).items() if one == task), "")
+        values: dict[str, Any] = {"task": label or task.app, "app": task.app, "server": work.server}
+        values |= {"connections": task.connections, "size": task.size}
+        values |= {"seconds": work.seconds, "requests": work.requests}
+        words = [_filled(word, values) for word in shlex.split(self._command)]
+        try:
+            done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise UstackError(f"--peer-cmd {self.name}: {error}") from None
+        if done.returncode:
+            last = (done.stderr.strip() or "no word on stderr").splitlines()[-1]
+            raise UstackError(f"--peer-cmd {self.name}: status {done.returncode}: {last}")
+        return Cell(self._figures(bench, label, done.stdout))
+
+    def _figures(self, bench: Bench, label: str, output: str) -> dict[str, float]:
+        try:
+            found: Any = json.loads(output)
+            found = found.get(self.name, found.get("ustack", found))
+            found = found.get(label, found) if label else found
+            figures = {c.figure: float(found[c.figure]) for c in bench.columns if c.figure in found}
+        except (ValueError, TypeError, AttributeError):
+            raise UstackError(f"--peer-cmd {self.name}: no JSON object of figures") from None
+        if not figures.get(bench.ratio, 0) > 0:
+            raise UstackError(f"--peer-cmd {self.name}: its JSON tells no {bench.ratio}")
+        return figures
+
+
+def _filled(word: str, values: dict[str, Any]) -> str:
+    for name, value in values.items():
+        word = word.replace(f"{{{name}}}", str(value))
+    return word
+
+
+def choose_sides(
+    io: str, bench: Bench, work: Work, peers: list[str], commands: list[str]
+) -> tuple[list[Side], list[str]]:
+    """Return who is compared, ustack first, and notes for the report.
+
+    peers: of PEERS. commands: NAME=COMMAND.
+    """
+    server = work.server or bench.servers[0]
+    sides: list[Side] = [StackSide(io, server)]
+    notes: list[str] = []
+    limit = raise_descriptor_limit()
+    for peer in dict.fromkeys(peers or ["epoll" if server == "c" else bench.peer]):
+        if peer == "uvloop" and importlib.util.find_spec("uvloop") is None:
+            notes.append("uvloop is not installed: asyncio instead (pip install uvloop)")
+            peer = "asyncio"
+        if peer != "none":
+            serves = "c" if peer == "epoll" else "protocol" if server == "c" else server
+            sides.append(KernelSide(peer, serves, limit))
+            notes.append(f"{peer}: {_told(serves)} over the kernel's TCP on loopback")
+    for command in commands:
+        sides.append(_parse(command, sides))
+    for label, task in bench.tasks(work).items():
+        notes += [
+            f"{side.name} has not descriptors enough for {label or task.connections} connections"
+            for side in sides
+            if not side.can(task)
+        ]
+    return sides, notes
+
+
+def _told(serves: str) -> str:
+    return "a server in C" if serves == "c" else f"the same server ({serves})"
+
+
+def _parse(text: str, sides: list[Side]) -> Side:
+    name, sign, command = text.partition("=")
+    if not sign or not name.isidentifier() or not command.strip():
+        raise ConfigError(f"--peer-cmd must be NAME=COMMAND, got {text!r}; as lwip='./lwip-bench'")
+    if name in RESERVED or name in {side.name for side in sides}:
+        raise ConfigError(f"--peer-cmd {name}: the name is taken; choose another")
+    return CommandSide(name, command)
