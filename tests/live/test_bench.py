@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """ustack bench: what it prints, and how it fails. No figure is judged here but for being there."""
 
+import argparse
 import contextlib
 import errno
+import io
 import json
 import os
 import shlex
@@ -16,10 +18,12 @@ import pytest
 from ustack import Stack
 from ustack._native import ffi, lib, pack_address
 from ustack._progress import Progress
-from ustack.bench import inside, machine, report, rounds, rpc
+from ustack.bench import BENCHES, add_arguments, inside, machine, report, rounds, rpc, targets
 from ustack.bench.definition import Bench, Task, Work
 from ustack.bench.load import Load
+from ustack.bench.peers import CommandSide
 from ustack.bench.sides import Cell, Side
+from ustack.errors import UstackError
 from ustack.io import ring_pair
 
 QUICK = ["--seconds", "0.02", "--repetitions", "1"]
@@ -245,22 +249,66 @@ def test_a_peers_command_is_told_the_work_and_compared(tmp_path: Path) -> None:
     assert got["ratio"]["mine"] == pytest.approx(got["ustack"]["requests_per_s"] / 12, rel=1e-4)
 
 
+@pytest.mark.parametrize("command", ["false", "uvloop=false"])
+def test_a_peers_name_must_be_there_and_free(command: str) -> None:
+    done = bench("rpc", "--peer-cmd", command)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "--peer-cmd" in done.stderr and command.partition("=")[0] in done.stderr
+
+
 @pytest.mark.parametrize(
     ("command", "named"),
     [
-        ("false", ["NAME=COMMAND", "false"]),
-        ("uvloop=false", ["uvloop", "taken"]),
-        ("mine=false", ["mine", "status 1"]),
-        ("mine=echo {}", ["mine", "requests_per_s"]),
-        ("mine=echo 7", ["mine", "JSON"]),
-        ("mine=/nonexistent", ["mine", "/nonexistent"]),
+        ("false", "status 1"),
+        ("echo {}", "requests_per_s"),
+        ("echo 7", "JSON"),
+        ("echo no", "JSON"),
+        ("/nonexistent", "/nonexistent"),
     ],
 )
-def test_a_bad_peers_command_is_told_in_one_line(command: str, named: list[str]) -> None:
-    done = bench("rpc", "--connections", "1", *FEW, "--peer-cmd", command)
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    for part in named:
-        assert part in done.stderr
+def test_a_peers_command_that_fails_says_how(command: str, named: str) -> None:
+    work = Work(None, None, 1, 0.0, 1, "protocol")
+    side = CommandSide("mine", command)
+    with pytest.raises(UstackError, match=f"mine.*{named}"):
+        side.measure(rpc.BENCH, work, rpc.BENCH.tasks(work)[""])
+
+
+# ------------------------------------------------------------------ targets
+
+
+@pytest.mark.parametrize(
+    ("at_most", "value", "word"),
+    [(False, 9, "missed"), (False, 10, "must"), (False, 15, "goal"), (True, 9, "goal")],
+)
+def test_a_target_is_judged_by_its_bounds(at_most: bool, value: float, word: str) -> None:
+    target = targets.Target("", "rpc", "", lambda found: 0.0, 10, 15, at_most)
+    assert targets.judge(target, value) == word
+
+
+def test_every_target_and_every_point_of_the_grid_can_be_asked_for() -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    for argv in [*(target.argv for target in targets.TARGETS), *targets.GRID]:
+        args = parser.parse_args(argv.format(ring="x", tap="y").split())
+        assert args.server is None or args.server in BENCHES[args.bench].servers
+
+
+def test_targets_tell_what_they_could_not_measure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures come from the JSON of a run; a run that fails is a row that says why."""
+    answers = {"rpc": {"ratio": {"uvloop": 12.0}}, "conn": "no uvloop here"}
+    monkeypatch.setattr(targets, "TARGETS", [t for t in targets.TARGETS if t.argv in answers])
+    monkeypatch.setattr(targets, "_run", lambda argv, extra: answers[argv])
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        assert targets.run_targets([], as_json=True) == 0
+    rows = json.loads(out.getvalue())["targets"]
+    assert [row.get("reached", row.get("error")) for row in rows] == ["must", "no uvloop here"]
+
+
+def test_targets_take_no_option_of_one_benchmark() -> None:
+    done = bench("targets", "--connections", "3")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "--connections" in done.stderr
 
 
 # ------------------------------------------------------------------ which cells are compared

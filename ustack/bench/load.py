@@ -24,7 +24,7 @@ KINDS = {
 }
 
 SLICE = 50_000_000  # ns; between two, Ctrl-C, the server's end and disturbances are noticed
-PATIENCE = 10.0  # seconds without any progress
+PATIENCE = 30.0  # seconds without any progress
 MAX_LONGER = 2.0  # a run goes on for so many times its length to find undisturbed slices
 
 

@@ -6,6 +6,7 @@ the port once it listens.
 """
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -127,9 +128,10 @@ async def _streams(place: Place, size: int) -> int:
     """asyncio's streams."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
+        with contextlib.suppress(asyncio.CancelledError, OSError):  # the bench is over
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
         writer.close()
 
     return _port(await asyncio.start_server(serve, **place.where()))
@@ -144,7 +146,7 @@ async def _sockets(place: Place, size: int) -> int:
     listener.setblocking(False)
 
     async def serve(sock: socket.socket) -> None:
-        with sock:
+        with sock, contextlib.suppress(asyncio.CancelledError, OSError):
             while data := await loop.sock_recv(sock, 65536):
                 await loop.sock_sendall(sock, data)
 

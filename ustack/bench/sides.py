@@ -28,7 +28,7 @@ from ustack.stream import Socket
 __all__ = ["Cell", "KernelSide", "Side", "StackSide", "cell", "pinned", "placed"]
 
 SERVER, CLIENT, LENGTH = "10.9.0.2", "10.9.0.1", 24
-START_TIMEOUT = 30.0  # seconds, for a Python to start
+START_TIMEOUT = 60.0  # seconds, for a Python to start
 WARM_UP = 0.2  # of a repetition's length, seconds or requests, before it; at most a second
 SPREAD = 14  # addresses, where one has too few ports
 MANY = 20_000  # connections, from which on it does not suffice
