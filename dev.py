@@ -68,7 +68,7 @@ def demo(args: list[str]) -> int:
 def test(args: list[str]) -> int:
     """run the tests, or those that the arguments select (pytest's syntax)"""
     prepare("test", "frameworks")
-    return call([sys.executable, "-m", "pytest", *args])
+    return run_tests(args)
 
 
 @target
@@ -98,12 +98,8 @@ def san(args: list[str]) -> int:
 def cover(args: list[str]) -> int:
     """lines and branches of the C engine that its tests run, or the tests that are given"""
     prepare("test", engine=False)
-    tree = coverage_tree()
-    env = {"PYTHONPATH": str(tree), "PYTHONSAFEPATH": "1", "USTACK_SANITIZER": "coverage"}
-    tests = args or ["tests/net", "tests/udp", "tests/tcp", *ALSO_COVER]
-    status = call([sys.executable, "-m", "pytest", "-q", *tests], env, tree)
-    print_coverage(tree)
-    return status
+    check_toolchain()
+    return call([sys.executable, "tools/cover.py", *args])
 
 
 @target
@@ -133,7 +129,7 @@ def dist(args: list[str]) -> int:
     logged([sys.executable, "-m", "build", "--outdir", str(ROOT / "dist"), str(ROOT)])
     for path in sorted((ROOT / "dist").iterdir()):
         say(f"dist: {path.relative_to(ROOT)} ({path.stat().st_size // 1024} KiB)")
-    return try_wheel(next((ROOT / "dist").glob("*.whl")))
+    return call([sys.executable, "tools/wheel.py", *map(str, (ROOT / "dist").glob("*.whl"))])
 
 
 @target
@@ -331,7 +327,44 @@ def require(what: str, packages: list[str]) -> None:
     stop(f"{what}. Debian or Ubuntu: sudo {line}")
 
 
+# ---------------------------------------------------------------------------------------- tests
+
+
+def run_tests(args: list[str], env: dict | None = None, leave: list[str] | None = None) -> int:
+    """Run the tests that are given; else all: on all cores, then those that need quiet alone.
+
+    leave: files of tests that are not among all.
+    """
+    pytest = [sys.executable, "-m", "pytest"]
+    if args:
+        return call([*pytest, *args], env)
+    cores = str(len(os.sched_getaffinity(0)))
+    pytest += [f"--ignore={path}" for path in leave or []]
+    failed = []
+    for name, how in {
+        f"side by side, {cores} at a time": ["-m", "not quiet", "-n", cores, "--dist", "worksteal"],
+        "one after another": ["-m", "quiet"],
+    }.items():
+        say(f"tests {name}")
+        status = call([*pytest, *how], env)
+        if status == 2:  # interrupted
+            return status
+        failed += [name] * (status != 0)
+    say("tests " + "; ".join(f"{name}: failed" for name in failed) if failed else "tests passed")
+    return int(bool(failed))
+
+
 # ----------------------------------------------------------------------------------- sanitizers
+
+
+#: What the sanitizers would see nothing new in: tests that do not run the extension, and programs
+#: of others, whose calls tests/live makes, too.
+UNSANITIZED = [
+    *(f"tests/test_{name}.py" for name in ("determinism", "dev", "laws", "matrix")),
+    "tests/live/test_side_by_side.py",
+    *(f"interop/test_{name}.py" for name in ("databases", "frameworks", "tools")),
+    *(f"interop/test_program_{name}.py" for name in ("clients", "servers")),
+]
 
 
 def address_sanitizer(args: list[str]) -> int:
@@ -348,7 +381,7 @@ def address_sanitizer(args: list[str]) -> int:
         "USTACK_CFLAGS": flags + " -fno-omit-frame-pointer",
         "USTACK_SANITIZER": "address",
     }
-    return call([sys.executable, "-m", "pytest", *args], env)
+    return run_tests(args, env, UNSANITIZED)
 
 
 def thread_sanitizer() -> int:
@@ -381,102 +414,6 @@ def sanitizer_library(name: str) -> str:
     return os.path.realpath(path)
 
 
-# ------------------------------------------------------------------------------------- coverage
-
-
-#: Tests elsewhere that run TCP as well.
-ALSO_COVER = [f"tests/{name}" for name in ("drill", "sim", "properties", "test_seeds.py")]
-
-
-def coverage_tree() -> Path:
-    """Return a copy of the project whose extension counts the lines that it runs."""
-    tree = BUILD / "cover"
-    shutil.rmtree(tree, ignore_errors=True)
-    leave = shutil.ignore_patterns("*.so", "__pycache__", "build", ".*", "dist", "*.egg-info")
-    shutil.copytree(ROOT, tree, ignore=leave)
-    say("building with --coverage ...")
-    command = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"]
-    logged(command, {"USTACK_CFLAGS": "--coverage -O0", "USTACK_LTO": "0"}, tree)
-    return tree
-
-
-def print_coverage(tree: Path) -> None:
-    """Print how many lines and branches of each C file ran, the lines that did not, and sums."""
-    lines: dict = {}
-    for notes in sorted(tree.rglob("*.gcda")):
-        read_coverage(tree, notes, lines)
-    places: dict = {}
-    print(f"{'':26} {'lines':>13} {'branches':>22}   lines that did not run; ? only half a branch")
-    for name in sorted(lines):
-        ran = lines[name]
-        missed = [number for number, (count, _) in sorted(ran.items()) if not count]
-        halves = [n for n, (count, ways) in sorted(ran.items()) if count and 0 in ways]
-        ways = [way for _, branches in ran.values() for way in branches]
-        counts = [len(ran) - len(missed), len(ran), len(ways) - ways.count(0), len(ways)]
-        print(f"{coverage_row(name, counts)}  {spans(missed)} ? {spans(halves)}")
-        place = places.setdefault(name.rsplit("/", 1)[0], [0, 0, 0, 0])
-        places[name.rsplit("/", 1)[0]] = [a + b for a, b in zip(place, counts, strict=True)]
-    for place, counts in places.items():
-        print(coverage_row(place + "/", counts))
-
-
-def coverage_row(name: str, counts: list) -> str:
-    """Return the figures of one file: lines that ran and all, branches that were taken and all."""
-    lines, all_lines, ways, all_ways = counts
-    share = f"{name:26} {lines:5}/{all_lines:<5} {100 * lines / max(all_lines, 1):6.1f} %"
-    return f"{share} {ways:5}/{all_ways:<5} {100 * ways / max(all_ways, 1):6.1f} %"
-
-
-def read_coverage(tree: Path, data: Path, lines: dict) -> None:
-    """Add what gcov says of one object: lines[file][number] = how often it ran, each branch too."""
-    gcov = ["gcov", "--json-format", "--branch-probabilities", "--stdout", str(data)]
-    found = subprocess.run(gcov, cwd=tree, capture_output=True, text=True)
-    for report in found.stdout.splitlines():
-        for file in json.loads(report)["files"]:
-            path = Path(os.path.normpath(tree / file["file"]))
-            if not path.is_relative_to(tree / "ustack") or path.name.startswith("_ustack"):
-                continue
-            counts = lines.setdefault(str(path.relative_to(tree)), {})
-            for line in file["lines"]:
-                before, ways = counts.get(line["line_number"], (0, []))
-                taken = [branch["count"] for branch in line["branches"]]
-                if len(ways) == len(taken):  # an inline function of several objects
-                    taken = [a + b for a, b in zip(ways, taken, strict=True)]
-                counts[line["line_number"]] = (before + line["count"], taken or ways)
-
-
-def spans(numbers: list) -> str:
-    """Return line numbers shortly: 3-5 9."""
-    out: list = []
-    for n in numbers:
-        if out and n == out[-1][1] + 1:
-            out[-1][1] = n
-        else:
-            out.append([n, n])
-    return " ".join(f"{a}-{b}" if a != b else f"{a}" for a, b in out)
-
-
-# ------------------------------------------------------------------------------ ----- wheels
-
-
-def try_wheel(wheel: Path) -> int:
-    """Check that a wheel holds no C and that it works where nothing else is installed."""
-    import zipfile
-
-    c_files = [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith((".c", ".h"))]
-    if c_files:
-        stop(f"{wheel.name} holds C files: {', '.join(c_files)}")
-    place = BUILD / "wheel-venv"
-    logged([sys.executable, "-m", "venv", "--clear", str(place)])
-    logged([str(place / "bin" / "pip"), "install", "--quiet", str(wheel)])
-    bare = {"PYTHONPATH": ""}
-    sample = "import ustack, ustack.aio; print(len(ustack.settings()), 'settings')"
-    status = call([str(place / "bin" / "python"), "-c", sample], bare, place)
-    status = status or call([str(place / "bin" / "ustack"), "--help"], bare, place)
-    say("dist: the wheel " + ("does not work" if status else "installs and runs"))
-    return status
-
-
 # ------------------------------------------------------------------------------ small machinery
 
 
@@ -494,12 +431,12 @@ def run_ustack(command: str, args: list[str]) -> int:
 
 
 def call(command: list[str], env: dict | None = None, cwd: Path = ROOT) -> int:
-    """Run a command with its output shown, and return its exit status."""
+    """Run a command with its output shown, and return its exit status; Ctrl-C ends it and us."""
     sys.stdout.flush()
     try:
         return subprocess.run(command, cwd=cwd, env={**os.environ, **(env or {})}).returncode
     except KeyboardInterrupt:
-        return 130
+        sys.exit(130)
 
 
 def works(command: list[str], text: str = "") -> bool:

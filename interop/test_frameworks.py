@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import os
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
@@ -35,7 +36,7 @@ def play(base: str, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
         async with asyncio.timeout(PATIENCE):
             await main()
 
-    url = "ring:frameworks"
+    url = f"ring:frameworks-{os.getpid()}"
     with Stack(url, f"{SERVER}/24") as server, Stack(url, "10.9.0.1/24") as client:
         aio.run(limited(), server, client, base=base)
 

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from wire import Wire
 
 pytest.register_assert_rewrite("frames", "rig", "wire", "flow", "lan", "link")
+
+# An example takes as long as the machine likes.
+hypothesis.settings.register_profile("ustack", deadline=None)
+hypothesis.settings.load_profile("ustack")
 
 FAILED = pytest.StashKey[bool]()
 

@@ -17,6 +17,7 @@ from ustack.drill.linux import play, why_not
 TRIES = 15
 
 pytestmark = [
+    pytest.mark.quiet,
     pytest.mark.skipif(why_not() != "", reason=f"no tun device here: {why_not()}"),
     pytest.mark.skipif(
         "USTACK_SANITIZER" in os.environ, reason="a sanitized player is late for the wall's clock"

@@ -560,6 +560,7 @@ def test_kernel_sockets_work_beside_a_busy_stack() -> None:
     assert run(main) == []
 
 
+@pytest.mark.quiet
 def test_an_idle_loop_sleeps_and_wakes_for_timers_and_threads() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()

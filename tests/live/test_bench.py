@@ -27,6 +27,8 @@ from ustack.bench.sides import Cell, Side
 from ustack.errors import UstackError
 from ustack.io import ring_pair
 
+pytestmark = pytest.mark.quiet
+
 QUICK = ["--seconds", "0.02", "--repetitions", "1"]
 
 

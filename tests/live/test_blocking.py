@@ -20,6 +20,8 @@ from pair import SERVER, Pair
 from stopwatch import Stopwatch
 from ustack import Socket, Stack, UdpSocket
 
+pytestmark = pytest.mark.quiet
+
 SOON = 0.1  # a blocking call notices its timeout or a signal within this
 PATIENCE = 20.0
 

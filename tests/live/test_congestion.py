@@ -11,6 +11,8 @@ from two import SERVER, two_stacks
 
 import ustack
 
+pytestmark = pytest.mark.quiet
+
 
 def test_a_python_class_controls_the_connections_of_a_stack() -> None:
     """Every method is called on its own thread, while other threads send and receive."""

@@ -20,6 +20,8 @@ from pair import CLIENT, SERVER, Pair, ring_url
 from stopwatch import Stopwatch
 from ustack import ConfigError, Stack, aio
 
+pytestmark = pytest.mark.quiet
+
 BLOCKED = """
 import asyncio, sys, time, ustack
 url, base, seconds, guardian = sys.argv[1:]

@@ -7,10 +7,13 @@ import asyncio
 import time
 from typing import Any
 
+import pytest
 from two import SERVER, run
 
 from stopwatch import Stopwatch
 from ustack._native import lib
+
+pytestmark = pytest.mark.quiet
 
 CONNECTIONS = 1000
 

@@ -136,6 +136,7 @@ def test_what_is_sent_wakes_who_sleeps(alone: Stack) -> None:
         assert woken == [b"wake"]
 
 
+@pytest.mark.quiet
 def test_an_idle_loopback_uses_no_processor(alone: Stack) -> None:
     with alone.udp(("127.0.0.1", 0)) as server:
         server.settimeout(0.5)

@@ -12,6 +12,8 @@ import pytest
 
 from pair import Pair
 
+pytestmark = pytest.mark.quiet
+
 LINGER = (1).to_bytes(4, "little")
 
 

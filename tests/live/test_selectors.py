@@ -15,6 +15,8 @@ from stopwatch import Stopwatch
 from ustack import Stack, selectors, socket
 from ustack.selectors import EVENT_READ, EVENT_WRITE, DefaultSelector
 
+pytestmark = pytest.mark.quiet
+
 PATIENCE = 20.0
 
 

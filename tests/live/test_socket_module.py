@@ -242,6 +242,7 @@ def calls_that_wait(peer: Stack, pool: ThreadPoolExecutor) -> tuple[dict[str, An
     }, socks
 
 
+@pytest.mark.quiet
 def test_every_blocking_call_notices_a_signal_within_100_ms(
     peer: Stack, pool: ThreadPoolExecutor
 ) -> None:
@@ -268,6 +269,7 @@ def test_every_blocking_call_notices_a_signal_within_100_ms(
         sock.close()
 
 
+@pytest.mark.quiet
 def test_every_blocking_call_keeps_its_timeout_within_100_ms(
     peer: Stack, pool: ThreadPoolExecutor
 ) -> None:

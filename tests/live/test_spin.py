@@ -20,6 +20,8 @@ from ustack import ConfigError, Stack
 from ustack._idle import ALWAYS_NS
 from ustack.apps.echo import Echo
 
+pytestmark = pytest.mark.quiet
+
 SOON = 0.1
 ADDRESS = f"{SERVER}/24"
 

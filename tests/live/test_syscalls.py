@@ -16,6 +16,8 @@ import tracing
 from pair import ring_url
 from tracing import STRACE, can_trace, total
 
+pytestmark = pytest.mark.quiet
+
 BLOCKING = """
 import sys, ustack
 with ustack.Stack(io=sys.argv[1], address="10.9.0.1/24", spin=0.1, guardian=False) as stack:

@@ -181,6 +181,7 @@ def test_a_host_has_one_link_and_there_are_no_loops() -> None:
         net.host("b")
 
 
+@pytest.mark.quiet
 @pytest.mark.skipif("USTACK_SANITIZER" in os.environ, reason="a sanitized engine is slow")
 def test_virtual_time_is_a_thousand_times_faster_than_real() -> None:
     """One bulk flow at 2 Mbit/s and 50 ms, 170 full segments a second; the best of five, by CPU."""
