@@ -333,8 +333,9 @@ def changed_since(commit: str) -> frozenset[str]:
     )
 
 
-#: Tests in C that run code of TCP by itself: those of congestion control.
+#: Tests in C that run code of TCP by itself: those of congestion control, for these files' stems.
 IN_C = ["tests/test_c.py::test_every_claim_of_the_program_holds[congestion]"]
+BY_ITSELF = ("cc", "hystart")
 
 #: Which tests to try first for a file, before any has shown what it kills.
 LIKELY = {
@@ -371,15 +372,18 @@ class Order:
         """What to run for it, one after the other; over IPv6 where it says so."""
         kills = self.kills.get(mutant.file, collections.Counter())
         last = self.before.get(str(mutant), Verdict(mutant, "", ""))
+        in_c = IN_C * Path(mutant.file).stem.startswith(BY_ITSELF)
         if last.commit and not last.killer:
-            return [[test] for test in self.tests if test in changed_since(last.commit)]
+            changed = changed_since(last.commit)
+            programs = [in_c] * any(name.startswith("tests/c/") for name in changed)
+            return [*filter(None, programs), *([test] for test in self.tests if test in changed)]
         before = [last.killer] if self.exists(last.killer) else []
         known = [test for test, _ in kills.most_common(30)]
         by_file = collections.Counter(test.split("::")[0] for test in kills.elements())
         stem = LIKELY.get(Path(mutant.file).stem, Path(mutant.file).stem)
         first, *others = self.tests
         files = sorted(others, key=lambda test: (f"test_{stem}" not in test, -by_file[test]))
-        in_c, four = IN_C * stem.startswith("cc"), ["-k", f"not (ipv6 or pkt-6 or {LONG})"]
+        four = ["-k", f"not (ipv6 or pkt-6 or {LONG})"]
         six = (
             [*self.tests, "-k", f"(ipv6 or pkt-6) and not ({LONG})"]
             if "v6" in mutant.before.lower()
