@@ -48,6 +48,20 @@ static void bbr_has_younger_rates_at_hand_when_the_best_is_too_old(void)
     }
 }
 
+/* After rounds that tell nothing the second best may be out of the window, too:
+ * then the third is the best, as in Linux's lib/win_minmax.c. */
+static void bbr_passes_over_a_second_rate_that_is_too_old_as_well(void)
+{
+    struct bbr_flow f = bbr_steady();
+
+    for (int round = 0; round <= 14; round++) {
+        f.ack.rate = (round == 0 ? 8 : round == 3 ? 6 : round == 6 ? 4 : 1) * BBR_RATE;
+        f.ack.app_limited = round > 6 && round < 14;
+        bbr_round(&f, 1);
+        CHECK(bbr_estimate(&f) == bbr_paced((round < 14 ? 8 : 4) * BBR_RATE, 256));
+    }
+}
+
 /* Whatever comes: never less than the newest, nor than any of the last two
  * rounds, and no older than the window, but for its quarter. */
 static void bbr_forgets_a_rate_after_ten_rounds(void)
@@ -415,6 +429,7 @@ static void bbr_model_tests(void)
     RUN(bbr_believes_the_greatest_rate_of_ten_rounds);
     RUN(bbr_forgets_a_rate_after_ten_rounds);
     RUN(bbr_has_younger_rates_at_hand_when_the_best_is_too_old);
+    RUN(bbr_passes_over_a_second_rate_that_is_too_old_as_well);
     RUN(bbr_has_no_older_rate_than_ten_rounds_after_a_pause);
     RUN(bbr_keeps_a_rate_that_is_shown_again);
     RUN(bbr_keeps_the_best_rate_for_ten_rounds_without_another);

@@ -191,6 +191,9 @@ static void dctcps_alpha_fades_away(void)
     f.ack.acked = 0; /* a round with nothing delivered says nothing */
     cc_dctcp.on_ack(&f.cc, f.state, &f.ack);
     CHECK(dctcp_alpha(&f) == 1024);
+    f.ack.acked = 1; /* and a single byte is a round */
+    cc_dctcp.on_ack(&f.cc, f.state, &f.ack);
+    CHECK(dctcp_alpha(&f) == 1024 - 64);
 }
 
 /* RFC 8257 3.3, 3.5: by half of alpha for a mark, by half for a loss. */

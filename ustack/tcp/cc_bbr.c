@@ -67,6 +67,16 @@ static void filter_set(struct max_filter *f, uint64_t value, uint32_t round)
     }
 }
 
+static void filter_shift(struct max_filter *f, uint64_t value, uint32_t round)
+{
+    for (int i = 0; i < 2; i++) {
+        f->value[i] = f->value[i + 1];
+        f->round[i] = f->round[i + 1];
+    }
+    f->value[2] = value;
+    f->round[2] = round;
+}
+
 /* Keeps the best three of the window in order of age, as the windowed filters
  * of Kathleen Nichols do. */
 static void filter_add(struct max_filter *f, uint64_t value, uint32_t round)
@@ -83,12 +93,9 @@ static void filter_add(struct max_filter *f, uint64_t value, uint32_t round)
             }
         }
     if (age > BW_ROUNDS) { /* the best is too old: the next take its place */
-        for (int i = 0; i < 2; i++) {
-            f->value[i] = f->value[i + 1];
-            f->round[i] = f->round[i + 1];
-        }
-        f->value[2] = value;
-        f->round[2] = round;
+        filter_shift(f, value, round);
+        if (round - f->round[0] > BW_ROUNDS) /* so was that one; the third is not */
+            filter_shift(f, value, round);
     } else if (f->round[1] == f->round[0] && age > BW_ROUNDS / 4) {
         f->value[1] = f->value[2] = value;
         f->round[1] = f->round[2] = round;
@@ -338,7 +345,6 @@ static void on_undo(struct cc *cc, void *state)
 
     (void)cc;
     b->full_bw = 0; /* the plateau may have been the loss's doing */
-    b->full_rounds = 0;
 }
 
 static void on_restart(struct cc *cc, void *state, ust_time idle)
