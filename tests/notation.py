@@ -178,7 +178,12 @@ def parse_option(text: str) -> Option:
         return (name, *(tuple(int(edge) for edge in block.split(":")) for block in args))
     if name == "FO" and len(args) <= 1:
         return (name, bytes.fromhex(args[0]) if args else b"")
-    if name == "ECN" and args[0:6:2] in (["e0b", "ceb", "e1b"], ["e1b", "ceb", "e0b"]):
+    if name == "ECN" and " ".join(args[0::2]) in (
+        "e0b ceb e1b",
+        "e1b ceb e0b",
+        "e0b ceb",
+        "e1b ceb",
+    ):
         return ("ECN", *zip(args[0::2], map(int, args[1::2]), strict=True))
     if name == "hex" and len(args) == 1:
         return (name, bytes.fromhex(args[0]))

@@ -324,6 +324,21 @@ def test_the_option_makes_room_for_sack(wire: Wire) -> None:
     """)
 
 
+def test_beside_timestamps_and_two_blocks_the_option_has_two_fields(wire: Wire) -> None:
+    """RFC 9768 3.2.3: trailing fields may be left out; eight bytes are free."""
+    wire.settings(tcp_ecn=3)
+    wire.listen()
+    wire(f"""
+        +0 < SEWA 0:0(0) win 65535 <mss 1000,sackOK,TS val 100 ecr 0,nop,wscale 8>
+        +0 > SW. 0:0(0) ack 1 <mss 1460,sackOK,TS val 100 ecr 100,{FIRST},wscale 7>
+        +0 < W. 1:1(0) ack 1 win 1000 <nop,nop,TS val 100 ecr 100,{FIRST}>
+        +0 < [ect0] P. 1001:1501(500) ack 1 win 1000 <nop,nop,TS val 100 ecr 100>
+        +0 > EA. 1:1(0) ack 1 <TS val 100 ecr 100,ECN e1b 1 ceb 0 e0b 501,sack 1001:1501>
+        +0 < [ect0] P. 3001:3501(500) ack 1 win 1000 <nop,nop,TS val 100 ecr 100>
+        +0 > EA. 1:1(0) ack 1 <TS val 100 ecr 100,ECN e1b 1 ceb 0,sack 3001:3501 1001:1501>
+    """)
+
+
 @pytest.mark.parametrize("setting", [0, 1])
 def test_the_option_can_be_rare_or_off(wire: Wire, setting: int) -> None:
     wire.settings(tcp_ecn=3, tcp_ecn_option=setting)
@@ -475,3 +490,11 @@ def test_an_option_that_comes_later_shows_that_the_path_bears_it(wire: Wire) -> 
         +0 < [ect0] P. 1001:2001(1000) ack 1 win 1000 <{FIRST}>
         +0 > EA. 1:1(0) ack 2001 <ECN e1b 1 ceb 0 e0b 2001>
     """)
+
+
+def test_the_bytes_may_leap_by_almost_half_of_their_range(wire: Wire) -> None:
+    """RFC 9768 3.2.3: modulo 2^24; only what is beyond the half of that is of an older ACK."""
+    sock = sending(wire, option=f"<{FIRST}>")
+    wire.put("+.01 < WA. 1:1(0) ack 1001 win 1000 <ECN e1b 1 ceb 8000000 e0b 1>")
+    wire.put("+.001 < EWA. 1:1(0) ack 10001 win 1000 <ECN e1b 1 ceb 8001000 e0b 8001>")
+    assert sock.info.delivered_ce == 2  # by a thousand bytes, so there was no lap

@@ -140,3 +140,62 @@ def test_text_after_a_long_silence_is_acknowledged_at_once(wire: Wire) -> None:
         +.31 < P. 7:9(2) ack 1 win 257
         +0   > .  1:1(0) ack 9
     """)
+
+
+def test_two_quick_acks_are_the_least_however_small_the_window(wire: Wire) -> None:
+    """As Linux (tcp_incr_quickack): the window is less than two segments of 1000."""
+    wire.settings(tcp_rmem=3000)
+    sock = wire.established(mss=1000, rtt=0.1)
+    for nth in range(4):
+        wire.put(f"+.1 < P. {1 + 1000 * nth}:{1001 + 1000 * nth}(1000) ack 1 win 257")
+        assert len(sock.recv()) == 1000
+        wire.advance(1)
+        wire.sent.clear()
+    assert sock.info.rcv_wnd < 2000
+    wire("""
+        +0   < P. 4001:4003(2) ack 1 win 257
+        +0   > .  1:1(0) ack 4003
+        +0   < P. 4003:4005(2) ack 1 win 257
+        +0   > .  1:1(0) ack 4005
+        +0   < P. 4005:4007(2) ack 1 win 257
+        +.04 > .  1:1(0) ack 4007
+    """)
+
+
+def test_the_last_quick_ack_makes_the_delay_the_least(wire: Wire) -> None:
+    """As Linux (tcp_dec_quickack_mode): whatever the gaps have taught meanwhile."""
+    wire.settings(tcp_quickack_segs=2)
+    sock = wire.established(mss=1000, rtt=0.1)
+    wire("""
+        +0    < P. 1:3(2) ack 1 win 257
+        +0    > .  1:1(0) ack 3
+        +.035 < P. 3:5(2) ack 1 win 257
+        +0    > .  1:1(0) ack 5
+    """)
+    assert sock.info.ato_us == 40_000
+
+
+def test_without_quickack_the_handshakes_ack_waits_200_ms_for_text(wire: Wire) -> None:
+    """tcp(7), TCP_QUICKACK; Linux's tcp_rcv_synsent_state_process."""
+    sock = wire.connect()
+    sock.setopt("QUICKACK", 0)
+    wire("""
+        +0  > S  0:0(0) <...>
+        +.1 < S. 0:0(0) ack 1 win 65535 <mss 1000>
+        +.2 > .  1:1(0) ack 1
+    """)
+
+
+def test_a_window_that_reading_has_doubled_is_told_at_once(wire: Wire) -> None:
+    """As Linux (tcp_cleanup_rbuf): from anything up to half of the most it may be."""
+    wire.settings(tcp_moderate_rcvbuf=0)
+    sock = wire.established(mss=1460, rtt=0.1)
+    for nth in range(26):
+        wire.put(f"+.1 < . {1 + 1460 * nth}:{1461 + 1460 * nth}(1460) ack 1 win 257")
+        wire.advance(0.25)
+        wire.sent.clear()
+    told = sock.info.rcv_wnd
+    assert 65_536 / 3 < told < (65_536 - 1460) / 2
+    sock.recv()
+    taken = wire.take()
+    assert taken is not None and (taken[1].win or 0) << 7 >= 2 * told

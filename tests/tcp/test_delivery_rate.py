@@ -147,3 +147,13 @@ def test_an_answer_is_measured_as_of_an_application_that_had_nothing_to_send(wir
     assert sock.info.delivery_rate == pytest.approx(MSS / 0.12, rel=0.001)
     assert sock.info.rate_app_limited
     wire.put("+0 < . 11:11(0) ack 10001 win 257")
+
+
+def test_of_all_that_an_ack_delivers_what_was_sent_last_counts(wire: Wire) -> None:
+    """3.3: it is the retransmission; what stands behind it in the stream left before it."""
+    sock = flight(wire)
+    wire.put(ack_line(0, (1, 4), when="+.1"))
+    taken = wire.take()
+    assert taken is not None and taken[1].seq == 1
+    wire.put(ack_line(10, when="+.2"))
+    assert sock.info.delivery_rate == pytest.approx(7 * MSS / 0.2, rel=0.001)

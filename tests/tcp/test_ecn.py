@@ -338,3 +338,18 @@ def test_the_window_is_ssthresh_when_what_was_in_flight_has_arrived(wire: Wire) 
     assert sock.info.cwnd == 6 * MSS  # and one for the window that this ACK acknowledges
     while wire.take() is not None:
         pass
+
+
+def test_text_without_ect_after_text_with_it_is_acknowledged_at_once(wire: Wire) -> None:
+    """RFC 3168 6.1.5: it is a retransmission, says Linux, and the peer has a small window."""
+    wire.settings(tcp_quickack_segs=1)
+    sock = passive(wire)
+    assert not sock.info.ecn_seen
+    wire("""
+        +0 < [ect0] P. 1:101(100) ack 1 win 1000
+        +0 > . 1:1(0) ack 101
+        +0 < [ect0] P. 101:201(100) ack 1 win 1000
+        +.01 < [noecn] P. 201:301(100) ack 1 win 1000
+        +0 > . 1:1(0) ack 301
+    """)
+    assert sock.info.ecn_seen

@@ -435,3 +435,57 @@ def test_fast_open_that_is_off_is_refused(wire: Wire) -> None:
     assert lib.ust_getopt(wire.engine.raw, handle, lib.UST_OPT_FASTOPEN_CONNECT, value) == 0
     with pytest.raises(OSError):
         wire.engine.setopt(handle, lib.UST_OPT_FASTOPEN_CONNECT, 1)
+
+
+def test_text_that_was_taken_ends_the_doubling_of_the_pause(client: Wire) -> None:
+    """As Linux: tcp_fastopen_blackhole_timeout_sec is doubled for timeouts in a row only."""
+    wire = client
+    wire.settings(tcp_fastopen_blackhole_timeout_sec=60)
+    for taken in (False, True, False):
+        result, sock = fastopen(wire, bytes(100))
+        assert result == 100
+        wire("+0 > S 0:100(100) <mss 1460,FO 0102030405060708>")
+        if taken:
+            wire("+.1 < S. 0:0(0) ack 101 win 65535 <mss 1000>\n +0 > . 101:101(0) ack 1")
+        else:
+            wire("+1 > S 0:0(0) <mss 1460>\n +2 > S 0:0(0) <mss 1460>")
+        sock.abort()
+        wire.sent.clear()
+        wire.advance(60.5 if not taken else 0)
+        wire.engine.tick()
+    assert wire.stats["tcp.fastopen.blackhole"] == 2
+    result, sock = fastopen(wire, bytes(100))
+    assert result == 100
+    sock.abort()
+    wire.sent.clear()
+
+
+def test_a_cookie_in_the_experimental_option_is_kept_whole(wire: Wire) -> None:
+    """RFC 7413 appendix: behind kind 254, the length, and 0xF989."""
+    wire.settings(tcp_timestamps=0, tcp_sack=0, tcp_window_scaling=0)
+    _, sock = fastopen(wire, b"hello")
+    wire("""
+        +0  > S  0:0(0) <mss 1460,FO>
+        +.1 < S. 0:0(0) ack 1 win 65535 <mss 1000,hex fe0cf9890102030405060708>
+        +0  > .  1:1(0) ack 1
+    """)
+    sock.abort()
+    wire.sent.clear()
+    result, sock = fastopen(wire, bytes(100))
+    assert result == 100
+    wire("+0 > S 0:100(100) <mss 1460,FO 0102030405060708>")
+    sock.abort()
+    wire.sent.clear()
+
+
+def test_each_listener_counts_its_own_pending_connections(server: Wire) -> None:
+    """RFC 7413 5.1: one that is made gives its place back to the listener that it came to."""
+    wire = server
+    cookie = cookie_for(wire)
+    wire.engine.setopt(wire.engine.listen(81), lib.UST_OPT_FASTOPEN, 1)
+    for port in (41000, 41001):
+        wire.peer(port, 81)(f"""
+            +0 < S  0:10(10) win 65535 <mss 1000,FO {cookie}>
+            +0 > S. 0:0(0) ack 11 <mss 1460>
+            +0 < .  11:11(0) ack 1 win 65535
+        """)

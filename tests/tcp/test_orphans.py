@@ -262,3 +262,13 @@ def test_a_thousand_of_them_hold_no_more_than_the_limit_allows(wire: Wire) -> No
     forget(wire)
     usage = wire.engine.usage()
     assert (usage.orphans, usage.tcbs, usage.mbufs_small, usage.timers) == (0, 1, 0, 0)
+
+
+def test_those_in_fin_wait_2_go_in_the_order_in_which_they_came(wire: Wire) -> None:
+    wire.settings(tcp_max_orphans=3)
+    waiting = [fin_wait_2(wire, 1000 + i) for i in range(3)]
+    for gone in range(3):
+        assert waiting[gone].state == "FIN_WAIT_2"
+        fin_wait_2(wire, 2000 + gone)
+        assert waiting[gone].state == "CLOSED"
+        assert orphans(wire) == 3

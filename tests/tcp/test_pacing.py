@@ -205,3 +205,18 @@ def test_the_congestion_window_grows_though_paced(wire: Wire) -> None:
     """A window that is only ever reached in bits is used all the same."""
     sock = paced(wire, window=160)
     assert sock.info.cwnd == 160 * MSS
+
+
+def test_a_burst_is_no_more_frames_than_a_port_takes_at_once(wire: Wire) -> None:
+    """64 where the port does not cut super-segments; the last of each burst says PSH."""
+    wire.settings(tcp_pacing=0)
+    sock = wire.established(mss=536, rtt=0.001)
+    sock.setopt("SNDBUF", 1_000_000)
+    for _ in range(6):
+        sock.send(100 * 536)
+        wire.deliver(sock, rtt=0.001)
+    assert sock.info.cwnd >= 100 * 536
+    sock.send(100 * 536)
+    flags = [segment.flags for _, segment in iter(wire.take, None)]
+    assert [nth for nth, text in enumerate(flags, 1) if "P" in text] == [64, 100]
+    wire.put(f"+.001 < . 1:1(0) ack {700 * 536 + 1} win 257")

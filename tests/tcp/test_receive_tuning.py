@@ -248,3 +248,53 @@ def test_the_window_of_a_full_buffer_is_closed_and_opens_at_a_segment(wire: Wire
     sock.recv(3 * 1460)
     taken = wire.take(1)
     assert taken is not None and (taken[1].win or 0) << 7 >= 4096
+
+
+def filled(wire: Wire) -> Sock:
+    """A connection whose buffer of 64 KiB is full and whose window is told to be closed."""
+    wire.settings(tcp_moderate_rcvbuf=0)
+    sock = wire.established(mss=ADVMSS, rtt=0.1)
+    at = 1
+    while (room := sock.peer.theirs(sock.info.rcv_adv) - at) > 0:
+        size = min(room, ADVMSS)
+        line = f"+0 < P. {at}:{at + size}({size}) ack 1 win 257"
+        wire.inject(sock.peer.frame(parse_line(line).segment))
+        wire.advance(0.25)
+        at += size
+    wire.sent.clear()
+    assert sock.info.rcv_wnd == 0
+    return sock
+
+
+@pytest.mark.parametrize(
+    ("free", "told"), [(4095, 0), (4096, 4096), (4223, 4096), (4224, 4224), (30_000, 29_952)]
+)
+def test_a_small_window_is_never_more_than_what_is_free(wire: Wire, free: int, told: int) -> None:
+    """As Linux (__tcp_select_window): in units of the scale; a sixteenth of the buffer at least."""
+    sock = filled(wire)
+    sock.recv(free - (65_536 - sock.info.inq))
+    assert 65_536 - sock.info.inq == free
+    wire.advance(0.25)
+    sent = [segment.win or 0 for _, segment in iter(wire.take, None)]
+    assert [win << 7 for win in sent] == [told] * (told > 0)
+
+
+@pytest.mark.parametrize(("rmem_max", "most"), [(300_000, 300_000), (8_000_000, 2 * 1_048_576)])
+def test_a_buffer_of_a_near_peer_grows_to_a_mebibyte_at_most(
+    wire: Wire, rmem_max: int, most: int
+) -> None:
+    """As Linux's tcp_rcvbuf_low_rtt: below a millisecond more would only leave the cache; nor
+    ever beyond tcp.rmem_max. Linux counts its overhead: of rcvbuf a half is text."""
+    wire.settings(tcp_rmem_max=rmem_max)
+    sock = wire.established(mss=ADVMSS, rtt=0.0005)
+    at = 1
+    for _ in range(30):
+        wire.advance(0.0005)
+        for _ in range(sock.info.rcv_wnd // ADVMSS):
+            line = f"+0 < . {at}:{at + ADVMSS}({ADVMSS}) ack 1 win 257"
+            wire.engine.inject(sock.peer.frame(parse_line(line).segment))
+            at += ADVMSS
+        sock.recv()
+        wire.pump()
+        wire.sent.clear()
+    assert sock.info.rcvbuf == most

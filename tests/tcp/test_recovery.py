@@ -229,3 +229,18 @@ def ack(wire: Wire, sock: Sock, seq: int | None = None) -> None:
     wire.engine.inject(wire.default.frame(line.segment))
     while wire.engine.extract():
         pass
+
+
+def test_an_ack_of_new_data_makes_duplicates_count_anew(wire: Wire) -> None:
+    """RFC 5681 3.2: three in a row; without SACK."""
+    flight(wire, sack=False)
+    wire("""
+        +.1 < . 1:1(0) ack 1 win 257
+        +0  < . 1:1(0) ack 1 win 257
+        +0  < . 1:1(0) ack 1001 win 257
+        +0  < . 1:1(0) ack 1001 win 257
+        +0  < . 1:1(0) ack 1001 win 257
+        +0  < . 1:1(0) ack 1001 win 257
+        +0  > . 1001:2001(1000) ack 1
+    """)
+    assert wire.stats["tcp.rexmt.fast"] == 1

@@ -119,3 +119,29 @@ def test_the_least_round_trip_is_that_of_five_minutes(wire: Wire) -> None:
     assert sample(0.08) == 80_000
     assert sample(0.09) == 80_000
     assert begin < at
+
+
+def test_an_echo_of_the_same_millisecond_is_a_round_trip_of_one(wire: Wire) -> None:
+    """As Linux (tcp_rtt_tsopt_us): of text sent twice only the echo tells, and it counts in ms."""
+    wire.settings(tcp_early_retrans=0)
+    sock = wire.established(mss=1000, rtt=0.1, ts=True)
+    sock.send(500)
+    sent(wire)
+    taken = wire.take(0.5)
+    assert taken is not None and taken[1].options is not None
+    (now,) = [option[1] for option in taken[1].options if option[0] == "TS"]
+    wire.put(f"+0 < . 1:1(0) ack 501 win 257 <nop,nop,TS val 500 ecr {now}>")
+    assert sock.info.min_rtt_us == 1000
+
+
+def test_a_round_trip_as_short_as_the_least_begins_its_five_minutes_anew(wire: Wire) -> None:
+    """As Linux's tcp_min_rtt_wlen: the least is as young as the last sample that was as short."""
+    sock = wire.established(mss=1000, rtt=0.05)
+    for nth, (wait, rtt, least) in enumerate(
+        [(200, 0.05, 50_000), (200, 0.08, 50_000), (101, 0.08, 80_000)]
+    ):
+        wire.advance(wait)
+        sock.send(1000)
+        sent(wire)
+        wire.put(f"+{rtt} < . 1:1(0) ack {1001 + 1000 * nth} win 257")
+        assert sock.info.min_rtt_us == least

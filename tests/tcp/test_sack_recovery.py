@@ -231,3 +231,27 @@ def test_the_last_of_several_segments_at_once_carries_push(wire: Wire) -> None:
     assert [segment.flags for _, segment in iter(wire.take, None)] == [".", "P.", "."]
     wire.put("+.1 < . 1:1(0) ack 3001 win 2000")
     assert [segment.flags for _, segment in iter(wire.take, None)] == [".", "P."]
+
+
+def test_an_old_block_is_not_a_bad_one(wire: Wire) -> None:
+    """An ACK that was overtaken: what it reports is acknowledged by now (as Linux)."""
+    flight(wire)
+    wire.put(ack(5, when="+.1"))
+    wire.put(ack(0, (2, 3)))
+    assert wire.stats["tcp.sack.bad"] == 0
+    wire.put("+0 < . 1:1(0) ack 5001 win 257 <sack 20001:21001>")
+    assert wire.stats["tcp.sack.bad"] == 1
+    wire.put(ack(10, when="+.1"))
+
+
+def test_only_blocks_that_are_there_are_looked_at(wire: Wire) -> None:
+    """Wherever our numbers stand, upper half or lower."""
+    for port in range(1001, 1009):
+        peer = wire.peer(port)
+        sock = wire.established(mss=1000, rtt=0.1, peer=peer)
+        sock.send(3000)
+        sent(wire)
+        peer("+.01 < . 1:1(0) ack 1 win 257 <sack 1001:2001>")
+        peer("+0 < . 1:1(0) ack 3001 win 257")
+    assert wire.stats["tcp.sack.in"] == 8
+    assert wire.stats["tcp.sack.bad"] == 0

@@ -107,3 +107,38 @@ def test_a_widened_reordering_window_lasts_for_sixteen_recoveries(wire: Wire) ->
     for _ in range(16):
         episode(wire, sock, 52)
     episode(wire, sock, 27)
+
+
+def test_what_is_known_to_be_lost_goes_again_in_the_ack_that_undoes_the_timeout(wire: Wire) -> None:
+    """RFC 3522, RFC 8985: the first segment was late, those behind it are missing (as Linux)."""
+    wire.settings(tcp_early_retrans=0, tcp_frto=0)
+    sock = wire.established(mss=1012, rtt=RTT, ts=True)
+    sock.send(10_000)
+    sent(wire)
+    sacked = "nop,nop,sack 5001:6001"
+    wire.put(f"+.1 < . 1:1(0) ack 1 win 257 <nop,nop,TS val 200 ecr 200,{sacked}>")
+    while not wire.stats["tcp.rexmt.rto"]:
+        wire.advance(0.01)
+    sent(wire)
+    wire.put(f"+.01 < . 1:1(0) ack 1001 win 257 <nop,nop,TS val 300 ecr 200,{sacked}>")
+    assert wire.stats["tcp.undo.rto"] == 1
+    assert sent(wire)[0] == 1
+    wire.put("+.1 < . 1:1(0) ack 10001 win 257 <nop,nop,TS val 400 ecr 200>")
+
+
+def test_an_episode_that_is_held_open_does_not_lend_its_stamp_to_the_next(wire: Wire) -> None:
+    """RFC 3522 3.2: without SACK, the loss was real; then a timeout is not."""
+    wire.settings(tcp_early_retrans=0, tcp_frto=0)
+    sock = wire.established(mss=1012, rtt=RTT, ts=True, sack=False)
+    sock.send(10_000)
+    sent(wire)
+    for _ in range(3):
+        wire.put("+.05 < . 1:1(0) ack 1 win 257 <nop,nop,TS val 200 ecr 200>")
+    assert sent(wire) == [0]  # at 350
+    wire.put("+.1 < . 1:1(0) ack 10001 win 257 <nop,nop,TS val 450 ecr 350>")
+    sock.send(1000)
+    assert sent(wire) == [10]  # at 450
+    taken = wire.take(1.0)
+    assert taken is not None and taken[1].seq == 10_001
+    wire.put("+.01 < . 1:1(0) ack 11001 win 257 <nop,nop,TS val 800 ecr 450>")
+    assert wire.stats["tcp.undo.rto"] == 1

@@ -416,3 +416,17 @@ def test_no_forged_ack_of_two_million_opens_a_connection(flood: dict[str, int]) 
     assert flood["forged"] == 0
     assert flood["refused"] == 2 * MILLION + 64
     assert flood["genuine"] == 1
+
+
+def test_every_bit_of_a_cookie_changes_with_the_minute(wire: Wire) -> None:
+    """RFC 4987 3.6: all but the top eight are of the hash, and must be guessed."""
+    wire.settings(tcp_syncookies=2)
+    wire.listen()
+    peer, seen, changed = Peer(wire, 1001), set(), 0
+    for _ in range(24):
+        synack(wire, peer)
+        assert peer.iss is not None
+        seen.add(peer.iss)
+        changed |= peer.iss ^ min(seen)
+        wire.advance(MINUTE)
+    assert changed & 0xFFFFFF == 0xFFFFFF

@@ -353,3 +353,23 @@ def test_a_record_whose_time_starts_anew_is_the_youngest(wire: Wire) -> None:
         time_wait(wire, ts=False)
         assert old[gone].state == "CLOSED"
         assert wire.engine.usage().timewaits == 3
+
+
+def test_a_successors_first_number_is_65537_beyond_the_old_ones(wire: Wire) -> None:
+    """RFC 6528 3, as Linux: more than a window without scaling."""
+    sock = waiting(wire, ts=False)
+    last = sock.peer.iss
+    wire.inject(sock.peer.frame(segment("S 9:9(0) win 65535 <mss 1000>")))
+    taken = wire.take()
+    assert taken is not None and taken[1].flags == "S."
+    assert last is not None and sock.peer.iss == (last + 2 + 65_537) % 2**32
+
+
+def test_a_single_byte_within_the_window_is_answered(wire: Wire) -> None:
+    """RFC 9293 3.10.7.4, first: it is text, which nobody takes any more."""
+    sock = waiting(wire, ts=False)
+    sock.peer("""
+        +.6 < P. 2:3(1) ack 2 win 257
+        +0  > .  2:2(0) ack 2
+        +.6 < .  2:2(0) ack 2 win 257
+    """)

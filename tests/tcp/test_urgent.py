@@ -174,3 +174,24 @@ def test_an_urgent_byte_beyond_a_hole_is_an_event(wire: Wire) -> None:
     n = lib.ust_engine_events(wire.engine.raw, events, 8)
     assert [event.events & lib.UST_URGENT for event in events[0:n]] == [lib.UST_URGENT]
     assert sock.ready & (lib.UST_URGENT | lib.UST_READABLE) == lib.UST_URGENT
+
+
+def test_a_mark_too_far_ahead_is_announced_only_where_there_is_no_more_in_flight(
+    wire: Wire,
+) -> None:
+    """As Linux (tcp_transmit_skb): 65535 must point beyond all that was sent, or it lies."""
+    wire.settings(tcp_early_retrans=0)
+    sock = wire.established(mss=1285, win=65535, wscale=None, rtt=0.1)
+    sock.setopt("SNDBUF", 1_000_000)
+    for _ in range(3):
+        sock.send(60 * 1285)
+        wire.deliver(sock, win=65535)
+    sock.send(70_000, urgent=True)
+    flags = [segment.flags for _, segment in iter(wire.take, None)]
+    assert len(flags) == 51  # the window, to the byte
+    assert all("U" in text for text in flags)
+    taken = wire.take(1)
+    assert taken is not None and taken[1].seq == 180 * 1285 + 1
+    assert "U" not in taken[1].flags
+    sock.abort()
+    wire.sent.clear()
