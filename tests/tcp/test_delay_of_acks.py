@@ -144,7 +144,7 @@ def test_text_after_a_long_silence_is_acknowledged_at_once(wire: Wire) -> None:
 
 def test_two_quick_acks_are_the_least_however_small_the_window(wire: Wire) -> None:
     """As Linux (tcp_incr_quickack): the window is less than two segments of 1000."""
-    wire.settings(tcp_rmem=3000)
+    wire.settings(tcp_rmem=3000, tcp_moderate_rcvbuf=0)
     sock = wire.established(mss=1000, rtt=0.1)
     for nth in range(4):
         wire.put(f"+.1 < P. {1 + 1000 * nth}:{1001 + 1000 * nth}(1000) ack 1 win 257")

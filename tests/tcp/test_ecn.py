@@ -353,3 +353,23 @@ def test_text_without_ect_after_text_with_it_is_acknowledged_at_once(wire: Wire)
         +0 > . 1:1(0) ack 301
     """)
     assert sock.info.ecn_seen
+
+
+def test_an_ack_of_all_and_more_brings_the_window_to_ssthresh_at_once(wire: Wire) -> None:
+    """RFC 3168 6.1.2: not only ACK by ACK; two segments are of what it acknowledges."""
+    wire.settings(tcp_congestion_control="reno")
+    sock = passive(wire)
+    sock.send(20 * MSS)
+    while wire.take() is not None:
+        pass
+    wire.put("+.01 < E. 1:1(0) ack 1001 win 1000")
+    while wire.take() is not None:
+        pass
+    end = sock.peer.ours(sock.info.snd_max)
+    assert end > 10_001 and sock.info.cwnd > 7 * MSS
+    wire.put(f"+.01 < . 1:1(0) ack {end} win 1000")
+    assert sock.info.ca_state == rig.lib.UST_CA_OPEN
+    assert sock.info.cwnd <= 7 * MSS
+    wire.sent.clear()
+    sock.abort()
+    wire.sent.clear()

@@ -166,16 +166,3 @@ def test_listening_again_changes_the_backlog(wire: Wire) -> None:
                 pass
             states.append(peer.state)
         assert states.count("ESTABLISHED") == fits
-
-
-def test_a_listener_that_nobody_has_called_leaves_no_trace(wire: Wire) -> None:
-    """Those who call the next one have a place in its queue each."""
-    wire.engine.close(wire.listen())
-    wire.listen()
-    peers = [wire.peer(1001), wire.peer(1002)]
-    for peer in peers:
-        peer("+0 < S 0:0(0) win 65535 <mss 1000>\n +0 > S. 0:0(0) ack 1 <mss 1460>")
-    assert wire.engine.usage().requests == 2
-    for peer in peers:
-        peer("+.1 < . 1:1(0) ack 1 win 65535")
-        assert peer.state == "ESTABLISHED"

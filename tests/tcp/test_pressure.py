@@ -361,3 +361,19 @@ def test_a_connection_that_holds_nothing_may_always_send_a_little(wire: Wire) ->
         assert sock.send(2000) == 2000
         wire.deliver(sock, rtt=0.01)
         forget(wire)
+
+
+def test_a_write_that_takes_all_that_is_left_is_not_cut(wire: Wire) -> None:
+    """sock.share counts those that were."""
+    wires = [wire, Wire()]
+    rooms = []
+    for one in wires:
+        one.settings(tcp_wmem_max=4_000_000)
+        sock = one.established(win=0, wscale=None)
+        sock.setopt("SNDBUF", 100_000_000)
+        size = rooms[0] if rooms else 50_000_000
+        rooms.append(one.engine.send(sock.handle, bytes(size)))
+        assert one.stats["sock.share"] == (size == 50_000_000)
+        forget(one)
+    assert rooms[0] == rooms[1] < 50_000_000
+    wires[1].free()

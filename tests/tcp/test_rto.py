@@ -261,3 +261,21 @@ def test_the_initial_window_is_ten_segments(wire: Wire) -> None:
             + [f"+0 > . {1 + i * 1000}:{1001 + i * 1000}(1000) ack 1" for i in range(10, 14)]
         )
     )
+
+
+def test_after_a_timeout_bytes_are_counted_from_nothing(wire: Wire) -> None:
+    """RFC 5681 3.1: a window of three segments grows when three have been acknowledged."""
+    wire.settings(tcp_congestion_control="reno", tcp_early_retrans=0, tcp_frto=0)
+    sock = wire.established(mss=1000, rtt=0.1)
+    sock.send(4000)
+    wire.advance(0.35)
+    wire.sent.clear()
+    wire.put("+.1 < . 1:1(0) ack 4001 win 257")
+    assert (sock.info.cwnd, sock.info.ssthresh) == (3000, 2000)  # 1000 are left over
+    sock.send(3000)
+    wire.sent.clear()
+    wire.put("+.1 < . 1:1(0) ack 6000 win 257")
+    assert sock.info.cwnd == 3000
+    wire.put("+0 < . 1:1(0) ack 6001 win 257")
+    assert sock.info.cwnd == 4000
+    wire.put("+0 < . 1:1(0) ack 7001 win 257")

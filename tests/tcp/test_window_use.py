@@ -128,17 +128,3 @@ def test_a_small_window_of_the_peers_keeps_the_buffer_small(wire: Wire) -> None:
     wire.settings(tcp_wmem=4608)
     sock = wire.established(mss=MSS, rtt=0.1, wscale=None, win=7000)
     assert sock.info.sndbuf == 2 * 7000
-
-
-def test_a_pause_of_one_rto_to_the_nanosecond_is_not_idle_yet(wire: Wire) -> None:
-    """RFC 5681 4.1: "more than one RTO"."""
-    sock = grown(wire)
-    before = sock.info.cwnd
-    sock.send(MSS)
-    assert sent(wire) == 1
-    at = wire.engine.now
-    wire.put(f"+.1 < . 1:1(0) ack {sock.peer.ours(sock.info.snd_max)} win 1000")
-    wire.advance((at + sock.info.rto_us * 1000 - wire.engine.now) / 1e9)
-    assert wire.engine.now == at + sock.info.rto_us * 1000
-    sock.send(60 * MSS)
-    assert sent(wire) >= before // MSS
