@@ -113,3 +113,18 @@ def test_pieces_that_adjoin_are_reported_as_one(wire: Wire, second: str) -> None
         +0 > . 1:1(0) ack 1 <nop,nop,sack 2001:2501 1001:2501>
         +0 > . 1:1(0) ack 1 <nop,nop,sack 1001:2501>
     """)
+
+
+def test_the_block_that_a_duplicate_is_in_stands_first_again(wire: Wire) -> None:
+    """RFC 2883 4 (5), RFC 2018 4: behind the duplicate itself."""
+    wire.established()
+    wire("""
+        +0 < P. 3001:3501(500) ack 1 win 257
+        +0 > .  1:1(0) ack 1 <sack 3001:3501>
+        +0 < P. 1001:1501(500) ack 1 win 257
+        +0 > .  1:1(0) ack 1 <sack 1001:1501 3001:3501>
+        +0 < P. 3001:3501(500) ack 1 win 257
+        +0 > .  1:1(0) ack 1 <sack 3001:3501 3001:3501 1001:1501>
+        +0 < P. 5001:5501(500) ack 1 win 257
+        +0 > .  1:1(0) ack 1 <sack 5001:5501 3001:3501 1001:1501>
+    """)

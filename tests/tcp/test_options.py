@@ -305,3 +305,14 @@ def test_the_two_bits_of_ecn_are_not_the_applications(wire: Wire) -> None:
     taken = wire.take()
     assert taken is not None and wire.last.tos & 0xFC == 0x28
     assert isinstance(wire.last, frames.TcpFrame)
+
+
+def test_an_mss_of_a_wrong_length_is_none(wire: Wire) -> None:
+    """RFC 9293 3.7.1 (MUST-15): then segments have 536 bytes, or of IPv6 1220."""
+    wire.listen()
+    wire("""
+        +0 < S  0:0(0) win 65535 <hex 020505b405>
+        +0 > S. 0:0(0) ack 1 <...>
+        +0 < .  1:1(0) ack 1 win 65535
+    """)
+    assert wire.accept(wire.default).info.snd_mss in (536, 1220)

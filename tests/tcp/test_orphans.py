@@ -272,3 +272,20 @@ def test_those_in_fin_wait_2_go_in_the_order_in_which_they_came(wire: Wire) -> N
         fin_wait_2(wire, 2000 + gone)
         assert waiting[gone].state == "CLOSED"
         assert orphans(wire) == 3
+
+
+def test_one_in_fin_wait_2_may_end_between_others(wire: Wire) -> None:
+    """Those that came before and after it still go in their order."""
+    wire.settings(tcp_max_orphans=2)
+    first, *others = [fin_wait_2(wire, 1000 + i) for i in range(2)]
+    wire.settings(tcp_max_orphans=3)
+    others.append(fin_wait_2(wire, 1002))
+    for sock in others:
+        wire.inject(sock.peer.frame(segment("F. 1:1(0) ack 2 win 257")))
+        forget(wire)
+    wire.settings(tcp_max_orphans=2)
+    second = fin_wait_2(wire, 2000)
+    for sock in (first, second):
+        assert sock.state == "FIN_WAIT_2"
+        fin_wait_2(wire, sock.peer.port + 2000)
+        assert sock.state == "CLOSED"

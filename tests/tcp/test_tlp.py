@@ -156,3 +156,17 @@ def test_a_probe_is_never_later_than_the_rto(wire: Wire) -> None:
     assert sock.info.tlp - wire.engine.now == sock.info.rto_us * 1000
     leaves(wire, [1], sock.info.rto_us / 1e6)
     assert wire.stats["tcp.tlp.probes"] == 1
+
+
+@pytest.mark.parametrize("setting", [0, 2])
+def test_there_is_no_probe_below_setting_3(wire: Wire, setting: int) -> None:
+    """As Linux's tcp_early_retrans."""
+    wire.settings(tcp_early_retrans=setting)
+    sock = wire.established(mss=1000, rtt=0.1)
+    sock.send(3000)
+    for _ in range(3):
+        assert wire.take() is not None
+    assert sock.info.tlp == 0
+    taken = wire.take(0.4)
+    assert taken is not None and taken[1].seq == 1
+    wire.put("+0 < . 1:1(0) ack 3001 win 257")
