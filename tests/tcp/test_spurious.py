@@ -142,3 +142,20 @@ def test_an_episode_that_is_held_open_does_not_lend_its_stamp_to_the_next(wire: 
     assert taken is not None and taken[1].seq == 10_001
     wire.put("+.01 < . 1:1(0) ack 11001 win 257 <nop,nop,TS val 800 ecr 450>")
     assert wire.stats["tcp.undo.rto"] == 1
+
+
+def test_a_timeout_after_an_episode_that_is_held_open_reduces_the_window_again(wire: Wire) -> None:
+    """RFC 5681 3.1: what is lost now was sent later; without SACK (RFC 6582 4.1)."""
+    wire.settings(tcp_early_retrans=0)
+    sock = flight(wire, sack=False)
+    for _ in range(3):
+        wire.put(ack(0, when="+.05"))
+    assert sent(wire) == [0]
+    wire.put(ack(10, when="+.1"))
+    before = sock.info.ssthresh
+    sock.send(1000)
+    assert sent(wire) == [10]
+    taken = wire.take(1.0)
+    assert taken is not None and taken[1].seq == 10_001
+    assert sock.info.ssthresh < before < UNLIMITED
+    wire.put(ack(11, when="+.1"))

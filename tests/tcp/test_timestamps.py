@@ -161,3 +161,16 @@ def test_an_echo_of_a_time_that_never_was_does_not_spoil_the_rtt(wire: Wire) -> 
         +.1 < .  1:1(0) ack 101 win 257 <nop,nop,TS val 150 ecr 3000000000>
     """)
     assert sock.info.srtt_us < 1_000_000
+
+
+@pytest.mark.parametrize(("ecr", "flags"), [(98, "R"), (99, "."), (100, "."), (201, "R")])
+def test_an_answer_must_echo_a_timestamp_of_one_of_our_syns(
+    wire: Wire, ecr: int, flags: str
+) -> None:
+    """As Linux (tcp_rcv_synsent_state_process): the SYN left at 100, and a tick may be cut off."""
+    sock = wire.connect()
+    wire("+0 > S 0:0(0) <mss 1460,sackOK,TS val 100 ecr 0,wscale 7>")
+    wire.put(f"+.1 < S. 0:0(0) ack 1 win 65535 <mss 1000,nop,nop,TS val 5 ecr {ecr}>")
+    taken = wire.take()
+    assert taken is not None and taken[1].flags == flags
+    assert sock.state == ("SYN_SENT" if flags == "R" else "ESTABLISHED")
