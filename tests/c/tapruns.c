@@ -199,6 +199,18 @@ static void test_what_a_full_device_refuses_stays_in_order(void)
     CHECK(next == round * N);
 }
 
+/* /dev/full has no operation that does not wait: the run is refused whole. */
+static void test_a_device_that_can_only_wait_is_given_a_call_each(void)
+{
+    int fd = open("/dev/full", O_RDWR | O_CLOEXEC), err;
+
+    ust_port_close(ports[0]);
+    ports[0] = ust_tap_open(&fd, 1, 10, 1500, 0, 1, MAC, &err);
+    CHECK(ports[0] && send_n(8) == 8);
+    CHECK(stats(0).tx_errors == 8 && stats(0).tx_frames == 0); /* by ENOSPC */
+    CHECK(!runs() && stats(0).runs == 1 && stats(0).syscalls == 9);
+}
+
 /* From now on the system refuses a call, as many containers do. */
 static void refuse(uint32_t number)
 {
@@ -257,6 +269,7 @@ int main(void)
         ON_TAPS(1, test_what_is_no_frame_is_refused_inside_a_run);
         ON_TAPS(1, test_a_device_that_is_gone_costs_the_frames_and_is_counted);
         ON_TAPS(1, test_what_a_full_device_refuses_stays_in_order);
+        ON_TAPS(1, test_a_device_that_can_only_wait_is_given_a_call_each);
         ON_TAPS(1, test_a_ring_that_is_refused_later_is_given_up);
     }
     ON_TAPS(0, test_without_io_uring_frames_go_one_by_one);
