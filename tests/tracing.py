@@ -27,8 +27,9 @@ async def main():
     await over.wait()
     loop.remove_reader(sys.stdin.fileno())
     counters = next(iter(loop._stacks)).counters()
-    names = "port.rx_frames", "port.tx_frames", "port.syscalls", "worker.busy_rounds"
-    print(*(counters[name] for name in names), flush=True)
+    names = "rx_frames", "tx_frames", "syscalls"
+    rounds, busy = counters["worker.rounds"], counters["worker.busy_rounds"]
+    print(*(counters[f"port.{name}"] for name in names), busy, rounds - busy, flush=True)
 
 ustack.run(main, io=io, address="10.9.0.2/24", base=base, spin=0.1)
 """
@@ -63,6 +64,7 @@ class Traced:
     tx_frames: int
     port_syscalls: int  # of a tap
     bursts: int  # rounds with work
+    vain: int  # rounds without, a read of a tap each
     seconds: float  # that the client took
 
 

@@ -112,23 +112,37 @@ static void test_a_burst_out_costs_one_system_call(void)
     CHECK(send_n(3) == 3 && stats(0).syscalls == 4 && stats(0).runs == 1); /* few: one each */
 }
 
-static void test_bursts_in_cost_one_system_call_from_the_third_on(void)
+static void test_bursts_in_cost_two_system_calls_and_under_steady_load_one(void)
+{
+    static const unsigned costs[] = {21, 21, 2, 2, 1, 1, 1}; /* each with a look at the end */
+    uint64_t before;
+    unsigned i;
+
+    for (i = 0; i < sizeof costs / sizeof *costs; i++) {
+        before = stats(1).syscalls;
+        CHECK(send_n(20) == 20);
+        recv_n(20);
+        CHECK(stats(1).syscalls == before + costs[i]);
+    }
+    CHECK(stats(1).runs == 5);
+}
+
+/* Who looks often looks in vain between bursts, at the price of a read. */
+static void test_looks_in_vain_cost_one_system_call_and_the_burst_after_them_two(void)
 {
     uint64_t before;
     unsigned i;
 
-    for (i = 0; i < 2; i++) {
-        CHECK(send_n(20) == 20);
-        recv_n(20);
-    }
-    CHECK(stats(1).runs == 0 && stats(1).syscalls == 42); /* and two for the ends */
-    for (; i < 6; i++) {
+    for (i = 0; i < 4; i++) {
         before = stats(1).syscalls;
+        recv_n(0);
+        recv_n(0);
+        CHECK(stats(1).syscalls == before + 2);
         CHECK(send_n(20) == 20);
         recv_n(20);
-        CHECK(stats(1).syscalls == before + 1);
+        CHECK(i < 2 || stats(1).syscalls == before + 4);
     }
-    CHECK(stats(1).runs == 4);
+    CHECK(stats(1).runs == 2); /* none of them in vain */
 }
 
 static void test_light_traffic_is_read_one_by_one_again(void)
@@ -264,7 +278,8 @@ int main(void)
     uring_close(&probe);
     if (has_uring) {
         ON_TAPS(1, test_a_burst_out_costs_one_system_call);
-        ON_TAPS(1, test_bursts_in_cost_one_system_call_from_the_third_on);
+        ON_TAPS(1, test_bursts_in_cost_two_system_calls_and_under_steady_load_one);
+        ON_TAPS(1, test_looks_in_vain_cost_one_system_call_and_the_burst_after_them_two);
         ON_TAPS(1, test_light_traffic_is_read_one_by_one_again);
         ON_TAPS(1, test_what_is_no_frame_is_refused_inside_a_run);
         ON_TAPS(1, test_a_device_that_is_gone_costs_the_frames_and_is_counted);

@@ -13,7 +13,8 @@
  * Where io_uring is to be had, one system call moves a run of frames, once
  * there are several: to send, or in both of the last bursts that came. A read
  * in vain costs a third of a frame, so a run asks for no more than it is sure
- * to get, and one, the end. Frames that come in a run are copied from a slot
+ * to get, and one, the end; unless the load is steady the first frame is read
+ * singly, in case there is none. Frames that come in a run are copied from a slot
  * each; nothing is under way between two bursts.
  *
  * Not here: how the device is made; that is tap.py.                         */
@@ -36,6 +37,7 @@ enum {
     RUN_MAX = 32,     /* frames in one system call */
     READS_LEAST = 8,  /* below, a call each is cheaper; see docs/idle.md */
     WRITES_LEAST = 4, /* the same */
+    STREAK = 4,       /* looks not in vain, after which the next is not expected to be */
     RUN_BYTES = 2048, /* a frame, on average: a larger one is worth a call */
 };
 
@@ -48,6 +50,7 @@ struct slot {
 
 struct tap_queue {
     int fd;
+    unsigned streak;    /* looks since the last in vain */
     unsigned last[2];   /* frames of the last two bursts in */
     struct slot *slots; /* RUN_MAX of them if there is a ring, else one */
     struct uring ring;  /* depth 0: none */
@@ -147,19 +150,26 @@ static unsigned tap_rx(struct ust_port *port, unsigned queue, struct mbuf_pool *
     struct tap_queue *tq = &t->queues[queue];
     struct mbuf *stage = NULL;
     uint64_t bytes = port->stats[queue].s.rx_bytes;
-    unsigned n = 0, tried = least(tq->last[0], tq->last[1]) + 1;
+    unsigned n = 0, tried = 0, step, likely = least(least(tq->last[0], tq->last[1]) + 1, max);
     bool more = true;
 
-    tried = least(tried, least(max, RUN_MAX));
-    if (runs(tq, tried, READS_LEAST))
-        n = read_run(t, queue, pool, burst, &tried, &more);
-    else
-        tried = 0;
-    for (; more && tried < max; tried++)
-        n += read_one(t, queue, pool, &stage, burst + n, &more);
+    while (more && tried < max) {
+        step = likely > tried ? least(likely - tried, RUN_MAX) : 1;
+        if ((tried > 0 || tq->streak >= STREAK) && runs(tq, step, READS_LEAST)) {
+            n += read_run(t, queue, pool, burst + n, &step, &more);
+            likely = 0; /* what is more comes singly */
+        } else {
+            n += read_one(t, queue, pool, &stage, burst + n, &more);
+            step = 1;
+        }
+        tried += step;
+    }
     bytes = port->stats[queue].s.rx_bytes - bytes;
-    tq->last[1] = tq->last[0];
-    tq->last[0] = bytes <= (uint64_t)n * RUN_BYTES ? n : 0;
+    tq->streak = n > 0 ? tq->streak + 1 : 0;
+    if (n > 0) {
+        tq->last[1] = tq->last[0];
+        tq->last[0] = bytes <= (uint64_t)n * RUN_BYTES ? n : 0;
+    }
     if (stage)
         mbuf_free(pool, stage);
     return n;
