@@ -18,7 +18,7 @@
 static const char congestion_control[] = "cubic";
 
 static int forget(struct load_conn *c);
-static void bind_to(int fd, const struct ust_addr *addr);
+static int bind_to(int fd, const struct ust_addr *addr);
 
 static int kernel_connect(struct ust_load *l, struct load_conn *c)
 {
@@ -30,8 +30,8 @@ static int kernel_connect(struct ust_load *l, struct load_conn *c)
     if (fd < 0)
         return -errno;
     c->id = fd;
-    if (addr.b[12] == 127 && l->n_addrs > 1)
-        bind_to(fd, &addr);
+    if (addr.b[12] == 127 && l->n_addrs > 1 && bind_to(fd, &addr) != 0)
+        return forget(c);
     memcpy(&to.sin_addr, (addr.b[12] == 127 ? &l->addr : &addr)->b + 12, 4);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, congestion_control, sizeof congestion_control - 1);
@@ -52,14 +52,14 @@ static int forget(struct load_conn *c)
 }
 
 /* The port is found by connect(), which knows the whole flow. */
-static void bind_to(int fd, const struct ust_addr *addr)
+static int bind_to(int fd, const struct ust_addr *addr)
 {
     struct sockaddr_in from = {.sin_family = AF_INET};
     int one = 1;
 
     memcpy(&from.sin_addr, addr->b + 12, 4);
     setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
-    bind(fd, (struct sockaddr *)&from, sizeof from);
+    return bind(fd, (struct sockaddr *)&from, sizeof from);
 }
 
 static void kernel_close(struct ust_load *l, struct load_conn *c)

@@ -102,7 +102,7 @@ static int64_t median_ps(struct ping *p)
 int64_t ust_cache_ping(int cpu, int other, uint64_t ns)
 {
     struct ping *p = aligned_alloc(64, (sizeof *p + 63) / 64 * 64);
-    pthread_t first, second;
+    pthread_t first = 0, second = 0;
     int64_t result;
 
     if (!p)

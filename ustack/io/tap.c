@@ -408,7 +408,8 @@ static unsigned write_run(struct tap_port *t, unsigned queue, struct mbuf_pool *
         if (!is_sent(st, pool, burst[i], tq->results[i]))
             kept[n_kept++] = burst[i];
     *n = (unsigned)done;
-    memcpy(burst + done - n_kept, kept, (unsigned)n_kept * sizeof *kept);
+    for (i = 0; i < n_kept; i++)
+        burst[done - n_kept + i] = kept[i];
     return (unsigned)(done - n_kept);
 }
 
