@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import stat
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,10 +24,11 @@ Ustack = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(autouse=True)
-def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A runtime directory of our own."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    return tmp_path / "ustack"
+def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A runtime directory of our own; its path is short, as those of sockets must be."""
+    with tempfile.TemporaryDirectory(prefix="us") as place:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", place)
+        yield Path(place) / "ustack"
 
 
 @pytest.fixture

@@ -388,8 +388,7 @@ def test_an_exception_in_a_callback_costs_its_connection_only() -> None:
         with client:
             reader, writer = await asyncio.open_connection("server", 80)
             writer.write(b"x")
-            with pytest.raises(ConnectionResetError):
-                await reader.read()
+            assert await reader.read() == b""
             writer.close()
 
     net.run_until_complete(main())
