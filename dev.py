@@ -340,6 +340,8 @@ def run_tests(args: list[str], env: dict | None = None, leave: list[str] | None 
         return call([*pytest, *args], env)
     cores = str(len(os.sched_getaffinity(0)))
     pytest += [f"--ignore={path}" for path in leave or []]
+    pytest += ["-o", f"cache_dir={BUILD / 'tests'}"]
+    shutil.rmtree(BUILD / "tests", ignore_errors=True)
     failed = []
     for name, how in {
         f"side by side, {cores} at a time": ["-m", "not quiet", "-n", cores, "--dist", "worksteal"],
@@ -347,11 +349,30 @@ def run_tests(args: list[str], env: dict | None = None, leave: list[str] | None 
     }.items():
         say(f"tests {name}")
         status = call([*pytest, *how], env)
+        if status == 1:
+            status = repeat_tests(pytest, env)
         if status == 2:  # interrupted
             return status
         failed += [name] * (status != 0)
     say("tests " + "; ".join(f"{name}: failed" for name in failed) if failed else "tests passed")
     return int(bool(failed))
+
+
+#: What fails is tried once more when it is no more than this: the machine may have been elsewhere.
+REPEATED = 3
+
+
+def repeat_tests(pytest: list[str], env: dict | None) -> int:
+    """Run the few tests that have failed once more, by themselves, and tell which they are."""
+    cache = BUILD / "tests" / "v" / "cache" / "lastfailed"
+    names = list(json.loads(cache.read_text())) if cache.exists() else []
+    if not 0 < len(names) <= REPEATED:
+        return 1
+    status = call([*pytest, "--last-failed"], env)
+    if status == 0:
+        say("tests that failed, and passed alone: " + ", ".join(names))
+        cache.unlink(missing_ok=True)
+    return status
 
 
 # ----------------------------------------------------------------------------------- sanitizers

@@ -21,8 +21,12 @@ RUN = "import dev, sys; sys.exit(dev.run_tests(sys.argv[1:]))"
 TESTS = """
 import os, pathlib, time, pytest
 
-def test_beside_others():
+def test_beside():
     {beside}
+
+@pytest.mark.parametrize("n", range({many}))
+def test_many(n):
+    assert n != n
 
 @pytest.mark.quiet
 def test_alone():
@@ -33,11 +37,11 @@ def test_alone():
 
 @contextlib.contextmanager
 def running(
-    place: Path, *args: str, beside: str = "pass", alone: str = "pass"
+    place: Path, *args: str, beside: str = "pass", alone: str = "pass", many: int = 0
 ) -> Iterator[subprocess.Popen[str]]:
     """dev.py's run of the tests of a project in this place, in a process group of its own."""
     (place / "pytest.ini").write_text("[pytest]\nmarkers = quiet\n")
-    (place / "test_it.py").write_text(TESTS.format(beside=beside, alone=alone))
+    (place / "test_it.py").write_text(TESTS.format(beside=beside, alone=alone, many=many))
     shutil.copy(ROOT / "dev.py", place)
     env = {**os.environ, "PYTHONPATH": str(place), "PYTHONSAFEPATH": "1"}
     env |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "-p xdist"}
@@ -70,10 +74,27 @@ def test_a_failure_in_either_part_is_one_of_the_whole(
     assert (tmp_path / "alone").exists()
 
 
+ONCE = "assert os.path.exists('tried') or pathlib.Path('tried').touch()"
+
+
+@pytest.mark.parametrize("where", ["beside", "alone"])
+def test_what_fails_once_and_passes_alone_is_told(tmp_path: Path, where: str) -> None:
+    with running(tmp_path, **{where: ONCE}) as run:
+        output = run.communicate(timeout=PATIENCE)[0]
+    assert (run.returncode, output.splitlines()[-1].endswith("tests passed")) == (0, True), output
+    assert f"tests that failed, and passed alone: test_it.py::test_{where}" in output
+
+
+def test_many_failures_are_not_repeated(tmp_path: Path) -> None:
+    with running(tmp_path, many=4) as run:
+        output = run.communicate(timeout=PATIENCE)[0]
+    assert run.returncode == 1 and output.count("4 failed") == 1, output
+
+
 def test_arguments_go_to_one_pytest(tmp_path: Path) -> None:
     with running(tmp_path, "-q", "-k", "alone") as run:
         output = run.communicate(timeout=PATIENCE)[0]
-    assert "1 passed, 1 deselected" in output and "gw" not in output
+    assert "1 passed, 2 deselected" in output and "gw" not in output
 
 
 def test_ctrl_c_ends_all_of_it(tmp_path: Path) -> None:
