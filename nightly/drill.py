@@ -2,7 +2,7 @@
 """A hundred repeats of every script of the public suites give the same verdicts and traces.
 
 Run by dev.py nightly drill. With -- N: so many repeats. Needs the suites' scripts; see
-tests/drill/suites.py.
+tests/drill/public_suites.py.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "drill"))
 
-import suites
+import public_suites as suites
+
 from ustack.drill import Mode
 from ustack.drill.command import play
 

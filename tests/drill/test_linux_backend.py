@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 
+import public_suites as suites
 import pytest
 
-import suites
 from ustack.drill import Mode, parse, parse_file
 from ustack.drill.linux import play, why_not
 

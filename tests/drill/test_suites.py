@@ -7,9 +7,9 @@ is taken out of it.
 
 from __future__ import annotations
 
+import public_suites as suites
 import pytest
 
-import suites
 from ustack.drill import Mode
 from ustack.drill.command import play
 
@@ -28,7 +28,7 @@ def params(mode: Mode) -> list[object]:
             [
                 pytest.mark.xfail(
                     strict=True,
-                    reason="does not pass yet; when it does: python tests/drill/suites.py",
+                    reason="does not pass yet; when it does: python tests/drill/public_suites.py",
                 )
             ]
             if fails

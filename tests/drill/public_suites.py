@@ -32,7 +32,7 @@ def expected_failures() -> set[str]:
 
 
 def main() -> None:
-    """Take out of the expected failures what passes by now: python tests/drill/suites.py."""
+    """Take out of the expected failures what passes by now: python tests/drill/public_suites.py."""
     passing = set()
     for mode in Mode:
         for name, ip in cases(mode):
