@@ -99,7 +99,7 @@ def cover(args: list[str]) -> int:
     """lines and branches of the C engine that its tests run, or the tests that are given"""
     prepare("test", engine=False)
     check_toolchain()
-    return call([sys.executable, "tools/cover.py", *args])
+    return call([sys.executable, "-m", "tools.cover", *args])
 
 
 @target

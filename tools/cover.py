@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+from tools.copies import ROOT, built_copy
+
 TREE = ROOT / "build" / "cover"
 
 #: The engine's own tests, and those elsewhere that run TCP as well.
@@ -24,19 +24,6 @@ TESTS = [
 ]
 
 Counts = dict[int, tuple[int, list[int]]]  #: line: how often it ran, and each of its branches
-
-
-def make_tree() -> None:
-    """Copy the project, and build its extension so that it counts the lines that it runs."""
-    shutil.rmtree(TREE, ignore_errors=True)
-    leave = shutil.ignore_patterns("*.so", "__pycache__", "build", ".*", "dist", "*.egg-info")
-    shutil.copytree(ROOT, TREE, ignore=leave)
-    print("ustack: building with --coverage ...", flush=True)
-    command = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"]
-    env = {**os.environ, "USTACK_CFLAGS": "--coverage -O0", "USTACK_LTO": "0"}
-    done = subprocess.run(command, cwd=TREE, env=env, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(done.stdout + done.stderr)
 
 
 def run(tests: list[str]) -> int:
@@ -108,7 +95,8 @@ def spans(numbers: list[int]) -> str:
 
 def main(args: list[str]) -> int:
     """Build, run and print."""
-    make_tree()
+    print("ustack: building with --coverage ...", flush=True)
+    built_copy(TREE, USTACK_CFLAGS="--coverage -O0", USTACK_LTO="0")
     status = run(args or TESTS)
     print_coverage()
     return status

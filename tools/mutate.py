@@ -26,7 +26,6 @@ import os
 import random
 import re
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -34,7 +33,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from tools.copies import ROOT, built_copy
+
 LEAST_PER_FILE = 10
 #: Processor time that a part of the tests may take, which needs a third of it: behind it, the
 #: mutant does not end.
@@ -198,12 +198,7 @@ class Copy:
 
     def __init__(self, tree: Path) -> None:
         self.tree = tree
-        shutil.rmtree(tree, ignore_errors=True)
-        leave = shutil.ignore_patterns("*.so", "__pycache__", "build", ".*", "dist", "*.egg-info")
-        shutil.copytree(ROOT, tree, ignore=leave)
-        env = {**os.environ, "USTACK_DEBUG": "1", "USTACK_LTO": "0", "USTACK_CFLAGS": "-g0"}
-        command = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"]
-        subprocess.run(command, cwd=tree, env=env, check=True, stderr=subprocess.DEVNULL)
+        built_copy(tree, USTACK_DEBUG="1", USTACK_LTO="0", USTACK_CFLAGS="-g0")
         self.extension = next((tree / "ustack").glob("_ustack*.so"))
         self.objects = {path: path.read_bytes() for path in sorted(tree.glob("build/**/*.o"))}
         self.changed = tree / "README.md", (tree / "README.md").read_text()

@@ -7,7 +7,7 @@ timestamps (RFC 6191), and spread over several addresses, so that there are alwa
 
 from ustack.bench.definition import Bench, Column, Figures, Task, Work
 from ustack.bench.load import Sample
-from ustack.bench.rpc import LATENCIES, SIZE
+from ustack.bench.rpc import LATENCIES, SIZE, latencies
 
 __all__ = ["BENCH"]
 
@@ -24,9 +24,7 @@ def figures(sample: Sample) -> Figures:
     return {
         "connections_per_s": sample.requests / sample.seconds,
         "server_ns_per_connection": sample.server_cpu / max(sample.requests, 1) * 1e9,
-        "p50_us": sample.p50 * 1e6,
-        "p99_us": sample.p99 * 1e6,
-        "p99_9_us": sample.p999 * 1e6,
+        **latencies(sample),
         "out_of_ports": sample.no_port,
     }
 

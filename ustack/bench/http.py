@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """http: GET on kept connections, of 64 B, 1 KB and 100 KB, as wrk does it."""
 
-from ustack.bench.definition import Bench, Column, Task, Work
-from ustack.bench.rpc import LATENCIES, figures
+from ustack.bench.definition import Bench, Task, Work
+from ustack.bench.rpc import COLUMNS, figures
 
 __all__ = ["BENCH"]
 
@@ -21,11 +21,7 @@ BENCH = Bench(
     help="HTTP/1.1 GET on kept connections",
     tasks=tasks,
     figures=figures,
-    columns=(
-        Column("requests_per_s", "requests/s"),
-        Column("server_ns_per_request", "server ns/request"),
-        *LATENCIES,
-    ),
+    columns=COLUMNS,
     ratio="requests_per_s",
     servers=("protocol", "uvicorn", "aiohttp", "c"),
 )

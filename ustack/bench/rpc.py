@@ -4,7 +4,7 @@
 from ustack.bench.definition import Bench, Column, Figures, Task, Work
 from ustack.bench.load import Sample
 
-__all__ = ["BENCH", "LATENCIES", "figures"]
+__all__ = ["BENCH", "COLUMNS", "LATENCIES", "figures", "latencies"]
 
 CONNECTIONS = 64
 SIZE = 64  # bytes
@@ -13,6 +13,11 @@ LATENCIES = (
     Column("p50_us", "p50 µs", ",.1f"),
     Column("p99_us", "p99 µs", ",.1f"),
     Column("p99_9_us", "p99.9 µs", ",.1f"),
+)
+COLUMNS = (
+    Column("requests_per_s", "requests/s"),
+    Column("server_ns_per_request", "server ns/request"),
+    *LATENCIES,
 )
 
 
@@ -26,21 +31,21 @@ def figures(sample: Sample) -> Figures:
     return {
         "requests_per_s": sample.requests / sample.seconds,
         "server_ns_per_request": sample.server_cpu / max(sample.requests, 1) * 1e9,
-        "p50_us": sample.p50 * 1e6,
-        "p99_us": sample.p99 * 1e6,
-        "p99_9_us": sample.p999 * 1e6,
+        **latencies(sample),
     }
+
+
+def latencies(sample: Sample) -> Figures:
+    """Return the figures of LATENCIES."""
+    quantiles = (sample.p50, sample.p99, sample.p999)
+    return {c.figure: s * 1e6 for c, s in zip(LATENCIES, quantiles, strict=True)}
 
 
 BENCH = Bench(
     help="requests and responses on open connections",
     tasks=tasks,
     figures=figures,
-    columns=(
-        Column("requests_per_s", "requests/s"),
-        Column("server_ns_per_request", "server ns/request"),
-        *LATENCIES,
-    ),
+    columns=COLUMNS,
     ratio="requests_per_s",
     servers=("protocol", "streams", "sockets", "c"),
 )
