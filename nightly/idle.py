@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What an idle server costs, and how soon it wakes: CPU with open connections, one-way latency.
 
-A latency is from before send() in one process to data_received() in the other, both having slept.
+A latency is from before send() in one process to data_received() in the other, which has slept. The
+sender has just sent something over a stack of its own: what is measured is the sleeper's side, not
+how long a processor that has slept takes to find the code that sends.
 
 --seconds S: of idling (30). --connections N (1000). --messages N: one every 10 to 20 ms (1000).
 """
@@ -18,7 +20,7 @@ import time
 from ustack import Stack
 from ustack.bench.load import cpu_ns
 
-SERVER, CLIENT, PORT = "10.9.0.2", "10.9.0.1", 80
+SERVER, CLIENT, OWN, PORT = "10.9.0.2", "10.9.0.1", "10.9.1.1", 80
 
 SERVE = """
 import asyncio, struct, sys, time, ustack
@@ -75,7 +77,11 @@ def measure(base: str, args: argparse.Namespace) -> tuple[float, float, list[int
     with (
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server,
         Stack(io, f"{CLIENT}/24") as stack,
+        Stack("loop:", f"{OWN}/24", guardian=False) as own,
     ):
+        with own.listen((OWN, PORT)) as listener:
+            near = own.connect((OWN, PORT), 30)
+            far, _ = listener.accept()
         assert server.stdin and server.stdout and server.stdout.readline() == b"ready\n"
         conns = [stack.connect((SERVER, PORT), 30) for _ in range(args.connections)]
         time.sleep(1)
@@ -86,6 +92,8 @@ def measure(base: str, args: argparse.Namespace) -> tuple[float, float, list[int
         rng = random.Random(1)
         for _ in range(args.messages):
             time.sleep(rng.uniform(0.010, 0.020))
+            near.sendall(bytes(8))
+            far.recv(8)
             rng.choice(conns).sendall(time.monotonic_ns().to_bytes(8, "little"))
         time.sleep(0.1)
         server.stdin.close()

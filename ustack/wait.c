@@ -15,6 +15,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>
+#include <sys/epoll.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -34,6 +35,7 @@ static bool is_readable(int fd);
 static int drive(struct ust_worker *w, struct waiter *self, ust_time deadline);
 static int turn(struct ust_worker *w, struct waiter *self, ust_time deadline);
 static int doze(struct ust_worker *w, ust_time now, ust_time until);
+static void find_deaf_ports(struct ust_worker *w);
 
 /* -------------------------------------------------------- what one calls */
 
@@ -278,35 +280,45 @@ bool worker_is_deaf(const struct ust_worker *w)
 
 int worker_sleep(struct ust_worker *w, int bell, const int *fd, bool on_ports, ust_time until)
 {
-    struct pollfd fds[UST_MAX_IFACES + 2] = {{.fd = bell, .events = POLLIN}};
-    unsigned n_ports = on_ports ? w->n_ports : 0; /* one more may come meanwhile */
     ust_time now = ust_worker_now();
     struct timespec ts = worker_timespec(until > now ? until - now : 0);
-    struct pollfd *last = &fds[n_ports + 1];
+    struct pollfd fds[] = {
+        {.fd = bell, .events = POLLIN},
+        {.fd = on_ports ? w->ports_fd : -1, .events = POLLIN},
+        {.fd = fd ? *fd : -1, .events = POLLIN},
+    };
     int n, err;
 
-    for (unsigned i = 0; i < n_ports; i++) {
-        const struct worker_port *p = &w->ports[i];
-
-        fds[i + 1].fd = p->deaf ? -1 : p->port->ops->fd(p->port, p->queue);
-        fds[i + 1].events = POLLIN;
-    }
-    *last = (struct pollfd){.fd = fd ? *fd : -1, .events = POLLIN};
     w->stats.sleeps++;
     pthread_mutex_unlock(&w->lock);
-    n = ppoll(fds, n_ports + 2, until == UINT64_MAX ? NULL : &ts, NULL);
+    n = ppoll(fds, 3, until == UINT64_MAX ? NULL : &ts, NULL);
     err = errno;
     ust_worker_lock(w);
     if (n <= 0)
         return n < 0 && err == EINTR ? -EINTR : 0;
     if (fds[0].revents)
         worker_drain(bell);
-    for (unsigned i = 0; i < n_ports; i++)
-        if (fds[i + 1].fd < 0 || (fds[i + 1].revents & (POLLERR | POLLNVAL | POLLHUP)))
-            w->ports[i].deaf = true;
-    if (last->revents)
+    if (fds[1].revents)
+        find_deaf_ports(w);
+    if (fds[2].revents)
         return WOKEN_BY_FD;
     return fds[0].revents && n == 1 ? WOKEN_BY_BELL : WOKEN_BY_PORT;
+}
+
+/* A broken descriptor would wake us for ever. */
+static void find_deaf_ports(struct ust_worker *w)
+{
+    struct epoll_event events[UST_MAX_IFACES];
+    int n = epoll_wait(w->ports_fd, events, UST_MAX_IFACES, 0);
+
+    for (int i = 0; i < n; i++) {
+        if ((events[i].events & (EPOLLERR | EPOLLHUP)) == 0)
+            continue;
+        epoll_ctl(w->ports_fd, EPOLL_CTL_DEL, events[i].data.fd, NULL);
+        for (struct worker_port *p = w->ports; p < w->ports + w->n_ports; p++)
+            if (p->port->ops->fd(p->port, p->queue) == events[i].data.fd)
+                p->deaf = true;
+    }
 }
 
 void worker_drain(int fd)

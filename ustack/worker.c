@@ -84,6 +84,7 @@ struct ust_worker *ust_worker_new_virtual(struct ust_engine *eng, const ust_time
     w->pool = ust_engine_pool(eng);
     w->clock = clock;
     w->bell = w->guardian.bell = w->app_bell = w->app_timer = w->app_fd = -1;
+    w->ports_fd = -1;
     w->app_due = UINT64_MAX;
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->gone, NULL);
@@ -100,11 +101,11 @@ int ust_worker_add_port(struct ust_worker *w, struct ust_port *port, int iface, 
         err = -EOPNOTSUPP;
     } else if (w->n_ports == UST_MAX_IFACES) {
         err = -ENOSPC;
-    } else if (fd >= 0 && watch(w->app_fd, fd) != 0) {
+    } else if (fd >= 0 && (watch(w->ports_fd, fd) != 0 || watch(w->app_fd, fd) != 0)) { /* K8 */
         err = -errno;
     } else {
-        w->ports[w->n_ports++] =
-            (struct worker_port){.port = port, .iface = iface, .queue = queue, .rx_step = RX_STEP};
+        w->ports[w->n_ports++] = (struct worker_port){
+            .port = port, .iface = iface, .queue = queue, .rx_step = RX_STEP, .deaf = fd < 0};
         worker_ring(w->bell); /* who sleeps does not listen to it yet */
         if (w->guardian.watching)
             guardian_release(w);
@@ -178,15 +179,18 @@ static int open_descriptors(struct ust_worker *w)
     w->app_bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     w->app_timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     w->app_due = UINT64_MAX;
+    w->ports_fd = epoll_create1(EPOLL_CLOEXEC);
     w->app_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (w->bell < 0 || w->guardian.bell < 0 || w->app_bell < 0 || w->app_timer < 0 || w->app_fd < 0)
+    if (w->bell < 0 || w->guardian.bell < 0 || w->app_bell < 0 || w->app_timer < 0 ||
+        w->ports_fd < 0 || w->app_fd < 0)
         return -1;
     return watch(w->app_fd, w->app_bell) != 0 ? -1 : watch(w->app_fd, w->app_timer);
 }
 
 static void close_descriptors(struct ust_worker *w)
 {
-    const int fds[] = {w->app_fd, w->app_timer, w->app_bell, w->guardian.bell, w->bell};
+    const int fds[] = {w->app_fd,   w->ports_fd,      w->app_timer,
+                       w->app_bell, w->guardian.bell, w->bell};
 
     for (unsigned i = 0; i < sizeof fds / sizeof *fds; i++)
         if (fds[i] >= 0)

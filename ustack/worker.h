@@ -11,7 +11,9 @@
  *  K5  after stop: eng is NULL, n_ports is 0, and waiters is NULL
  *  K6  with a clock there is no port, no descriptor and no waiter
  *  K7  who sleeps on the ports has them armed: the driver (sleep_until), an
- *      event loop (app_armed) or the guardian (watching)                     */
+ *      event loop (app_armed) or the guardian (watching)
+ *  K8  a port is watched by ports_fd before it is by app_fd: the kernel wakes
+ *      the last watcher first, and the loop is who has something to do       */
 #pragma once
 #include <pthread.h>
 #include <stdatomic.h>
@@ -38,7 +40,7 @@ struct worker_port {
     int iface;
     unsigned queue;
     unsigned rx_step; /* frames asked for at once */
-    bool deaf;        /* its fd is broken: nap instead */
+    bool deaf;        /* it has no fd, or a broken one: nap instead */
     struct mbuf *backlog[UST_MAX_BURST];
     unsigned n_backlog;
 };
@@ -81,6 +83,7 @@ struct ust_worker {
     atomic_bool woken;     /* ust_worker_wake() since the last wait */
     atomic_bool app_woken; /* and since the event loop last woke */
     int bell;              /* eventfd: wakes the driver */
+    int ports_fd;          /* epoll: the ports, for the driver and the guardian */
     int app_bell;          /* eventfd: wakes the event loop */
     int app_timer;         /* timerfd: the engine's next deadline, for the event loop */
     ust_time app_due;      /* what it is set to */
