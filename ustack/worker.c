@@ -101,7 +101,8 @@ int ust_worker_add_port(struct ust_worker *w, struct ust_port *port, int iface, 
         err = -EOPNOTSUPP;
     } else if (w->n_ports == UST_MAX_IFACES) {
         err = -ENOSPC;
-    } else if (fd >= 0 && (watch(w->ports_fd, fd) != 0 || watch(w->app_fd, fd) != 0)) { /* K8 */
+    } else if (fd >= 0 && /* who comes last is woken first: a loop, not its guardian */
+               (watch(w->ports_fd, fd) != 0 || watch(w->app_fd, fd) != 0)) {
         err = -errno;
     } else {
         w->ports[w->n_ports++] = (struct worker_port){
