@@ -796,6 +796,10 @@ int64_t ust_serve_run(struct ust_serve *s, uint64_t ns);
 /* Its connections remain the engine's; those of the kernel are closed. */
 void ust_serve_free(struct ust_serve *s);
 
+/* Both ends in one thread: they take turns for ns, or until so many more requests are
+ * done (0: no limit). The load counts the time of both. As ust_load_run(). */
+int ust_load_run_with(struct ust_load *load, struct ust_serve *s, uint64_t ns, uint64_t requests);
+
 /* A cache line handed to and fro between two cores for ns: picoseconds of a round
  * trip, or -errno. */
 int64_t ust_cache_ping(int cpu, int other, uint64_t ns);

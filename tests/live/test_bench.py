@@ -105,7 +105,9 @@ def test_the_table_names_sides_ratio_and_notes() -> None:
         (["walk"], ["walk", "rpc"]),
         (["bulk", "--server", "uvicorn"], ["--server", "bulk", "uvicorn", "protocol"]),
         (["bulk", "--inside"], ["--inside", "rpc", "bulk"]),
-        (["rpc", "--vs", "nginx"], ["--vs", "nginx", "epoll"]),
+        (["cores", "--vs", "uvloop"], ["--vs", "cores"]),
+        (["loss", "--io", "ring:x"], ["--io", "loss"]),
+        (["loss", "--size", "7"], ["--size", "loss"]),
     ],
 )
 def test_what_is_wrong_is_one_line_and_status_2(argv: list[str], named: list[str]) -> None:
@@ -155,7 +157,7 @@ def test_short_connections_end_by_fin_and_leave_a_time_wait_each() -> None:
         Stack(ours, "10.9.0.1/24", guardian=False) as client,
         Stack(theirs, "10.9.0.2/24", guardian=False) as server,
         Load(client, "conn", 4, 64, ("10.9.0.2", 7)) as load,
-        contextlib.closing(inside._C(server)) as echo,
+        contextlib.closing(inside.ServerInC(server)) as echo,
     ):
         while load.requests < 20:
             load.turn()
@@ -203,7 +205,7 @@ def test_echoes_larger_than_any_buffer_come_back_whole_from_the_servers_in_c() -
         Stack(ours, "10.9.0.1/24", guardian=False) as client,
         Stack(theirs, "10.9.0.2/24", guardian=False) as server,
         Load(client, "echo", 1, 9_000_000, ("10.9.0.2", 7)) as load,
-        contextlib.closing(inside._C(server)) as echo,
+        contextlib.closing(inside.ServerInC(server)) as echo,
     ):
         while load.requests < 2:
             if load.turn_to_open():
@@ -259,10 +261,69 @@ def test_mem_and_scale_have_a_row_for_each_number_of_connections() -> None:
     assert set(got["ustack"]) == {"64", "100"}
 
 
-def test_inside_tells_a_protocol_beside_c() -> None:
-    done = bench("rpc", "--inside", "--connections", "4", "--requests", "100", *QUICK[2:])
+def test_inside_tells_a_protocol_beside_c_and_their_difference() -> None:
+    argv = ["rpc", "--inside", "--connections", "4", "--requests", "100"]
+    done = bench(*argv, *QUICK[2:])
     assert (done.returncode, done.stderr) == (0, "")
     assert "Python's share" in done.stdout
+    got = measured(*argv, *QUICK[2:])
+    costs = [got[name]["server_ns_per_request"] for name in ("protocol", "c")]
+    assert got["python_ns_per_request"] == pytest.approx(costs[0] - costs[1], rel=1e-3, abs=0.1)
+    assert len(got["python_ns_per_request_spread"]) == 2
+
+
+def test_pythons_share_is_of_cells_of_one_placement() -> None:
+    def told(modes: str, *values: float) -> list[Cell]:
+        names = {"n": "near", "f": "far"}
+        figures = ({"server_ns_per_request": value} for value in values)
+        return [Cell(f, mode=names[m]) for m, f in zip(modes, figures, strict=True)]
+
+    by_side = {"protocol": told("nfn", 300, 900, 320), "c": told("nnn", 200, 210, 260)}
+    got = inside.share(by_side)
+    assert got["python_ns_per_request"] == 310 - 210
+    assert got["python_ns_per_request_spread"] == [100, 110]
+
+
+def test_every_figure_has_its_spread() -> None:
+    figures = [{"requests_per_s": value, "p50_us": 10 / value} for value in (1.0, 2.0, 5.0)]
+    told = rounds.summarize(rpc.BENCH, {"": {"ustack": [Cell(f, mode="near") for f in figures]}})
+    assert told["ustack"]["p50_us"] == 5
+    assert told["ustack"]["p50_us_spread"] == [2, 10]
+
+
+def test_both_ends_in_one_thread_take_turns_and_count_the_time_of_both() -> None:
+    ours, theirs = ring_pair()
+    with (
+        Stack(ours, "10.9.0.1/24", guardian=False) as client,
+        Stack(theirs, "10.9.0.2/24", guardian=False) as server,
+        contextlib.closing(inside.ServerInC(server)) as echo,
+        Load(client, "echo", 2, 64, ("10.9.0.2", 7), serve=echo.raw) as load,
+    ):
+        while not load.turn_to_open():
+            echo.turn()
+        sample = load.run(0, 300, lambda: True, os.getpid())
+        assert 300 <= sample.requests <= 302
+        assert 0 < sample.server_cpu <= 2 * sample.seconds
+
+
+@pytest.mark.skipif(len(machine.CORES) < 2, reason="one core only")
+def test_cores_tells_two_engines_beside_one() -> None:
+    got = measured("cores", "--connections", "4", *QUICK)
+    assert (got["io"], got["server"]) == ("ring: in memory", "c")
+    ratio = got["two"]["requests_per_s"] / got["one"]["requests_per_s"]
+    assert got["ratio"] == {"one": pytest.approx(ratio, rel=1e-4)}
+    assert len(got["ratio_spread"]["one"]) == 2
+
+
+def test_loss_tells_the_cost_of_a_segment_at_each_chance_of_loss() -> None:
+    got = measured("loss", "--requests", "4000", "--repetitions", "2")["ustack"]
+    assert list(got) == ["0.0%", "0.1%", "1.0%", "3.0%"]
+    resent = [told["resent"] for told in got.values()]
+    assert resent[0] == 0
+    assert resent[1] < resent[2] < resent[3]
+    for told in got.values():
+        assert told["ns_per_segment"] > 0
+        assert len(set(told["resent_spread"])) == 1  # the same frames are lost each time
 
 
 # ------------------------------------------------------------------ a peer of one's own

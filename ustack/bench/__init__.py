@@ -3,9 +3,9 @@
 
 All sides do the same work in the same run, in turns, so that their ratio means something on a
 machine whose speed drifts. The parts: what is measured (rpc.py, bulk.py, conn.py, http.py, mem.py,
-scale.py, each a definition.Bench), who (sides.py, peers.py, inside.py), by what (load.py and
-server.py, programs.py: a process of its own), when (rounds.py, machine.py), how it is told
-(report.py). targets.py runs many of them.
+scale.py, loss.py, cores.py, each a definition.Bench), who (sides.py, peers.py, inside.py, veth.py,
+nginx.py), by what (load.py, wrk.py and server.py, programs.py, core.py: processes of their own),
+when (rounds.py, machine.py), how it is told (report.py). targets.py runs many of them (table.py).
 """
 
 import argparse
@@ -14,7 +14,21 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ustack._progress import Progress
-from ustack.bench import bulk, conn, http, inside, mem, peers, report, rounds, rpc, scale, targets
+from ustack.bench import (
+    bulk,
+    conn,
+    cores,
+    http,
+    inside,
+    loss,
+    mem,
+    peers,
+    report,
+    rounds,
+    rpc,
+    scale,
+    targets,
+)
 from ustack.bench.definition import Bench, Work
 from ustack.bench.sides import Side, pinned
 from ustack.errors import ConfigError, UstackError
@@ -29,7 +43,12 @@ BENCHES: dict[str, Bench] = {
     "http": http.BENCH,
     "mem": mem.BENCH,
     "scale": scale.BENCH,
+    "loss": loss.BENCH,
+    "cores": cores.BENCH,
 }
+
+#: Those with sides of their own.
+ALONE = {"loss": loss.sides, "cores": cores.sides}
 
 #: Runs of many of these.
 WHOLE = {"targets": targets.run_targets, "grid": targets.run_grid}
@@ -119,6 +138,7 @@ def measure(args: argparse.Namespace) -> Result:
     io = args.io or f"ring:bench-{os.getpid()}"
     is_tap = isinstance(parse_url(io), TapUrl)
     sides, notes = _sides(args, io, bench, work)
+    io = bench.alone or io
     if not any(side.can(task) for side in sides for task in bench.tasks(work).values()):
         raise UstackError("nobody can do this")
     if is_tap:
@@ -129,7 +149,10 @@ def measure(args: argparse.Namespace) -> Result:
         pinned(notes),
     ):
         cells = rounds.interleave(bench, work, sides, progress)
-    return Result(bench, settings, rounds.summarize(bench, cells), notes)
+    found = rounds.summarize(bench, cells)
+    if args.inside:
+        found |= inside.share(cells[""])
+    return Result(bench, settings, found, notes)
 
 
 def _work(args: argparse.Namespace, bench: Bench) -> Work:
@@ -150,11 +173,21 @@ def _work(args: argparse.Namespace, bench: Bench) -> Work:
 def _sides(
     args: argparse.Namespace, io: str, bench: Bench, work: Work
 ) -> tuple[list[Side], list[str]]:
+    if bench.alone:
+        _refuse(args, "io", "vs", "peer_cmd", "inside")
+        return ALONE[args.bench]()
     if not args.inside:
         return peers.choose_sides(io, bench, work, args.vs, args.peer_cmd)
     if args.bench != "rpc":
         raise ConfigError(f"--inside is for rpc, got {args.bench}; leave it out")
     return [inside.Inside(name) for name in inside.SERVERS], [inside.NOTE]
+
+
+def _refuse(args: argparse.Namespace, *names: str) -> None:
+    for name in names:
+        if getattr(args, name):
+            flag = "--" + name.replace("_", "-")
+            raise ConfigError(f"{flag} means nothing to {args.bench}; leave it out")
 
 
 def _described(bench: Bench, work: Work) -> dict[str, Any]:

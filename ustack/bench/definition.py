@@ -39,6 +39,7 @@ class Task:
     load: str
     connections: int
     size: int  # bytes, as in Work
+    loss: float = 0.0  # chance of a frame, where the link is simulated
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,9 @@ class Bench:
     """One sub-benchmark.
 
     tasks: by their labels; a single label is "". servers: what --server may be, the default first.
-    ratio: the figure that sides are compared by, and spread is told of. peer: what --vs is unless
-    given.
+    ratio: the figure that sides are compared by. peer: what --vs is unless given. ours: the side
+    that the others are compared with. alone: what it runs over instead of --io, where it
+    has sides of its own and takes no peers.
     """
 
     help: str
@@ -66,3 +68,5 @@ class Bench:
     ratio: str
     servers: tuple[str, ...] = ("protocol",)
     peer: str = "uvloop"
+    ours: str = "ustack"
+    alone: str = ""

@@ -16,17 +16,32 @@ from typing import Any
 from ustack._native import check, ffi, lib, pack_address
 from ustack.aio import EventLoop
 from ustack.apps.echo import Echo
+from ustack.bench import rounds
 from ustack.bench.definition import Bench, Task, Work
 from ustack.bench.load import Load, Sample
 from ustack.bench.sides import CLIENT, LENGTH, SERVER, Cell, Side, cell
 from ustack.io import ring_pair
 from ustack.stack import Stack
 
-__all__ = ["NOTE", "SERVERS", "Inside"]
+__all__ = ["NOTE", "SERVERS", "SHARE", "Inside", "ServerInC", "share"]
 
 PORT = 7
 SERVERS = ("protocol", "c")
+SHARE = ("python_ns_per_request", "python_ns_per_request_spread")  # in the JSON
 NOTE = "client and server take turns in one thread; server ns/request is the median turn's"
+
+
+def share(by_side: dict[str, list[Cell]]) -> dict[str, Any]:
+    """Return by SHARE what a Protocol adds to a request's cost: of the medians, and of each turn.
+
+    It is the whole way from the engine's event to the Protocol and back into the engine.
+    """
+    chosen = rounds.choose(by_side)[1]
+    python, plain = ([c.figures["server_ns_per_request"] for c in chosen[name]] for name in SERVERS)
+    middle = statistics.median(python) - statistics.median(plain)
+    each = [a - b for a, b in zip(python, plain, strict=False)]
+    spread = [rounds.rounded(min(each)), rounds.rounded(max(each))]
+    return dict(zip(SHARE, (rounds.rounded(middle), spread), strict=True))
 
 
 class Inside(Side):
@@ -41,27 +56,32 @@ class Inside(Side):
             Load(client, task.load, task.connections, task.size, (SERVER, PORT)) as load,
         ):
             if self.name == "c":
-                with contextlib.closing(_C(server)) as one:
+                with contextlib.closing(ServerInC(server)) as one:
                     return cell(bench, _measure(load, work, one.turn))
             with contextlib.closing(EventLoop()) as loop:
                 return cell(bench, _measure(load, work, _protocol(server, loop)))
 
 
-class _C:
+class ServerInC:
+    """An echo server in C on a stack of this thread's, which takes a turn when it is told to."""
+
     def __init__(self, stack: Stack) -> None:
+        """Listen on SERVER's PORT. stack: without a guardian."""
         handle = check(lib.ust_worker_socket(stack._worker), "socket")
         check(lib.ust_worker_bind(stack._worker, handle, pack_address(SERVER), PORT), "bind")
         check(lib.ust_worker_listen(stack._worker, handle, 4096), "listen")
         what = (stack._worker, stack._engine, handle, lib.UST_SERVE_ECHO, b"", 0)
-        self._server: Any = lib.ust_serve_stack(*what)
-        if self._server == ffi.NULL:
+        self.raw: Any = lib.ust_serve_stack(*what)  # a struct ust_serve *
+        if self.raw == ffi.NULL:
             raise MemoryError("no memory for a server in C")
 
     def turn(self) -> None:
-        check(lib.ust_serve_run(self._server, 0), "server")
+        """Serve what has come."""
+        check(lib.ust_serve_run(self.raw, 0), "server")
 
     def close(self) -> None:
-        lib.ust_serve_free(self._server)
+        """Forget the connections, which remain the engine's."""
+        lib.ust_serve_free(self.raw)
 
 
 def _protocol(stack: Stack, loop: EventLoop) -> Callable[[], Any]:

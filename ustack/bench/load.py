@@ -43,6 +43,7 @@ class Sample:
     dropped: int = 0  # of them, since others were on the cores
     disturbed: bool = False  # too many were: all of them count
     no_port: int = 0
+    resent: int = 0  # segments
     memory: int = 0  # bytes of the server's process
     kernel_memory: int = 0  # bytes of the kernel for its sockets
 
@@ -58,10 +59,12 @@ class Load:
         size: int,
         address: tuple[str, int],
         spread: int = 1,
+        serve: Any = None,
     ) -> None:
         """kind: of KINDS, by the server's part. n: connections. size: bytes of a request.
 
-        spread: over so many addresses, see ust_load_spread().
+        spread: over so many addresses, see ust_load_spread(). serve: a struct ust_serve * in this
+        thread, which takes turns with the load.
         """
         what = (KINDS[kind], n, size, pack_address(address[0]), address[1])
         if stack is None:
@@ -73,6 +76,7 @@ class Load:
         lib.ust_load_spread(load, spread)
         self._load: Any = load
         self._address = address
+        self._serve = serve
         self._kept_cpu = self._cpu = self._slices = self._dropped = 0
 
     def ask(self, request: bytes, answer: int) -> None:
@@ -110,7 +114,10 @@ class Load:
 
     def _slice(self, ns: int, left: int, watch: Watch, pid: int) -> None:
         before = cpu_ns(pid)
-        self._check(lib.ust_load_run(self._load, ns, left))  # law 3: 20 times a second
+        if self._serve is None:
+            self._check(lib.ust_load_run(self._load, ns, left))  # law 3: 20 times a second
+        else:
+            self._check(lib.ust_load_run_with(self._load, self._serve, ns, left))
         cpu, quiet = cpu_ns(pid) - before, watch.is_quiet()
         lib.ust_load_keep(self._load, quiet)
         self._cpu += cpu

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from ustack.bench import inside
 from ustack.bench.definition import Bench
 from ustack.bench.machine import describe
 from ustack.bench.rounds import Found
@@ -12,7 +13,7 @@ from ustack.errors import UstackError
 
 __all__ = ["aligned", "as_json", "as_table", "plot"]
 
-NOT_SIDES = ("ratio", "ratio_spread")
+NOT_SIDES = ("ratio", "ratio_spread", *inside.SHARE)
 
 
 def as_json(settings: dict[str, Any], found: Found, notes: list[str]) -> str:
@@ -61,14 +62,14 @@ def _rows(bench: Bench, found: Found) -> Iterator[list[str]]:
             low, high = told[f"{bench.ratio}_spread"]
             form = next(c.form for c in bench.columns if c.figure == bench.ratio)
             yield [name, label, cells[0], f"{low:{form}}…{high:{form}}", *cells[1:]]
-    if set(sides_of(found)) == {"protocol", "c"}:
-        cost = found["protocol"]["server_ns_per_request"] - found["c"]["server_ns_per_request"]
-        yield ["Python's share", "", "", "", f"{cost:,.0f}"]
+    if inside.SHARE[0] in found:
+        cost, (low, high) = (found[name] for name in inside.SHARE)
+        yield ["Python's share", "", f"{cost:,.0f} ns", f"{low:,.0f}…{high:,.0f}"]
     for peer, ratio in found["ratio"].items():
         for label, middle in each_task(ratio):
             ends = found["ratio_spread"][peer]
             low, high = ends[label] if label else ends
-            yield [f"ustack ÷ {peer}", label, f"{middle:.2f}", f"{low:.2f}…{high:.2f}"]
+            yield [f"{bench.ours} ÷ {peer}", label, f"{middle:.2f}", f"{low:.2f}…{high:.2f}"]
 
 
 def _remarks(found: Found) -> Iterator[str]:

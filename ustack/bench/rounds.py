@@ -16,7 +16,7 @@ from ustack.bench.definition import Bench, Work
 from ustack.bench.machine import placement
 from ustack.bench.sides import Cell, Side, placed
 
-__all__ = ["Cells", "Found", "interleave", "mode_of", "rounded", "steps", "summarize"]
+__all__ = ["Cells", "Found", "choose", "interleave", "mode_of", "rounded", "steps", "summarize"]
 
 Cells: TypeAlias = dict[str, dict[str, list[Cell]]]  # by task and side
 Found: TypeAlias = dict[str, Any]  # by side, and "ratio" and others
@@ -94,20 +94,26 @@ def summarize(bench: Bench, cells: Cells) -> Found:
     ratio: dict[str, Any] = {}
     spread: dict[str, Any] = {}
     for label, by_side in cells.items():
-        mode = mode_of(by_side)
-        chosen = {
-            name: [c for c in cells if mode == "mixed" or c.mode == mode]
-            for name, cells in by_side.items()
-        }
+        mode, chosen = choose(by_side)
         for name, kept in chosen.items():
-            _put(found, name, label, _tell(bench, kept, len(by_side[name]) - len(kept), mode))
-        ours = chosen.get("ustack")
+            _put(found, name, label, _tell(kept, len(by_side[name]) - len(kept), mode))
+        ours = chosen.get(bench.ours)
         for name, theirs in chosen.items() if ours else ():
-            if name != "ustack" and ours:
+            if name != bench.ours and ours:
                 middle, ends = _compare(bench, ours, theirs)
                 _put(ratio, name, label, middle)
                 _put(spread, name, label, ends)
     return found | {"ratio": ratio, "ratio_spread": spread}
+
+
+def choose(by_side: dict[str, list[Cell]]) -> tuple[str, dict[str, list[Cell]]]:
+    """Return the placement in which sides are compared, and the cells of it."""
+    mode = mode_of(by_side)
+    chosen = {
+        name: [c for c in cells if mode == "mixed" or c.mode == mode]
+        for name, cells in by_side.items()
+    }
+    return mode, chosen
 
 
 def _put(where: dict[str, Any], name: str, label: str, what: Any) -> None:
@@ -117,14 +123,14 @@ def _put(where: dict[str, Any], name: str, label: str, what: Any) -> None:
         where[name] = what
 
 
-def _tell(bench: Bench, cells: list[Cell], apart: int, mode: str) -> dict[str, Any]:
-    """Return one side's medians of one task. apart: cells of another placement."""
-    names = [name for name in cells[0].figures if all(name in cell.figures for cell in cells)]
-    told: dict[str, Any] = {
-        name: rounded(statistics.median(cell.figures[name] for cell in cells)) for name in names
-    }
-    values = [cell.figures[bench.ratio] for cell in cells]
-    told[f"{bench.ratio}_spread"] = [rounded(min(values)), rounded(max(values))]
+def _tell(cells: list[Cell], apart: int, mode: str) -> dict[str, Any]:
+    """Return one side's medians of one task, and their spreads. apart: cells left out."""
+    told: dict[str, Any] = {}
+    for name in cells[0].figures:
+        values = [cell.figures[name] for cell in cells if name in cell.figures]
+        if len(values) == len(cells):
+            told[name] = rounded(statistics.median(values))
+            told[f"{name}_spread"] = [rounded(min(values)), rounded(max(values))]
     told["cells"], told["placement"], told["apart"] = len(cells), mode, apart
     told["slices"] = sum(cell.slices for cell in cells)
     told["dropped"] = sum(cell.dropped for cell in cells)

@@ -31,6 +31,7 @@ SERVER, CLIENT, LENGTH = "10.9.0.2", "10.9.0.1", 24
 START_TIMEOUT = 60.0  # seconds, for a Python to start
 WARM_UP = 0.2  # of a repetition's length, seconds or requests, before it; at most a second
 SPREAD = 14  # addresses, where one has too few ports
+MOST = 16  # addresses that an engine may have (UST_MAX_ADDRS)
 MANY = 20_000  # connections, from which on it does not suffice
 SPARE = 64  # sockets beside the connections
 SETTLE = 0.3  # seconds between the last connection and a look at memory
@@ -165,6 +166,8 @@ def _settings(task: Task) -> dict[str, int]:
 
 
 def _spread(task: Task) -> int:
+    if task.connections > 800_000:
+        return MOST
     return SPREAD if task.load == "conn" or task.connections > MANY else 1
 
 
