@@ -9,7 +9,8 @@
  *   naps     while somebody attended within the last patience_ns
  *   parks    while a driver (wait.c) runs or sleeps, which nothing holds up
  *   listens  to the ports while an event loop sleeps on app_fd: the loop may
- *            have been woken by something else, which now holds it up
+ *            have been woken by something else, which now holds it up; when
+ *            frames wake both, it leaves the lock to the loop for patience_ns
  *   serves   else: rounds while there is work, then a sleep on the ports
  *
  * While there are doorbells it has no patience: programs then wait in the
@@ -40,7 +41,7 @@ static void park(struct ust_worker *w);
 static void nap(struct ust_worker *w, ust_time until);
 static void listen_for_loop(struct ust_worker *w);
 static void serve(struct ust_worker *w, ust_time now);
-static int sleep_on_ports(struct ust_worker *w, ust_time until);
+static int sleep_on_ports(struct ust_worker *w, ust_time linger, ust_time until);
 static ust_time patience(const struct ust_worker *w);
 static bool loop_sleeps(const struct ust_worker *w);
 
@@ -111,6 +112,8 @@ void guardian_release(struct ust_worker *w)
 
 void guardian_hasten(struct ust_worker *w)
 {
+    if (w->app_awake) /* it is woken, too, or will be let go by ust_worker_disarm() */
+        return;
     if (w->guardian.until != 0 && !w->stopped && ust_worker_deadline(w) < w->guardian.until) {
         w->guardian.until = 0;
         worker_ring(w->guardian.bell);
@@ -160,7 +163,7 @@ static bool loop_sleeps(const struct ust_worker *w)
 static void park(struct ust_worker *w)
 {
     w->guardian.parked = true;
-    worker_sleep(w, w->guardian.bell, NULL, false, UINT64_MAX);
+    worker_sleep(w, &(struct worker_bed){.bell = w->guardian.bell, .until = UINT64_MAX});
     w->guardian.parked = false;
 }
 
@@ -190,14 +193,17 @@ static void nap(struct ust_worker *w, ust_time until)
     ust_worker_lock(w);
 }
 
+/* Both are woken by the same frames: it stays out of the loop's way. */
 static void listen_for_loop(struct ust_worker *w)
 {
     ust_time due = ust_worker_deadline(w);
+    int r;
 
     if (due < UINT64_MAX - FOR_EVER)
         due += patience(w);
-    if (sleep_on_ports(w, due) != WOKEN_BY_BELL)
-        w->guardian.asked_at = ust_worker_now();
+    r = sleep_on_ports(w, patience(w), due);
+    if (r != WOKEN_BY_BELL)
+        w->guardian.asked_at = ust_worker_now() - (r == WOKEN_BY_PORT ? patience(w) : 0);
 }
 
 /* One round; a sleep when it had nothing to do. */
@@ -213,12 +219,12 @@ static void serve(struct ust_worker *w, ust_time now)
         worker_give_way(w);
     } else {
         if (!worker_arm_ports(w))
-            sleep_on_ports(w, ust_worker_deadline(w));
+            sleep_on_ports(w, 0, ust_worker_deadline(w));
         worker_disarm_ports(w);
     }
 }
 
-static int sleep_on_ports(struct ust_worker *w, ust_time until)
+static int sleep_on_ports(struct ust_worker *w, ust_time linger, ust_time until)
 {
     struct guardian *g = &w->guardian;
     ust_time nap_end = ust_worker_now() + NAP_NS;
@@ -228,7 +234,8 @@ static int sleep_on_ports(struct ust_worker *w, ust_time until)
         until = nap_end;
     g->watching = true;
     g->until = until;
-    r = worker_sleep(w, g->bell, NULL, true, until);
+    r = worker_sleep(w, &(struct worker_bed){
+                            .bell = g->bell, .on_ports = true, .linger = linger, .until = until});
     g->watching = false;
     g->until = 0;
     return r;

@@ -264,7 +264,12 @@ static int doze(struct ust_worker *w, ust_time now, ust_time until)
     if (until <= now)
         return 0;
     w->sleep_until = until;
-    r = worker_arm_ports(w) ? 0 : worker_sleep(w, w->bell, w->driver->fd, true, until);
+    if (worker_arm_ports(w))
+        r = 0;
+    else
+        r = worker_sleep(
+            w, &(struct worker_bed){
+                   .bell = w->bell, .fd = w->driver->fd, .on_ports = true, .until = until});
     w->sleep_until = 0;
     worker_disarm_ports(w);
     return r < 0 ? r : r == WOKEN_BY_FD ? TIMED_OUT : 0;
@@ -278,31 +283,35 @@ bool worker_is_deaf(const struct ust_worker *w)
     return false;
 }
 
-int worker_sleep(struct ust_worker *w, int bell, const int *fd, bool on_ports, ust_time until)
+int worker_sleep(struct ust_worker *w, const struct worker_bed *bed)
 {
     ust_time now = ust_worker_now();
-    struct timespec ts = worker_timespec(until > now ? until - now : 0);
+    struct timespec ts = worker_timespec(bed->until > now ? bed->until - now : 0);
     struct pollfd fds[] = {
-        {.fd = bell, .events = POLLIN},
-        {.fd = on_ports ? w->ports_fd : -1, .events = POLLIN},
-        {.fd = fd ? *fd : -1, .events = POLLIN},
+        {.fd = bed->bell, .events = POLLIN},
+        {.fd = bed->on_ports ? w->ports_fd : -1, .events = POLLIN},
+        {.fd = bed->fd ? *bed->fd : -1, .events = POLLIN},
     };
     int n, err;
 
     w->stats.sleeps++;
     pthread_mutex_unlock(&w->lock);
-    n = ppoll(fds, 3, until == UINT64_MAX ? NULL : &ts, NULL);
+    n = ppoll(fds, 3, bed->until == UINT64_MAX ? NULL : &ts, NULL);
     err = errno;
+    if (fds[1].revents && !fds[0].revents && bed->linger) {
+        ts = worker_timespec(bed->linger);
+        ppoll(fds, 1, &ts, NULL);
+    }
     ust_worker_lock(w);
     if (n <= 0)
         return n < 0 && err == EINTR ? -EINTR : 0;
     if (fds[0].revents)
-        worker_drain(bell);
+        worker_drain(bed->bell);
     if (fds[1].revents)
         find_deaf_ports(w);
     if (fds[2].revents)
         return WOKEN_BY_FD;
-    return fds[0].revents && n == 1 ? WOKEN_BY_BELL : WOKEN_BY_PORT;
+    return fds[0].revents && (n == 1 || bed->linger) ? WOKEN_BY_BELL : WOKEN_BY_PORT;
 }
 
 /* A broken descriptor would wake us for ever. */

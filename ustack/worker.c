@@ -4,13 +4,12 @@
  *   rx_burst -> engine_input -> engine_tick -> [apps] -> engine_output -> tx_burst
  *
  * Whoever waits drives a worker (wait.c), and an event loop drives it between
- * its own turns; when neither does, its guardian stands in (guardian.c). One lock covers the engine and
- * the ports' queues. The thread that drives keeps it from round to round and
- * gives way when another asks (worker_give_way), since a mutex alone would let
- * it win every time.
+ * its own turns (sleep.c); when neither does, its guardian stands in
+ * (guardian.c). One lock covers the engine and the ports' queues. The thread
+ * that drives keeps it from round to round and gives way when another asks
+ * (worker_give_way), since a mutex alone would let it win every time.
  *
- * Not here: waiting and sleeping (wait.c), the guardian (guardian.c), socket
- * calls (calls.c).          */
+ * Not here: socket calls (calls.c).                                         */
 #define _GNU_SOURCE
 #include "worker.h"
 
@@ -33,8 +32,7 @@ enum {
     RX_STEP = 4,           /* frames between two looks at the bytes, if they are large */
     MAX_FLUSH_BURSTS = 16, /* then look at the input again */
     GIVE_WAY_YIELDS = 1000,
-    TX_RETRY_NS = 1000 * 1000,     /* a full port is tried again after this */
-    SHORTEST_SLEEP_NS = 20 * 1000, /* of an event loop: waking up takes as long */
+    TX_RETRY_NS = 1000 * 1000, /* a full port is tried again after this */
 };
 
 static int open_descriptors(struct ust_worker *w);
@@ -45,7 +43,6 @@ static bool has_room(const struct ust_worker *w);
 static unsigned send_backlogs(struct ust_worker *w);
 static void queue_frame(struct ust_worker *w, struct mbuf *m);
 static void drop_backlogs(struct ust_worker *w);
-static bool set_timer(struct ust_worker *w, ust_time due);
 
 /* ------------------------------------------------- birth and death */
 
@@ -258,14 +255,22 @@ void worker_give_way(struct ust_worker *w)
 
 /* ----------------------------------------------------------- one round */
 
+static ust_time now(const struct ust_worker *w)
+{
+    return w->clock ? *w->clock : ust_worker_now();
+}
+
 unsigned ust_worker_rx(struct ust_worker *w)
 {
-    ust_time now = w->clock ? *w->clock : ust_worker_now();
+    ust_time at = now(w);
 
     if (w->stopped)
         return 0;
-    worker_attend(w, now);
-    return rx(w, now);
+    if (w->app_armed && !w->app_rung && !atomic_load(&w->app_woken))
+        worker_loop_attends(w, at);
+    else
+        worker_attend(w, at);
+    return rx(w, at);
 }
 
 unsigned ust_worker_flush(struct ust_worker *w)
@@ -279,7 +284,8 @@ unsigned ust_worker_poll(struct ust_worker *w)
 
     if (!worker_enter(w))
         return 0;
-    n = ust_worker_rx(w);
+    worker_attend(w, now(w));
+    n = rx(w, now(w));
     n += worker_flush(w, ust_worker_now());
     ust_worker_unlock(w);
     return n;
@@ -399,81 +405,7 @@ static void queue_frame(struct ust_worker *w, struct mbuf *m)
     }
 }
 
-/* ------------------------------------------- an event loop's own sleep */
-
-int ust_worker_fd(struct ust_worker *w)
-{
-    return w->app_fd;
-}
-
-int ust_worker_arm(struct ust_worker *w)
-{
-    if (!w->stopped && !w->app_rung && set_timer(w, ust_worker_deadline(w))) {
-        w->app_armed = true;
-        if (!worker_arm_ports(w))
-            return 0;
-    }
-    ust_worker_disarm(w);
-    return 1;
-}
-
-/* Lets app_fd poll readable from due on. False: that is now, or nearly. */
-static bool set_timer(struct ust_worker *w, ust_time due)
-{
-    struct itimerspec at = {
-        .it_value = {.tv_sec = (time_t)(due / 1000000000u), .tv_nsec = (long)(due % 1000000000u)}};
-
-    if (due < UINT64_MAX && due < ust_worker_now() + SHORTEST_SLEEP_NS)
-        return false;
-    if (due == w->app_due)
-        return true;
-    if (due == UINT64_MAX)
-        at.it_value = (struct timespec){0}; /* never */
-    w->app_due = due;
-    return timerfd_settime(w->app_timer, TFD_TIMER_ABSTIME, &at, NULL) == 0;
-}
-
-void ust_worker_disarm(struct ust_worker *w)
-{
-    ust_time now = ust_worker_now();
-
-    if (atomic_exchange(&w->app_woken, false) || w->app_rung)
-        worker_drain(w->app_bell);
-    if (w->app_due <= now) {
-        worker_drain(w->app_timer);
-        w->app_due = UINT64_MAX;
-    }
-    w->app_armed = w->app_rung = false;
-    if (!w->stopped) {
-        worker_attend(w, now);
-        worker_disarm_ports(w);
-    }
-}
-
-int worker_arm_ports(struct ust_worker *w)
-{
-    int busy = 0;
-
-    for (struct worker_port *p = w->ports; p < w->ports + w->n_ports; p++)
-        busy |= p->port->ops->arm(p->port, p->queue);
-    return busy;
-}
-
-void worker_disarm_ports(struct ust_worker *w)
-{
-    if (w->app_armed || w->sleep_until != 0 || w->guardian.watching)
-        return;
-    for (struct worker_port *p = w->ports; p < w->ports + w->n_ports; p++)
-        p->port->ops->disarm(p->port, p->queue);
-}
-
-void worker_ring_app(struct ust_worker *w)
-{
-    if (!w->app_armed || w->app_rung)
-        return;
-    w->app_rung = true;
-    worker_ring(w->app_bell);
-}
+/* ------------------------------------------------------- times and bells */
 
 ust_time ust_worker_deadline(struct ust_worker *w)
 {

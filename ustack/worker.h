@@ -80,6 +80,7 @@ struct ust_worker {
     bool stopped, forked;
     bool app_armed;        /* an event loop may sleep on app_fd */
     bool app_rung;         /* and has been woken already */
+    bool app_awake;        /* the ports have woken it; it has yet to disarm them */
     atomic_bool woken;     /* ust_worker_wake() since the last wait */
     atomic_bool app_woken; /* and since the event loop last woke */
     int bell;              /* eventfd: wakes the driver */
@@ -121,6 +122,8 @@ bool worker_is_deaf(const struct ust_worker *w);
 void worker_notify(struct ust_worker *w, const struct waiter *self);
 /* Tell an event loop that sleeps on app_fd that the engine has changed. */
 void worker_ring_app(struct ust_worker *w);
+/* The loop that slept has its turn; it has yet to disarm. */
+void worker_loop_attends(struct ust_worker *w, ust_time now);
 /* Let a thread that waits for the lock have it. */
 void worker_give_way(struct ust_worker *w);
 
@@ -132,11 +135,17 @@ ust_time worker_deadline_in(uint64_t timeout_ns);
 struct timespec worker_timespec(ust_time t);
 void worker_ring(int fd);
 void worker_drain(int fd);
-/* Sleep in ppoll() on bell, on *fd unless fd is NULL, and if so asked the ports,
- * without the lock, which is held before and after. 0: it was the time; else enum
- * worker_woken, or -EINTR after a signal. */
+/* Sleep in ppoll(), without the lock, which is held before and after. 0: it was
+ * the time; else enum worker_woken, or -EINTR after a signal. */
 enum worker_woken { WOKEN_BY_BELL = 1, WOKEN_BY_PORT = 2, WOKEN_BY_FD = 3 };
-int worker_sleep(struct ust_worker *w, int bell, const int *fd, bool on_ports, ust_time until);
+struct worker_bed {
+    int bell;
+    const int *fd;   /* or NULL */
+    bool on_ports;   /* and on the ports */
+    ust_time linger; /* ns without the lock when they have woken it, or until the bell */
+    ust_time until;
+};
+int worker_sleep(struct ust_worker *w, const struct worker_bed *bed);
 
 /* guardian.c. There shall be one, if only for doorbells; under the lock. 0 or
  * -errno. */

@@ -179,7 +179,7 @@ def test_the_guardian_ends_with_its_stack() -> None:
     for _ in range(10):
         with Pair(guardian=True):
             assert threads() == before + 2
-        assert threads() == before
+        assert until(lambda: threads() == before)  # /proc may tell of one that was joined just now
 
 
 def test_an_idle_guardian_sleeps() -> None:

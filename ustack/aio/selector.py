@@ -91,7 +91,10 @@ class StackSelector(selectors.EpollSelector):
         try:
             if not all(dispatcher.sleep() for dispatcher in self._dispatchers):
                 timeout = 0
-            return self._kernel(timeout)
+            found = self._kernel(timeout)
+            if not found:  # what has come waits for nothing else
+                self._run(0, 0)
+            return found
         finally:
             for dispatcher in self._dispatchers:
                 dispatcher.wake()

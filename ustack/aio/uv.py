@@ -59,7 +59,7 @@ class _Turn:
         self._asleep = self._ended = False
         self._spin_until = 0
         dispatcher.when_called(self.wake)
-        loop.add_reader(dispatcher.fileno(), self.wake)
+        loop.add_reader(dispatcher.fileno(), self._come)
         loop._call_soon(self)
 
     def __call__(self) -> None:
@@ -77,6 +77,14 @@ class _Turn:
             self._asleep = True
             return
         self._loop._call_soon(self)
+
+    def _come(self) -> None:
+        """Serve what has come, which waits for nothing else; then take turns again."""
+        if self._asleep and not self._ended:
+            try:
+                self._dispatcher.poll(0, 0)
+            finally:
+                self.wake()
 
     def wake(self) -> None:
         """Take turns again."""
