@@ -195,3 +195,30 @@ def test_a_mark_too_far_ahead_is_announced_only_where_there_is_no_more_in_flight
     assert "U" not in taken[1].flags
     sock.abort()
     wire.sent.clear()
+
+
+def test_a_byte_that_is_read_past_is_gone(wire: Wire) -> None:
+    """As Linux: MSG_OOB after the text behind the mark was read is an error."""
+    sock = wire.established()
+    wire("""
+        +0 < PU. 1:11(10) ack 1 win 257 urg 5
+        +0 > .   1:1(0) ack 11
+    """)
+    assert sock.recv() == pattern(1, 5)
+    assert sock.recv() == pattern(6, 11)
+    with pytest.raises(OSError, match="Invalid argument"):
+        sock.recv(flags=lib.UST_MSG_OOB)
+
+
+def test_a_lone_byte_that_nobody_has_read_goes_with_the_next_mark(wire: Wire) -> None:
+    """As Linux's tcp_check_urg()."""
+    sock = wire.established()
+    wire("""
+        +0 < PU. 1:2(1) ack 1 win 257 urg 1
+        +0 > .   1:1(0) ack 2
+        +0 < PU. 2:3(1) ack 1 win 257 urg 1
+        +0 > .   1:1(0) ack 3
+    """)
+    assert sock.recv(flags=lib.UST_MSG_OOB) == pattern(2, 3)
+    with pytest.raises(BlockingIOError):
+        sock.recv()
