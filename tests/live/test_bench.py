@@ -1,54 +1,32 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """ustack bench: what it prints, and how it fails. No figure is judged here but for being there."""
 
-import argparse
 import contextlib
-import errno
-import io
-import json
 import os
-import shlex
 import socket
 import subprocess
-import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from benching import FEW, QUICK, bench, cells, measured
 
 from ustack import Stack
 from ustack._native import ffi, lib, pack_address
-from ustack._progress import Progress
-from ustack.bench import BENCHES, add_arguments, inside, machine, report, rounds, rpc, targets
-from ustack.bench.definition import Bench, Task, Work
+from ustack.bench import (
+    BENCHES,
+    inside,
+    machine,
+    rounds,
+    rpc,
+    sides,
+)
+from ustack.bench.definition import Task, Work
 from ustack.bench.load import Load
-from ustack.bench.peers import CommandSide
-from ustack.bench.sides import Cell, Side
-from ustack.errors import UstackError
+from ustack.bench.sides import Cell
 from ustack.io import ring_pair
 
 pytestmark = pytest.mark.quiet
-
-QUICK = ["--seconds", "0.02", "--repetitions", "1"]
-
-
-def bench(*argv: str) -> subprocess.CompletedProcess[str]:
-    """Run `ustack bench` to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "ustack", "bench", *argv],
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-
-
-def measured(*argv: str) -> dict[str, Any]:
-    """Run it with --json; skip when this system gives no tap."""
-    done = bench(*argv, "--json")
-    if done.returncode == 2 and "tap:" in done.stderr:
-        pytest.skip(done.stderr.strip())
-    assert (done.returncode, done.stderr) == (0, "")
-    return dict(json.loads(done.stdout))
 
 
 def ios() -> list[Any]:
@@ -105,6 +83,11 @@ def test_the_table_names_sides_ratio_and_notes() -> None:
         (["walk"], ["walk", "rpc"]),
         (["bulk", "--server", "uvicorn"], ["--server", "bulk", "uvicorn", "protocol"]),
         (["bulk", "--inside"], ["--inside", "rpc", "bulk"]),
+        (["rpc", "--vs", "nginx"], ["--vs nginx", "http"]),
+        (["rpc", "--client", "wrk"], ["--client wrk", "http"]),
+        (["http", "--client", "wrk"], ["--client wrk", "tap:"]),
+        (["http", "--io", "tap:x", "--client", "wrk", "--requests", "9"], ["wrk", "--seconds"]),
+        (["rpc", "--ends"], ["--ends", "rpc"]),
         (["cores", "--vs", "uvloop"], ["--vs", "cores"]),
         (["loss", "--io", "ring:x"], ["--io", "loss"]),
         (["loss", "--size", "7"], ["--size", "loss"]),
@@ -187,8 +170,6 @@ def test_a_refused_load_says_so() -> None:
 
 # ------------------------------------------------------------------ other benchmarks
 
-FEW = ["--requests", "20", "--repetitions", "1", "--vs", "none"]
-
 
 @pytest.mark.parametrize("server", ["protocol", "streams", "sockets", "c"])
 def test_rpc_with_every_kind_of_server(server: str) -> None:
@@ -258,7 +239,35 @@ def test_mem_and_scale_have_a_row_for_each_number_of_connections() -> None:
     got = measured("mem", "--connections", "3000", "--server", "c", *FEW)
     assert 100 < got["ustack"]["3,000"]["process_bytes"] < 100_000
     got = measured("scale", "--connections", "100", "--server", "c", *FEW)
-    assert set(got["ustack"]) == {"64", "100"}
+    assert list(got["ustack"]) == ["64", "100"]
+
+
+def test_the_ends_of_scale_are_the_fewest_and_the_most_connections() -> None:
+    work = Work(1_000_000, None, 0, 1.0, 1, "c", ends=True)
+    assert list(BENCHES["scale"].tasks(work)) == ["64", "1,000,000"]
+
+
+def test_a_million_connections_have_addresses_enough() -> None:
+    few, many = (Task("echo", "echo", n, 64) for n in (64, 1_000_000))
+    assert sides._spread(few) == 1
+    assert sides._spread(many) * (65536 - 1024) > 1_000_000
+    assert sides._spread(many) <= lib.UST_MAX_ADDRS
+
+
+def test_each_of_many_connections_has_had_a_turn_before_it_counts() -> None:
+    class Noted:
+        runs: list[tuple[float, int]] = []
+
+        def open(self, alive: Any) -> None:
+            """Open nothing."""
+
+        def run(self, seconds: float, requests: int, alive: Any, pid: int) -> None:
+            self.runs.append((seconds, requests))
+
+    work, task = Work(None, None, 0, 1.0, 1, "c"), Task("echo", "echo", sides.MANY + 1, 64)
+    with subprocess.Popen(["true"], text=True) as process:
+        sides._measure(cast(Load, Noted()), task, work, process)
+    assert Noted.runs == [(0.2, 0), (0.0, sides.MANY + 1), (1.0, 0)]
 
 
 def test_inside_tells_a_protocol_beside_c_and_their_difference() -> None:
@@ -273,12 +282,13 @@ def test_inside_tells_a_protocol_beside_c_and_their_difference() -> None:
 
 
 def test_pythons_share_is_of_cells_of_one_placement() -> None:
-    def told(modes: str, *values: float) -> list[Cell]:
-        names = {"n": "near", "f": "far"}
-        figures = ({"server_ns_per_request": value} for value in values)
-        return [Cell(f, mode=names[m]) for m, f in zip(modes, figures, strict=True)]
-
-    by_side = {"protocol": told("nfn", 300, 900, 320), "c": told("nnn", 200, 210, 260)}
+    by_side = {
+        name: cells(modes, *costs, figure="server_ns_per_request")
+        for name, modes, costs in [
+            ("protocol", "nfn", (300, 900, 320)),
+            ("c", "nnn", (200, 210, 260)),
+        ]
+    }
     got = inside.share(by_side)
     assert got["python_ns_per_request"] == 310 - 210
     assert got["python_ns_per_request_spread"] == [100, 110]
@@ -324,148 +334,3 @@ def test_loss_tells_the_cost_of_a_segment_at_each_chance_of_loss() -> None:
     for told in got.values():
         assert told["ns_per_segment"] > 0
         assert len(set(told["resent_spread"])) == 1  # the same frames are lost each time
-
-
-# ------------------------------------------------------------------ a peer of one's own
-
-
-def test_a_peers_command_is_told_the_work_and_compared(tmp_path: Path) -> None:
-    program = tmp_path / "peer.py"
-    program.write_text('import sys; print(\'{"mine": {"requests_per_s": 1%s}}\' % sys.argv[1])')
-    command = f"mine={shlex.quote(sys.executable)} {shlex.quote(str(program))} {{connections}}"
-    got = measured("rpc", "--connections", "2", *FEW, "--peer-cmd", command)
-    assert got["mine"]["requests_per_s"] == 12
-    assert got["ratio"]["mine"] == pytest.approx(got["ustack"]["requests_per_s"] / 12, rel=1e-4)
-
-
-@pytest.mark.parametrize("command", ["false", "uvloop=false"])
-def test_a_peers_name_must_be_there_and_free(command: str) -> None:
-    done = bench("rpc", "--peer-cmd", command)
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert "--peer-cmd" in done.stderr and command.partition("=")[0] in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("command", "named"),
-    [
-        ("false", "status 1"),
-        ("echo {}", "requests_per_s"),
-        ("echo 7", "JSON"),
-        ("echo no", "JSON"),
-        ("/nonexistent", "/nonexistent"),
-    ],
-)
-def test_a_peers_command_that_fails_says_how(command: str, named: str) -> None:
-    work = Work(None, None, 1, 0.0, 1, "protocol")
-    side = CommandSide("mine", command)
-    with pytest.raises(UstackError, match=f"mine.*{named}"):
-        side.measure(rpc.BENCH, work, rpc.BENCH.tasks(work)[""])
-
-
-# ------------------------------------------------------------------ targets
-
-
-@pytest.mark.parametrize(
-    ("at_most", "value", "word"),
-    [(False, 9, "missed"), (False, 10, "must"), (False, 15, "goal"), (True, 9, "goal")],
-)
-def test_a_target_is_judged_by_its_bounds(at_most: bool, value: float, word: str) -> None:
-    target = targets.Target("", "rpc", "", lambda found: 0.0, 10, 15, at_most)
-    assert targets.judge(target, value) == word
-
-
-def test_every_target_and_every_point_of_the_grid_can_be_asked_for() -> None:
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    for argv in [*(target.argv for target in targets.TARGETS), *targets.GRID]:
-        args = parser.parse_args(argv.format(ring="x", tap="y").split())
-        assert args.server is None or args.server in BENCHES[args.bench].servers
-
-
-def test_targets_tell_what_they_could_not_measure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures come from the JSON of a run; a run that fails is a row that says why."""
-    answers = {"rpc": {"ratio": {"uvloop": 12.0}}, "conn": "no uvloop here"}
-    monkeypatch.setattr(targets, "TARGETS", [t for t in targets.TARGETS if t.argv in answers])
-    monkeypatch.setattr(targets, "_run", lambda argv, extra: answers[argv])
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        assert targets.run_targets([], as_json=True) == 0
-    rows = json.loads(out.getvalue())["targets"]
-    assert [row.get("reached", row.get("error")) for row in rows] == ["must", "no uvloop here"]
-
-
-def test_targets_take_no_option_of_one_benchmark() -> None:
-    done = bench("targets", "--connections", "3")
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "--connections" in done.stderr
-
-
-# ------------------------------------------------------------------ which cells are compared
-
-
-def cells(modes: str, *values: float) -> list[Cell]:
-    """Return cells: a letter of modes for each value."""
-    names = {"n": "near", "f": "far", "m": "mixed"}
-    figures = ({"requests_per_s": value} for value in values)
-    return [Cell(f, mode=names[m]) for m, f in zip(modes, figures, strict=True)]
-
-
-def test_only_cells_of_one_placement_are_compared() -> None:
-    ours, theirs = cells("nfn", 30, 1, 50), cells("nnm", 10, 20, 1)
-    found = rounds.summarize(rpc.BENCH, {"": {"ustack": ours, "slow": theirs}})
-    assert (found["ustack"]["requests_per_s"], found["slow"]["requests_per_s"]) == (40, 15)
-    assert (found["ustack"]["placement"], found["ustack"]["apart"]) == ("near", 1)
-    assert found["ratio"] == {"slow": pytest.approx(40 / 15, rel=1e-4)}
-    assert found["ratio_spread"] == {"slow": [2.5, 3.0]}
-
-
-def test_without_a_common_placement_the_ratio_is_marked() -> None:
-    by_side = {"ustack": cells("nn", 30, 40), "slow": cells("ff", 10, 20)}
-    found = rounds.summarize(rpc.BENCH, {"": by_side})
-    assert found["slow"]["placement"] == "mixed"
-    told = report.as_table({"bench": "rpc"}, rpc.BENCH, found, [])
-    assert "do not trust the ratio" in told
-
-
-class Moving(Side):
-    """A side whose host moves the cores."""
-
-    def __init__(self, name: str, modes: str) -> None:
-        super().__init__(name)
-        self.left = list(modes)
-
-    def measure(self, bench: Bench, work: Work, task: Task) -> Cell:
-        return cells(self.left.pop(0), 1.0)[0]
-
-
-def test_cells_of_another_placement_are_measured_again_but_not_for_ever(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(rounds, "placement", lambda: ("near", 60.0))
-    monkeypatch.setattr(rounds, "placed", lambda cell, before, after: cell)
-    work = Work(None, None, 1, 0.0, 3, "protocol")
-    sides: list[Side] = [Moving("ustack", "nnn"), Moving("lucky", "nfnn"), Moving("not", "nffffff")]
-    with Progress("", 9) as progress:
-        got = rounds.interleave(rpc.BENCH, work, sides, progress)[""]
-    assert [len(got[name]) for name in ("ustack", "lucky", "not")] == [3, 4, 6]
-
-
-def test_a_slice_in_which_a_process_waited_for_its_core_is_not_quiet(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(machine, "CORES", [0, 1])
-    monkeypatch.setattr(machine, "_stolen", lambda: 0)
-    watch = machine.Watch(os.getpid())
-    file = tmp_path / "schedstat"
-    watch._files = [file]
-    file.write_text("5 0 1")
-    watch._seen = watch._read()
-    assert watch.is_quiet()
-    file.write_text("5 100000000000 2")
-    assert not watch.is_quiet()
-    assert watch.is_quiet()
-
-
-def test_a_ping_needs_two_cores_that_there_are() -> None:
-    assert lib.ust_cache_ping(-1, 0, 1000) == -errno.EINVAL
-    assert machine.placement()[0] in ("near", "far", "alone", "unknown")

@@ -31,7 +31,7 @@ from ustack.bench import (
 )
 from ustack.bench.definition import Bench, Work
 from ustack.bench.sides import Side, pinned
-from ustack.errors import ConfigError, UstackError
+from ustack.errors import ConfigError, PortError, UstackError
 from ustack.io import TapUrl, parse_url, userns
 
 __all__ = ["BENCHES", "Result", "add_arguments", "main", "measure"]
@@ -89,7 +89,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=peers.PEERS,
         action="append",
         default=[],
-        help="a peer on the kernel, again for more (uvloop; epoll is in C)",
+        help="a peer on the kernel, again for more (uvloop; epoll is in C; nginx for http)",
+    )
+    parser.add_argument(
+        "--client", choices=("c", "wrk"), help="http over tap: who asks: our own in C (default)"
     )
     parser.add_argument(
         "--peer-cmd",
@@ -97,6 +100,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME=COMMAND",
         help="a peer that prints the same JSON",
+    )
+    parser.add_argument(
+        "--ends", action="store_true", help="scale: the fewest and the most connections alone"
     )
     parser.add_argument(
         "--inside", action="store_true", help="rpc: time a server's turns, Protocol and C"
@@ -136,13 +142,14 @@ def measure(args: argparse.Namespace) -> Result:
     bench = BENCHES[args.bench]
     work = _work(args, bench)
     io = args.io or f"ring:bench-{os.getpid()}"
-    is_tap = isinstance(parse_url(io), TapUrl)
     sides, notes = _sides(args, io, bench, work)
+    if args.client == "wrk":
+        notes.append(peers.let_wrk_ask(sides, io, bench, work))
     io = bench.alone or io
     if not any(side.can(task) for side in sides for task in bench.tasks(work).values()):
         raise UstackError("nobody can do this")
-    if is_tap:
-        userns.isolate()
+    if any(side.apart for side in sides):
+        _isolate(io)
     settings = {"bench": args.bench, "io": io, "server": work.server} | _described(bench, work)
     with (
         Progress(args.bench, rounds.steps(bench, work, sides)) as progress,
@@ -155,7 +162,19 @@ def measure(args: argparse.Namespace) -> Result:
     return Result(bench, settings, found, notes)
 
 
+def _isolate(io: str) -> None:
+    """Enter a network namespace of our own. io: of ustack's side."""
+    try:
+        userns.isolate()
+    except PortError as error:
+        if isinstance(parse_url(io), TapUrl):
+            raise
+        raise UstackError(f"a veth pair: {str(error).removeprefix('tap: ')}") from None
+
+
 def _work(args: argparse.Namespace, bench: Bench) -> Work:
+    if args.bench != "scale":
+        _refuse(args, "ends")
     server = args.server or bench.servers[0]
     if server not in bench.servers:
         known = ", ".join(bench.servers)
@@ -167,6 +186,7 @@ def _work(args: argparse.Namespace, bench: Bench) -> Work:
         seconds=_within("--seconds", args.seconds, 0.01, 3600.0) or 1.0,
         repetitions=_within("--repetitions", args.repetitions, 1, 1000) or 3,
         server=server,
+        ends=args.ends,
     )
 
 
@@ -174,7 +194,7 @@ def _sides(
     args: argparse.Namespace, io: str, bench: Bench, work: Work
 ) -> tuple[list[Side], list[str]]:
     if bench.alone:
-        _refuse(args, "io", "vs", "peer_cmd", "inside")
+        _refuse(args, "io", "vs", "peer_cmd", "client", "inside")
         return ALONE[args.bench]()
     if not args.inside:
         return peers.choose_sides(io, bench, work, args.vs, args.peer_cmd)

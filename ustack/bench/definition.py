@@ -22,6 +22,7 @@ class Work:
     seconds: float
     repetitions: int
     server: str | None  # None: the benchmark's first
+    ends: bool = False  # of a row of tasks, the first and the last alone
 
     def describe(self) -> dict[str, Any]:
         """Return it by name, without what was left to the benchmark."""

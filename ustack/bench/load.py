@@ -25,6 +25,7 @@ KINDS = {
 
 SLICE = 50_000_000  # ns; between two, Ctrl-C, the server's end and disturbances are noticed
 PATIENCE = 30.0  # seconds without any progress
+OPENED = 10_000  # connections a second, at the least
 MAX_LONGER = 2.0  # a run goes on for so many times its length to find undisturbed slices
 
 
@@ -75,7 +76,7 @@ class Load:
             raise MemoryError(f"no memory for a load of {n} connections")
         lib.ust_load_spread(load, spread)
         self._load: Any = load
-        self._address = address
+        self._address, self._n = address, n
         self._serve = serve
         self._kept_cpu = self._cpu = self._slices = self._dropped = 0
 
@@ -85,7 +86,7 @@ class Load:
 
     def open(self, alive: Callable[[], bool]) -> None:
         """Open all connections. alive: whether the server still runs."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + PATIENCE + self._n / OPENED
         while not self._check(lib.ust_load_open(self._load, SLICE)):  # law 3: 20 times a second
             self._insist(alive, end)
 

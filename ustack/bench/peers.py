@@ -7,14 +7,17 @@ import shlex
 import subprocess
 from typing import Any
 
+from ustack.bench import http, nginx, wrk
 from ustack.bench.definition import Bench, Task, Work
 from ustack.bench.machine import raise_descriptor_limit
-from ustack.bench.sides import Cell, KernelSide, Side, StackSide
+from ustack.bench.sides import Cell, KernelSide, Side, StackSide, VethSide
+from ustack.bench.veth import Veth
 from ustack.errors import ConfigError, UstackError
+from ustack.io import TapUrl, parse_url
 
-__all__ = ["PEERS", "CommandSide", "choose_sides"]
+__all__ = ["PEERS", "CommandSide", "choose_sides", "let_wrk_ask"]
 
-PEERS = ("uvloop", "asyncio", "epoll", "none")
+PEERS = ("uvloop", "asyncio", "epoll", "veth-uvloop", "veth-asyncio", "veth-epoll", "nginx", "none")
 RESERVED = {"ustack", "ratio", "machine", "notes", *PEERS}
 PATIENCE = 600.0  # seconds for one run of a command
 
@@ -73,14 +76,13 @@ def choose_sides(
     sides: list[Side] = [StackSide(io, server)]
     notes: list[str] = []
     limit = raise_descriptor_limit()
+    url = parse_url(io)
+    pair = Veth(url.mtu if isinstance(url, TapUrl) else 1500)
     for peer in dict.fromkeys(peers or ["epoll" if server == "c" else bench.peer]):
-        if peer == "uvloop" and importlib.util.find_spec("uvloop") is None:
-            notes.append("uvloop is not installed: asyncio instead (pip install uvloop)")
-            peer = "asyncio"
-        if peer != "none":
-            serves = "c" if peer == "epoll" else "protocol" if server == "c" else server
-            sides.append(KernelSide(peer, serves, limit))
-            notes.append(f"{peer}: {_told(serves)} over the kernel's TCP on loopback")
+        if peer == "nginx":
+            _add_nginx(sides, notes, bench, limit)
+        elif peer != "none":
+            _add_kernel(sides, notes, peer, server, limit, pair)
     for command in commands:
         sides.append(_parse(command, sides))
     for label, task in bench.tasks(work).items():
@@ -90,6 +92,54 @@ def choose_sides(
             if not side.can(task)
         ]
     return sides, notes
+
+
+def _add_kernel(
+    sides: list[Side], notes: list[str], peer: str, server: str, limit: int, pair: Veth
+) -> None:
+    """Add a server on the kernel, of the same kind as ours."""
+    loop = peer.removeprefix("veth-")
+    if loop == "uvloop" and importlib.util.find_spec("uvloop") is None:
+        notes.append("uvloop is not installed: asyncio instead (pip install uvloop)")
+        peer, loop = peer.replace("uvloop", "asyncio"), "asyncio"
+    serves = "c" if loop == "epoll" else "protocol" if server == "c" else server
+    way = "loopback"
+    if peer == loop:
+        sides.append(KernelSide(peer, serves, limit))
+    else:
+        sides.append(VethSide(loop, serves, limit, pair))
+        way = f"a veth pair, MTU {pair.mtu}"
+    notes.append(f"{peer}: {_told(serves)} over the kernel's TCP on {way}")
+
+
+def _add_nginx(sides: list[Side], notes: list[str], bench: Bench, limit: int) -> None:
+    if bench is not http.BENCH:
+        raise ConfigError("--vs nginx is for http; leave it out")
+    path = nginx.program()
+    if path is None:
+        notes.append("nginx is not installed: left out (apt install nginx-light)")
+        return
+    sides.append(nginx.NginxSide(path, limit))
+    notes.append("nginx: one process with the answer in memory, over the kernel's TCP on loopback")
+
+
+def let_wrk_ask(sides: list[Side], io: str, bench: Bench, work: Work) -> str:
+    """Make wrk the client of all sides; a note for the report.
+
+    Raises ConfigError where it cannot be, UstackError where it is not installed.
+    """
+    if bench is not http.BENCH:
+        raise ConfigError("--client wrk is for http; leave it out")
+    if not isinstance(parse_url(io), TapUrl):
+        raise ConfigError(f"--client wrk is on the kernel and needs --io tap:NAME, got {io}")
+    if work.requests:
+        raise ConfigError("--client wrk goes by time; give --seconds instead of --requests")
+    if wrk.program() is None:
+        raise UstackError("wrk is not installed; apt install wrk, or leave out --client wrk")
+    for side in sides:
+        if isinstance(side, KernelSide | StackSide):
+            side.by_wrk = True
+    return "the client is wrk -t1, in whole seconds; the last quantile it tells is p99"
 
 
 def _told(serves: str) -> str:

@@ -36,9 +36,9 @@ def figures(sample: Sample) -> Figures:
 
 
 def latencies(sample: Sample) -> Figures:
-    """Return the figures of LATENCIES."""
+    """Return those figures of LATENCIES that were taken."""
     quantiles = (sample.p50, sample.p99, sample.p999)
-    return {c.figure: s * 1e6 for c, s in zip(LATENCIES, quantiles, strict=True)}
+    return {c.figure: s * 1e6 for c, s in zip(LATENCIES, quantiles, strict=True) if s > 0}
 
 
 BENCH = Bench(

@@ -18,6 +18,7 @@ def tasks(work: Work) -> dict[str, Task]:
         numbers.append(n)
         n *= STEP
     size = work.size or SIZE
+    numbers = numbers[:1] if work.ends else numbers
     return {f"{n:,}": Task("echo", "echo", n, size) for n in [*numbers, last]}
 
 

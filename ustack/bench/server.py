@@ -18,6 +18,7 @@ from typing import Any, cast
 
 from ustack import Stack, aio
 from ustack._native import check, ffi, lib, pack_address
+from ustack.bench import veth
 from ustack.bench.load import SLICE
 from ustack.bench.machine import raise_descriptor_limit
 from ustack.bench.programs import PROGRAMS, Place, answer
@@ -46,11 +47,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--size", type=int, default=64, help="of an answer by http")
     parser.add_argument("--backlog", type=int, default=128)
     parser.add_argument("--cpu", type=int)
+    parser.add_argument("--netns", type=int, help="a descriptor of the network to be in")
     args = parser.parse_args(argv)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started us
     if args.cpu is not None:
         os.sched_setaffinity(0, {args.cpu})
     try:
+        if args.netns is not None:
+            veth.join(args.netns)
         if args.loop == "ustack":
             serve_on_stack(args)
         else:

@@ -14,9 +14,11 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ustack.bench import veth, wrk
 from ustack.bench.definition import Bench, Figures, Task, Work
 from ustack.bench.load import Load, Sample
 from ustack.bench.machine import CORES
@@ -25,7 +27,7 @@ from ustack.io import RingUrl, parse_url
 from ustack.stack import Stack
 from ustack.stream import Socket
 
-__all__ = ["Cell", "KernelSide", "Side", "StackSide", "cell", "pinned", "placed"]
+__all__ = ["Cell", "KernelSide", "Side", "StackSide", "VethSide", "cell", "pinned", "placed"]
 
 SERVER, CLIENT, LENGTH = "10.9.0.2", "10.9.0.1", 24
 START_TIMEOUT = 60.0  # seconds, for a Python to start
@@ -60,6 +62,11 @@ class Side(ABC):
         """Start nothing yet."""
         self.name = name
 
+    @property
+    def apart(self) -> bool:
+        """Whether it needs a network namespace of our own."""
+        return False
+
     def can(self, task: Task) -> bool:
         """Return whether it can do such a task at all."""
         return True
@@ -73,15 +80,19 @@ class _Served(Side):
     """A server in a process of its own, and our load."""
 
     server: str  # what serves: c, or as in programs.py
+    by_wrk = False  # instead of our load
     _address = "127.0.0.1"
     _without: int | None = None  # bytes of the process without room for connections
 
     def measure(self, bench: Bench, work: Work, task: Task) -> Cell:
         """Run one repetition."""
         with contextlib.ExitStack() as stack:
-            process, port = stack.enter_context(_server(self._arguments(task)))
+            process, port = stack.enter_context(self._start(task))
             address = (self._address, port)
             client = self._client(stack, task)
+            if self.by_wrk:
+                _first_answer(None, address, task)
+                return cell(bench, wrk.measure(address, task, work, process.pid))
             load = Load(client, task.load, task.connections, task.size, address, _spread(task))
             stack.enter_context(load)
             length = _first_answer(client, address, task)
@@ -90,9 +101,16 @@ class _Served(Side):
             if task.load == "idle":
                 sample = _measure_memory(load, task, process, self._without)
             else:
-                sample = _measure(load, work, process)
-            process.communicate(timeout=START_TIMEOUT)  # ends it before the connections do
+                sample = _measure(load, task, work, process)
+            self._end(process)  # before the connections
             return cell(bench, sample)
+
+    def _start(self, task: Task) -> "AbstractContextManager[tuple[subprocess.Popen[str], int]]":
+        """Start the server; it and its port."""
+        return _server(self._arguments(task))
+
+    def _end(self, process: "subprocess.Popen[str]") -> None:
+        process.communicate(timeout=START_TIMEOUT)
 
     def _client(self, stack: contextlib.ExitStack, task: Task) -> Stack | None:
         return None
@@ -114,6 +132,11 @@ class StackSide(_Served):
         self._io = io
         self._ring = isinstance(parse_url(io), RingUrl)
         self._address = SERVER
+
+    @property
+    def apart(self) -> bool:
+        """Whether it is on a tap, which would be one of the machine's interfaces."""
+        return not self._ring
 
     def measure(self, bench: Bench, work: Work, task: Task) -> Cell:
         """Run one repetition. An engine has its memory from the start, so one without is needed."""
@@ -140,12 +163,15 @@ class StackSide(_Served):
 
 
 class KernelSide(_Served):
-    """A server on the kernel's TCP over loopback. name: uvloop, asyncio or epoll."""
+    """A server on the kernel's TCP over loopback."""
 
-    def __init__(self, name: str, server: str, descriptors: int) -> None:
-        """descriptors: that a process may have open."""
+    _bind = "127.0.0.1"
+
+    def __init__(self, name: str, server: str, descriptors: int, loop: str | None = None) -> None:
+        """loop: uvloop, asyncio or epoll; None: as name. descriptors: that a process may have."""
         super().__init__(name)
         self.server = server
+        self._loop = loop or name
         self._descriptors = descriptors
 
     def can(self, task: Task) -> bool:
@@ -153,7 +179,27 @@ class KernelSide(_Served):
         return task.connections + 100 <= self._descriptors
 
     def _arguments(self, task: Task) -> list[str]:
-        return [*super()._arguments(task), "--loop", self.name, "--address", "127.0.0.1"]
+        return [*super()._arguments(task), "--loop", self._loop, "--address", self._bind]
+
+
+class VethSide(KernelSide):
+    """The same at the other end of a veth pair."""
+
+    _address, _bind = veth.FAR, "0.0.0.0"
+
+    def __init__(self, loop: str, server: str, descriptors: int, pair: veth.Veth) -> None:
+        """loop: uvloop, asyncio or epoll."""
+        super().__init__(f"veth-{loop}", server, descriptors, loop)
+        self._pair = pair
+
+    @property
+    def apart(self) -> bool:
+        """Whether it needs a namespace: the near end is in it."""
+        return True
+
+    def _start(self, task: Task) -> "AbstractContextManager[tuple[subprocess.Popen[str], int]]":
+        far = self._pair.far
+        return _server([*self._arguments(task), "--netns", str(far)], far)
 
 
 def _settings(task: Task) -> dict[str, int]:
@@ -171,7 +217,7 @@ def _spread(task: Task) -> int:
     return SPREAD if task.load == "conn" or task.connections > MANY else 1
 
 
-def _measure(load: Load, work: Work, process: "subprocess.Popen[str]") -> Sample:
+def _measure(load: Load, task: Task, work: Work, process: "subprocess.Popen[str]") -> Sample:
     def alive() -> bool:
         return process.poll() is None
 
@@ -179,6 +225,8 @@ def _measure(load: Load, work: Work, process: "subprocess.Popen[str]") -> Sample
     warm_up = min(WARM_UP * work.seconds, 1.0), int(WARM_UP * work.requests)
     if work.requests == 0 or warm_up[1] > 0:
         load.run(*warm_up, alive, process.pid)
+    if task.connections > MANY and task.app == "echo":
+        load.run(0.0, task.connections, alive, process.pid)  # each has had its turn
     return load.run(work.seconds, work.requests, alive, process.pid)
 
 
@@ -223,13 +271,17 @@ def _kib(file: Path, name: str) -> int:
 
 
 @contextlib.contextmanager
-def _server(arguments: list[str]) -> "Iterator[tuple[subprocess.Popen[str], int]]":
-    """Start the server process; yield it and its port once it listens. It ends with its stdin."""
+def _server(arguments: list[str], *fds: int) -> "Iterator[tuple[subprocess.Popen[str], int]]":
+    """Start the server process; yield it and its port once it listens. It ends with its stdin.
+
+    fds: descriptors that it inherits.
+    """
     process = subprocess.Popen(
         [sys.executable, "-m", "ustack.bench.server", *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        pass_fds=fds,
     )
     try:
         yield process, _port_of(process)
