@@ -35,6 +35,8 @@ void ust_engine_usage(const struct ust_engine *eng, struct ust_usage *u)
                             .reass_max = tcp->n_reasses,
                             .cc_states = tcp->cc_states_used,
                             .cc_states_max = tcp->n_cc_states,
+                            .flights = tcp->flights_used,
+                            .flights_max = tcp->n_flights - 1,
                             .sents = tcp->sents_used,
                             .sents_max = tcp->n_sents,
                             .udp_socks = eng->udp.socks_used,
@@ -203,6 +205,9 @@ static int check_base(const struct ust_engine *eng, const char **why)
         flowtable_check(&tcp->net.pmtu_table) || flowtable_check(&tcp->net.frag_table) ||
         flowtable_check(&eng->udp.table))
         return 22;
+    *why = "what stands for no flight (flight.c, L1)";
+    if (!flight_check(tcp))
+        return 23;
     *why = NULL;
     return 0;
 }

@@ -531,7 +531,8 @@ struct ust_usage { /* resources in use; the configured limit behind it */
     uint32_t orphans, orphans_max; /* closed by their applications, not yet over */
     uint32_t reass, reass_max;     /* connections with out-of-order data */
     uint32_t cc_states, cc_states_max;
-    uint32_t sents, sents_max; /* transmission records beyond each connection's own */
+    uint32_t flights, flights_max; /* what connections with text in flight have besides */
+    uint32_t sents, sents_max;     /* transmission records beyond each connection's own */
     uint32_t udp_socks, udp_socks_max;
     uint32_t frags, frags_max; /* datagrams waiting for fragments */
     uint32_t pmtus, pmtus_max; /* path MTUs remembered */

@@ -36,14 +36,14 @@ static void fill_sender(const struct tcb *tcb, struct ust_tcp_info *info)
     info->data_segs_out = tcb->data_segs_out;
     info->total_retrans = tcb->total_retrans;
     info->dupacks_in = tcb->dupacks_in;
-    info->unacked = tcb->rec.packets + (tcb->snd_una == tcb->iss && info->syn_sent);
-    info->sacked = tcb->rec.sacked;
-    info->lost = tcb->rec.lost;
-    info->retrans = tcb->rec.again;
-    info->reordering = tcb->rec.reordering;
-    info->reord_seen = tcb->rec.reordered;
-    info->delivered = tcb->rec.delivered;
-    info->dsack_dups = tcb->rec.dsack_dups;
+    info->unacked = tcb_rec(tcb)->packets + (tcb->snd_una == tcb->iss && info->syn_sent);
+    info->sacked = tcb_rec(tcb)->sacked;
+    info->lost = tcb_rec(tcb)->lost;
+    info->retrans = tcb_rec(tcb)->again;
+    info->reordering = tcb->reordering;
+    info->reord_seen = tcb->reordered;
+    info->delivered = tcb->delivered;
+    info->dsack_dups = tcb->dsack_dups;
 }
 
 static void fill_receiver(const struct tcp *tcp, const struct tcb *tcb, struct ust_tcp_info *info)

@@ -83,9 +83,9 @@ static struct ack_news begin(const struct tcb *tcb, const struct segment *seg)
     return (struct ack_news){.prior_una = tcb->snd_una,
                              .prior_fack = scoreboard_fack(tcb),
                              .prior_flight = tcb_flight(tcb),
-                             .delivered = tcb->rec.delivered,
-                             .lost = tcb->rec.lost_total,
-                             .sacked_bytes = tcb->rec.sacked_bytes,
+                             .delivered = tcb->delivered,
+                             .lost = tcb_rec(tcb)->lost_total,
+                             .sacked_bytes = tcb_rec(tcb)->sacked_bytes,
                              .ts_ecr = seg->opt.ts_ecr,
                              .ecr_ok = tcb->ts_ok && seg->opt.ts_ok,
                              .advanced = seq_gt(seg->ack, tcb->snd_una)};
@@ -109,7 +109,7 @@ static void advance(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
 static bool front_is_younger(const struct tcp *tcp, const struct tcb *tcb,
                              const struct ack_news *news)
 {
-    const struct recovery *rec = &tcb->rec;
+    const struct recovery *rec = tcb_rec(tcb);
 
     return rec->head != TCP_NONE && news->first_sacked &&
            news->first_sacked < tcp->sents[rec->head].at;
@@ -130,7 +130,7 @@ static void set_loss_timer(struct tcp *tcp, struct tcb *tcb)
 /* Does the ACK tell of congestion marks? */
 static bool take_marks(struct tcb *tcb, const struct segment *seg, struct ack_news *news)
 {
-    struct ecn_news marks = {.packets = tcb->rec.delivered - news->delivered,
+    struct ecn_news marks = {.packets = tcb->delivered - news->delivered,
                              .bytes = recovery_delivered(tcb, news),
                              .forward = news->advanced || news->sacked};
     bool marked = ecn_feedback(tcb, seg, &marks);
@@ -145,8 +145,10 @@ static void take_ack(struct tcp *tcp, struct tcb *tcb, const struct segment *seg
     bool sacks = tcb->sack_ok && seg->opt.n_sacks > 0, quiet = says_nothing_else(tcb, seg), timed;
     struct ack_news news = begin(tcb, seg);
 
-    if (!news.advanced && tcb->rec.packets == 0 && !sacks)
+    if (!news.advanced && tcb_rec(tcb)->packets == 0 && !sacks)
         return;
+    if (!flight_have(tcp, tcb))
+        return; /* and it is as if the ACK had been lost */
     if (news.advanced)
         advance(tcp, tcb, seg);
     if (sacks)
@@ -157,7 +159,7 @@ static void take_ack(struct tcp *tcp, struct tcb *tcb, const struct segment *seg
     news.rearm = news.advanced || (timed && front_is_younger(tcp, tcb, &news));
     rack_adapt(tcp, tcb, &news);
     news.repeat = quiet && !news.advanced;
-    news.dupack = news.repeat && !news.dsack && tcb->rec.packets > 0;
+    news.dupack = news.repeat && !news.dsack && tcb_rec(tcb)->packets > 0;
     if (news.dupack)
         count_dupack(tcp, tcb);
     tlp_ack(tcp, tcb, seg, &news);
@@ -178,7 +180,7 @@ static void take_old_ack(struct tcp *tcp, struct tcb *tcb, const struct segment 
 {
     struct ack_news news = begin(tcb, seg);
 
-    if (!tcb->sack_ok || seg->opt.n_sacks == 0)
+    if (!tcb->sack_ok || seg->opt.n_sacks == 0 || !flight_have(tcp, tcb))
         return;
     sack_input(tcp, tcb, seg, &news);
     news.repeat = says_nothing_else(tcb, seg);

@@ -71,14 +71,14 @@ static enum progress send_ack(struct tcp *tcp, struct tcb *tcb, uint32_t seq)
 static void text_sent(struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint32_t len, bool fin)
 {
     uint32_t end = seq + len + fin;
-    uint32_t before = tcb->rec.packets;
+    uint32_t before = tcb_rec(tcb)->packets;
 
     if (seq_lt(seq, tcb->snd_max)) {
         tcb->bytes_retrans += len;
     } else {
         sent_add(tcp, tcb, seq, end, fin);
         if (tcb->ca_state == UST_CA_RECOVERY || tcb->ca_state == UST_CA_CWR)
-            tcb->rec.prr_out += tcb->rec.packets - before;
+            tcb_own_rec(tcb)->prr_out += tcb_rec(tcb)->packets - before;
         if (before == 0 || tcp_armed(tcb, TIMER_TLP))
             tcp_rearm_rexmt(tcp, tcb, before > 0);
     }
@@ -143,7 +143,7 @@ enum progress tcp_send_burst(struct tcp *tcp, struct tcb *tcb, uint32_t seq, uin
     uint32_t size = segment_size(tcp, tcb, len), end = seq + len;
     enum progress done = FINISHED;
 
-    tcb->rec.burst = false; /* text sent now begins a record */
+    tcb_own_rec(tcb)->burst = false; /* text sent now begins a record */
     for (; done == FINISHED && seq + size != end; size = segment_size(tcp, tcb, end - seq)) {
         done = send_text(tcp, tcb, seq, size, false, false);
         seq += size;
@@ -251,7 +251,7 @@ static bool nagle_holds(const struct tcb *tcb)
 /* RFC 9293 3.8.6.2.1: may len bytes, less than a full segment, go now? */
 static bool small_may_go(const struct tcb *tcb, uint32_t len, uint32_t avail)
 {
-    if (tcb->forced || tcb->rec.new_first) /* F-RTO must not wait for Nagle */
+    if (tcb->forced || tcb_rec(tcb)->new_first) /* F-RTO must not wait for Nagle */
         return true;
     if (len == avail && !nagle_holds(tcb))
         return true;
@@ -289,6 +289,8 @@ static enum progress send_next(struct tcp *tcp, struct tcb *tcb, bool *more)
     *more = len > 0 || fin;
     if (!*more)
         return FINISHED;
+    if (!flight_have(tcp, tcb))
+        return NO_MBUF;
     return tcp_send_burst(tcp, tcb, tcb->snd_nxt, len, fin);
 }
 
@@ -397,9 +399,9 @@ static enum progress output(struct tcp *tcp, struct tcb *tcb, unsigned max)
         done = send_ack(tcp, tcb, tcb->snd_max);
     if (done == FINISHED)
         done = send_owed_acks(tcp, tcb, max);
-    if (done == FINISHED && (tcb->rexmt_due || tcb->rec.new_first))
+    if (done == FINISHED && (tcb->rexmt_due || tcb_rec(tcb)->new_first))
         done = resend_lost(tcp, tcb, max);
-    if (done == FINISHED && tcb->rec.tlp_due)
+    if (done == FINISHED && tcb_rec(tcb)->tlp_due)
         done = resend_probe(tcp, tcb);
     if (done == FINISHED && may_send_text(tcb))
         done = tcp_send_new(tcp, tcb, max);
@@ -419,6 +421,7 @@ void tcp_transmit(struct tcp *tcp, unsigned max_frames)
         struct tcb *tcb = &tcp->tcbs[tcp->ready_head];
         enum progress done = output(tcp, tcb, max_frames);
 
+        flight_rest(tcp, tcb);
         tcp_unready(tcp, tcb);
         if (done == NO_ROOM)
             tcp_ready(tcp, tcb); /* behind the others */

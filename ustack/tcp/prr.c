@@ -11,7 +11,7 @@
 
 void prr_ack(struct tcb *tcb, uint32_t delivered, uint32_t lost, bool advanced)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
     int64_t ssthresh = tcb->cc.ssthresh / tcb->snd_mss, pipe = tcb_pipe_packets(tcb), n;
     uint64_t prior = tcb->cc.prior_cwnd / tcb->snd_mss;
 

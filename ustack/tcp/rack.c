@@ -16,14 +16,14 @@ static bool sent_after(ust_time at, uint32_t end, ust_time at2, uint32_t end2)
 
 void rack_advance(struct tcp *tcp, struct tcb *tcb, uint8_t flags, ust_time at, uint32_t end)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
     ust_time rtt = tcp_now(tcp) > at ? tcp_now(tcp) - at : 0;
 
     /* Too soon for the retransmission: the original has arrived (6.2 step 2). */
     if ((flags & SENT_EVER) && rtt < tcb->min_rtt * 1000ull)
         return;
     rec->rack_moved = true;
-    rec->rack_rtt = rtt;
+    tcb->rack_rtt = rtt < UINT32_MAX ? (uint32_t)rtt : UINT32_MAX;
     if (sent_after(at, end, rec->rack_at, rec->rack_end)) {
         rec->rack_at = at;
         rec->rack_end = end;
@@ -33,15 +33,15 @@ void rack_advance(struct tcp *tcp, struct tcb *tcb, uint8_t flags, ust_time at, 
 static ust_time reo_window(const struct tcp *tcp, const struct tcb *tcb)
 {
     bool dupthresh = !(tcp->net.core.set.tcp_recovery & RECOVERY_NO_DUPTHRESH);
-    const struct recovery *rec = &tcb->rec;
+    const struct recovery *rec = tcb_rec(tcb);
     uint64_t us, most = tcb->srtt / 8;
 
-    if (!rec->reordered &&
-        (tcb->ca_state >= UST_CA_RECOVERY || (dupthresh && rec->sacked >= rec->reordering)))
+    if (!tcb->reordered &&
+        (tcb->ca_state >= UST_CA_RECOVERY || (dupthresh && rec->sacked >= tcb->reordering)))
         return 0;
     if (tcb->min_rtt == UINT32_MAX)
         return 0;
-    us = (uint64_t)(tcb->min_rtt / 4) * rec->reo_steps;
+    us = (uint64_t)(tcb->min_rtt / 4) * tcb->reo_steps;
     return (us < most ? us : most) * 1000;
 }
 
@@ -49,13 +49,13 @@ static ust_time reo_window(const struct tcp *tcp, const struct tcb *tcb)
 int64_t rack_left(const struct tcp *tcp, const struct tcb *tcb, const struct sent *s,
                   ust_time window)
 {
-    return (int64_t)(s->at + tcb->rec.rack_rtt + window - tcp_now(tcp));
+    return (int64_t)(s->at + tcb->rack_rtt + window - tcp_now(tcp));
 }
 
 /* 6.2 step 5. Returns the longest time that a record is still given, 0: none. */
 static ust_time detect(struct tcp *tcp, struct tcb *tcb)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
     ust_time window = reo_window(tcp, tcb), wait = 0;
     struct sent *s = sent_at(tcp, rec->oldest), *later;
 
@@ -75,9 +75,9 @@ bool rack_mark_lost(struct tcp *tcp, struct tcb *tcb)
 {
     ust_time wait;
 
-    if (!tcb->rec.rack_moved)
+    if (!tcb_rec(tcb)->rack_moved)
         return false;
-    tcb->rec.rack_moved = false;
+    tcb_own_rec(tcb)->rack_moved = false;
     wait = detect(tcp, tcb);
     if (wait)
         tcp_arm_loss(tcp, tcb, TIMER_REO, tcp_now(tcp) + wait + TIMEOUT_MIN);
@@ -86,7 +86,7 @@ bool rack_mark_lost(struct tcp *tcp, struct tcb *tcb)
 
 void rack_timeout(struct tcp *tcp, struct tcb *tcb)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
     uint32_t lost = rec->lost_total;
 
     if (rec->packets == 0)
@@ -105,19 +105,19 @@ void rack_timeout(struct tcp *tcp, struct tcb *tcb)
 
 void rack_adapt(const struct tcp *tcp, struct tcb *tcb, const struct ack_news *news)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
 
     if (!news->delivery || (tcp->net.core.set.tcp_recovery & RECOVERY_STATIC))
         return;
     if (seq_lt(news->prior_delivered, rec->reo_delivered))
         rec->dsack_round = false; /* at most once a round trip */
     if (rec->dsack_round) {
-        if (rec->reo_steps < UINT8_MAX)
-            rec->reo_steps++;
+        if (tcb->reo_steps < UINT8_MAX)
+            tcb->reo_steps++;
         rec->dsack_round = false;
-        rec->reo_delivered = rec->delivered;
-        rec->reo_persist = PERSIST;
-    } else if (!rec->reo_persist) {
-        rec->reo_steps = 1;
+        rec->reo_delivered = tcb->delivered;
+        tcb->reo_persist = PERSIST;
+    } else if (!tcb->reo_persist) {
+        tcb->reo_steps = 1;
     }
 }

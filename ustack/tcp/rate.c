@@ -11,13 +11,13 @@
 
 void rate_sent(const struct tcp *tcp, struct tcb *tcb, struct sent *s)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
 
     if (rec->packets == 0)
         rec->first_sent = rec->delivered_at = tcp_now(tcp);
     s->first_sent = rec->first_sent;
     s->delivered_at = rec->delivered_at;
-    s->app_limited = rec->app_limited != 0;
+    s->app_limited = tcb->app_limited != 0;
 }
 
 /* Of all records that an ACK delivers the youngest counts. */
@@ -30,21 +30,21 @@ void rate_delivered(struct tcb *tcb, const struct sent *s, struct ack_news *news
     news->rate_prior = s->delivered;
     news->rate_app_limited = s->app_limited;
     news->send_time = s->at - s->first_sent;
-    tcb->rec.first_sent = s->at;
+    tcb_own_rec(tcb)->first_sent = s->at;
 }
 
 void rate_sample(const struct tcp *tcp, struct tcb *tcb, const struct ack_news *news,
                  struct cc_ack *ack)
 {
-    struct recovery *rec = &tcb->rec;
-    uint32_t delivered = rec->delivered - news->delivered;
+    struct recovery *rec = tcb_own_rec(tcb);
+    uint32_t delivered = tcb->delivered - news->delivered;
     ust_time time;
 
-    if (rec->app_limited && seq_gt(rec->delivered, rec->app_limited))
-        rec->app_limited = 0;
+    if (tcb->app_limited && seq_gt(tcb->delivered, tcb->app_limited))
+        tcb->app_limited = 0;
     if (delivered)
         rec->delivered_at = tcp_now(tcp);
-    ack->delivered = rec->delivered;
+    ack->delivered = tcb->delivered;
     ack->lost = rec->lost_total - news->lost;
     if (news->rate_at == 0)
         return;
@@ -55,7 +55,7 @@ void rate_sample(const struct tcp *tcp, struct tcb *tcb, const struct ack_news *
         time = news->send_time;
     if (time == 0 || time < tcb->min_rtt * 1000ull)
         return; /* sent again just now: whose ACK is it? */
-    ack->rate = (uint64_t)(rec->delivered - news->rate_prior) * tcb->snd_mss * NS_PER_S / time;
+    ack->rate = (uint64_t)(tcb->delivered - news->rate_prior) * tcb->snd_mss * NS_PER_S / time;
     if (!ack->app_limited || ack->rate >= tcb->delivery_rate) {
         tcb->delivery_rate = ack->rate;
         tcb->rate_app_limited = ack->app_limited;
@@ -65,12 +65,12 @@ void rate_sample(const struct tcp *tcp, struct tcb *tcb, const struct ack_news *
 /* Nothing more to send, while the window allows more. */
 void rate_check_app_limited(struct tcb *tcb)
 {
-    struct recovery *rec = &tcb->rec;
+    const struct recovery *rec = tcb_rec(tcb);
     bool out = seq_geq(tcb->snd_nxt + tcb->snd_mss, snd_end(tcb) + 1);
     uint32_t end;
 
     if (!out || tcb_pipe(tcb) >= tcb->cc.cwnd || rec->waiting)
         return;
-    end = rec->delivered + rec->packets - rec->sacked - rec->lost + rec->again;
-    rec->app_limited = end ? end : 1;
+    end = tcb->delivered + rec->packets - rec->sacked - rec->lost + rec->again;
+    tcb->app_limited = end ? end : 1;
 }

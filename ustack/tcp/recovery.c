@@ -25,11 +25,10 @@ static uint32_t window_flight(const struct tcb *tcb)
 
 void recovery_init(const struct tcp *tcp, struct tcb *tcb)
 {
-    struct recovery *rec = &tcb->rec;
-
-    rec->recover = tcb->snd_una;
-    rec->reordering = (uint16_t)tcp->net.core.set.tcp_dupacks;
-    rec->reo_steps = 1;
+    if (!tcb_rec(tcb)->nobody)
+        tcb_own_rec(tcb)->recover = tcb->snd_una;
+    tcb->reordering = (uint16_t)tcp->net.core.set.tcp_dupacks;
+    tcb->reo_steps = 1;
 }
 
 /* ------------------------------------------------------- reducing the window */
@@ -37,7 +36,7 @@ void recovery_init(const struct tcp *tcp, struct tcb *tcb)
 /* cwnd stays: PRR brings it down to ssthresh, ACK by ACK. */
 static void begin_reduction(struct tcp *tcp, struct tcb *tcb, enum cc_cause cause)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
 
     rec->recover = tcb->snd_nxt;
     rec->tlp = false;
@@ -47,7 +46,7 @@ static void begin_reduction(struct tcp *tcp, struct tcb *tcb, enum cc_cause caus
 
 static void end_reduction(struct tcb *tcb)
 {
-    if (tcb->cc.ssthresh != CC_SSTHRESH_NONE && (tcb->ca_state == UST_CA_CWR || tcb->rec.undo))
+    if (tcb->cc.ssthresh != CC_SSTHRESH_NONE && (tcb->ca_state == UST_CA_CWR || tcb_rec(tcb)->undo))
         tcb->cc.cwnd = tcb->cc.ssthresh;
 }
 
@@ -59,19 +58,19 @@ static bool reducing(const struct tcb *tcb)
 void recovery_enter(struct tcp *tcp, struct tcb *tcb)
 {
     count(tcp_core(tcp), C_TCP_REXMT_FAST);
-    tcb->rec.restorable = !reducing(tcb);
+    tcb_own_rec(tcb)->restorable = !reducing(tcb);
     undo_begin(tcb);
-    if (tcb->rec.restorable)
+    if (tcb_rec(tcb)->restorable)
         begin_reduction(tcp, tcb, CC_LOSS);
     tcb->ca_state = UST_CA_RECOVERY;
 }
 
 void recovery_cwr(struct tcp *tcp, struct tcb *tcb)
 {
-    tcb->rec.restorable = false;
+    tcb_own_rec(tcb)->restorable = false;
     if (tcb->ca_state >= UST_CA_CWR)
         return;
-    tcb->rec.undo = false;
+    tcb_own_rec(tcb)->undo = false;
     begin_reduction(tcp, tcb, CC_ECN);
     tcb->ca_state = UST_CA_CWR;
 }
@@ -89,9 +88,9 @@ void recovery_reduce_once(struct tcp *tcp, struct tcb *tcb)
 /* RFC 6582: without SACK only the first segment can be known to be lost. */
 static void mark_first_lost(struct tcp *tcp, struct tcb *tcb, bool advanced)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
     struct sent *head = sent_at(tcp, rec->head);
-    bool enough = tcb->ca_state < UST_CA_RECOVERY && rec->sacked >= rec->reordering;
+    bool enough = tcb->ca_state < UST_CA_RECOVERY && rec->sacked >= tcb->reordering;
 
     if (!enough && !(tcb->ca_state == UST_CA_RECOVERY && advanced))
         return;
@@ -106,9 +105,9 @@ static void mark_first_lost(struct tcp *tcp, struct tcb *tcb, bool advanced)
 
 static void find_losses(struct tcp *tcp, struct tcb *tcb, struct ack_news *news)
 {
-    uint32_t again = tcb->rec.again;
+    uint32_t again = tcb_rec(tcb)->again;
 
-    if (tcb->rec.packets == 0)
+    if (tcb_rec(tcb)->packets == 0)
         return;
     if (!tcb->sack_ok)
         return mark_first_lost(tcp, tcb, news->advanced);
@@ -116,7 +115,7 @@ static void find_losses(struct tcp *tcp, struct tcb *tcb, struct ack_news *news)
         sack_mark_lost(tcp, tcb);
     else if (rack_mark_lost(tcp, tcb))
         news->rearm = false;
-    if (tcb->rec.again < again)
+    if (tcb_rec(tcb)->again < again)
         news->lost_again = true;
 }
 
@@ -136,7 +135,7 @@ static void await_reneging(struct tcp *tcp, struct tcb *tcb, struct ack_news *ne
 /* Does the ACK end the episode? True: there is nothing else to do. */
 static bool ends(struct tcp *tcp, struct tcb *tcb, const struct ack_news *news)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
 
     if (tcb->ca_state == UST_CA_OPEN) {
         rec->stamped = false;
@@ -159,7 +158,7 @@ static bool ends(struct tcp *tcp, struct tcb *tcb, const struct ack_news *news)
  * question is settled, or new text will settle it. */
 static bool frto(struct tcp *tcp, struct tcb *tcb, struct ack_news *news, bool recovered)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
 
     if (news->orig_acked && undo_loss(tcp, tcb, news, true))
         return true; /* step 3b: text sent once has arrived */
@@ -180,7 +179,7 @@ static bool frto(struct tcp *tcp, struct tcb *tcb, struct ack_news *news, bool r
 
 static void after_timeout(struct tcp *tcp, struct tcb *tcb, struct ack_news *news)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
     bool recovered = seq_geq(tcb->snd_una, rec->recover);
 
     if (news->advanced && undo_loss(tcp, tcb, news, false))
@@ -214,7 +213,7 @@ static bool in_recovery(struct tcp *tcp, struct tcb *tcb, struct ack_news *news)
     find_losses(tcp, tcb, news);
     if (tcb->ca_state == UST_CA_RECOVERY)
         return true;
-    if (tcb->rec.lost == 0)
+    if (tcb_rec(tcb)->lost == 0)
         return false;
     recovery_enter(tcp, tcb); /* undone, yet there is a loss */
     return true;
@@ -231,7 +230,7 @@ static bool not_in_recovery(struct tcp *tcp, struct tcb *tcb, struct ack_news *n
     if (tcb->ca_state <= UST_CA_DISORDER)
         undo_dsack(tcp, tcb);
     find_losses(tcp, tcb, news);
-    if (tcb->rec.lost == 0) {
+    if (tcb_rec(tcb)->lost == 0) {
         undo_try_open(tcp, tcb);
         return false;
     }
@@ -241,7 +240,7 @@ static bool not_in_recovery(struct tcp *tcp, struct tcb *tcb, struct ack_news *n
 
 void recovery_ack(struct tcp *tcp, struct tcb *tcb, struct ack_news *news)
 {
-    if (tcb->rec.packets == 0 && !tcb->sack_ok)
+    if (tcb_rec(tcb)->packets == 0 && !tcb->sack_ok)
         scoreboard_guess_none(tcb);
     if (news->reneging && news->advanced)
         return await_reneging(tcp, tcb, news);
@@ -263,18 +262,18 @@ void recovery_ack(struct tcp *tcp, struct tcb *tcb, struct ack_news *news)
 /* Bytes that this ACK says were delivered, in order or not. */
 uint32_t recovery_delivered(const struct tcb *tcb, const struct ack_news *news)
 {
-    const struct recovery *rec = &tcb->rec;
+    const struct recovery *rec = tcb_rec(tcb);
 
     if (!tcb->sack_ok)
-        return (rec->delivered - news->delivered) * tcb->snd_mss;
+        return (tcb->delivered - news->delivered) * tcb->snd_mss;
     return tcb->snd_una - news->prior_una + rec->sacked_bytes - news->sacked_bytes;
 }
 
 /* How much may be sent after this ACK. */
 void recovery_window(struct tcp *tcp, struct tcb *tcb, const struct ack_news *news)
 {
-    const struct recovery *rec = &tcb->rec;
-    bool forward = rec->reordering > tcp->net.core.set.tcp_dupacks ? news->advanced || news->sacked
+    const struct recovery *rec = tcb_rec(tcb);
+    bool forward = tcb->reordering > tcp->net.core.set.tcp_dupacks ? news->advanced || news->sacked
                                                                    : news->advanced;
     struct cc_ack ack = {.acked = recovery_delivered(tcb, news),
                          .ce_bytes = news->ce_bytes,
@@ -287,7 +286,7 @@ void recovery_window(struct tcp *tcp, struct tcb *tcb, const struct ack_news *ne
     rate_sample(tcp, tcb, news, &ack);
     congestion_acked(tcp, tcb, &ack);
     if (reducing(tcb) && !congestion_owns_window(tcb))
-        prr_ack(tcb, rec->delivered - news->delivered, rec->lost_total - news->lost,
+        prr_ack(tcb, tcb->delivered - news->delivered, rec->lost_total - news->lost,
                 news->advanced);
 }
 
@@ -297,7 +296,7 @@ void recovery_window(struct tcp *tcp, struct tcb *tcb, const struct ack_news *ne
  * it has sacked is lost, too. */
 static void mark_all_lost(struct tcp *tcp, struct tcb *tcb)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
     struct sent *head = sent_at(tcp, rec->head), *s;
     bool reneged = head && (head->flags & SENT_SACKED);
 
@@ -320,7 +319,7 @@ static void mark_all_lost(struct tcp *tcp, struct tcb *tcb)
 
 void recovery_rto(struct tcp *tcp, struct tcb *tcb)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
     const struct settings *set = &tcp->net.core.set;
     bool fresh = tcb->ca_state < UST_CA_RECOVERY, first;
     uint32_t sacked = rec->sacked;
@@ -336,8 +335,8 @@ void recovery_rto(struct tcp *tcp, struct tcb *tcb)
     congestion_rto(tcp, tcb, window_flight(tcb), !first);
     tcb->cc.cwnd = tcb_pipe(tcb) + tcb->snd_mss;
     if (tcb->ca_state <= UST_CA_DISORDER && sacked >= (uint32_t)set->tcp_dupacks &&
-        rec->reordering > set->tcp_dupacks)
-        rec->reordering = (uint16_t)set->tcp_dupacks; /* it was taken for too much */
+        tcb->reordering > set->tcp_dupacks)
+        tcb->reordering = (uint16_t)set->tcp_dupacks; /* it was taken for too much */
     tcb->ca_state = UST_CA_LOSS;
     rec->recover = tcb->snd_nxt;
     rec->tlp = rec->tlp_due = rec->new_first = false;
@@ -351,7 +350,7 @@ void recovery_rto(struct tcp *tcp, struct tcb *tcb)
  * not to congestion: cwnd stays. */
 void recovery_narrowed(struct tcp *tcp, struct tcb *tcb, uint32_t from)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
     uint32_t lost = rec->lost_total;
     struct sent *s = sent_find(tcp, tcb, from);
 

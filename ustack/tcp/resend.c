@@ -52,7 +52,7 @@ static void count_again(struct tcp *tcp, struct tcb *tcb, const struct sent *s)
 /* Record s has left once more: what undo, PRR and the timer must know. */
 static void has_left(struct tcp *tcp, struct tcb *tcb, struct sent *s)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
 
     sent_resent(tcp, tcb, s, SENT_AGAIN | SENT_EVER);
     count_again(tcp, tcb, s);
@@ -120,7 +120,7 @@ static enum progress send_lost(struct tcp *tcp, struct tcb *tcb, unsigned max)
  * the rest is lost. */
 enum progress resend_lost(struct tcp *tcp, struct tcb *tcb, unsigned max)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
     enum progress done;
 
     if (rec->new_first) {
@@ -142,7 +142,7 @@ enum progress resend_lost(struct tcp *tcp, struct tcb *tcb, unsigned max)
  * shrunk below it, or there is no record to be had. */
 static struct sent *last_segment(struct tcp *tcp, struct tcb *tcb)
 {
-    struct sent *s = sent_at(tcp, tcb->rec.tail);
+    struct sent *s = sent_at(tcp, tcb_rec(tcb)->tail);
     uint32_t before = (s->segs - 1u) * s->mss;
 
     if (before > 0 && before < text_of(s))
@@ -157,7 +157,7 @@ static enum progress resend_tail(struct tcp *tcp, struct tcb *tcb)
     struct sent *s = last_segment(tcp, tcb);
     enum progress done;
 
-    tcb->rec.tlp_due = false;
+    tcb_own_rec(tcb)->tlp_due = false;
     if (!s)
         return FINISHED;
     done = send_record(tcp, tcb, s, text_of(s));
@@ -177,8 +177,8 @@ enum progress resend_probe(struct tcp *tcp, struct tcb *tcb)
     uint32_t len = least(unsent, tcb->snd_mss);
     enum progress done;
 
-    if (tcb->rec.packets == 0) {
-        tcb->rec.tlp_due = false;
+    if (tcb_rec(tcb)->packets == 0) {
+        tcb_own_rec(tcb)->tlp_due = false;
         return FINISHED;
     }
     if (len == 0 || len > tcb_window_left(tcb, tcb->snd_nxt))

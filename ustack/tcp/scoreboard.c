@@ -16,28 +16,27 @@
 /* The end of the highest sacked text, or snd_una. */
 uint32_t scoreboard_fack(const struct tcb *tcb)
 {
-    return tcb->sack_ok && tcb->rec.sacked ? tcb->rec.fack : tcb->snd_una;
+    return tcb->sack_ok && tcb_rec(tcb)->sacked ? tcb_rec(tcb)->fack : tcb->snd_una;
 }
 
-static void set_reordering(const struct tcp *tcp, struct recovery *rec, uint32_t packets)
+static void set_reordering(const struct tcp *tcp, struct tcb *tcb, uint32_t packets)
 {
     uint32_t most = (uint32_t)tcp->net.core.set.tcp_max_reordering;
 
-    rec->reordering = (uint16_t)(packets < most ? packets : most);
+    tcb->reordering = (uint16_t)(packets < most ? packets : most);
 }
 
 /* Text from low on, sent once, has arrived behind text sent after it. */
 void scoreboard_reordered(struct tcp *tcp, struct tcb *tcb, uint32_t low)
 {
-    struct recovery *rec = &tcb->rec;
     uint32_t by = scoreboard_fack(tcb) - low, mss = tcb->snd_mss;
 
     if (!seq_lt(low, scoreboard_fack(tcb)))
         return;
     count(tcp_core(tcp), C_TCP_REORDERED);
-    rec->reordered++;
-    if (by > rec->reordering * mss)
-        set_reordering(tcp, rec, (by + mss - 1) / mss);
+    tcb->reordered++;
+    if (by > tcb->reordering * mss)
+        set_reordering(tcp, tcb, (by + mss - 1) / mss);
 }
 
 /* ------------------------------------------------------- without SACK */
@@ -45,7 +44,7 @@ void scoreboard_reordered(struct tcp *tcp, struct tcb *tcb, uint32_t low)
 /* Something must be missing, or there would be no duplicate ACKs. */
 static bool limit_guess(struct tcb *tcb)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
     uint32_t holes = rec->lost ? rec->lost : 1, most;
 
     if (holes > rec->packets)
@@ -59,39 +58,39 @@ static bool limit_guess(struct tcb *tcb)
 
 static void guess(struct tcp *tcp, struct tcb *tcb, uint32_t sacked, uint32_t more)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
 
     rec->sacked = sacked;
     if (limit_guess(tcb)) { /* more have arrived than seemed missing: reordered */
         count(tcp_core(tcp), C_TCP_REORDERED);
-        set_reordering(tcp, rec, rec->packets + more);
-        rec->reordered++;
+        set_reordering(tcp, tcb, rec->packets + more);
+        tcb->reordered++;
     }
     rec->sacked_bytes = rec->sacked * tcb->snd_mss;
 }
 
 void scoreboard_dupack(struct tcp *tcp, struct tcb *tcb)
 {
-    uint32_t before = tcb->rec.sacked;
+    uint32_t before = tcb_rec(tcb)->sacked;
 
     guess(tcp, tcb, before + 1, 0);
-    if (tcb->rec.sacked > before)
-        tcb->rec.delivered += tcb->rec.sacked - before;
+    if (tcb_rec(tcb)->sacked > before)
+        tcb->delivered += tcb_rec(tcb)->sacked - before;
 }
 
 void scoreboard_guess_none(struct tcb *tcb)
 {
-    tcb->rec.sacked = tcb->rec.sacked_bytes = 0;
+    tcb_own_rec(tcb)->sacked = tcb_own_rec(tcb)->sacked_bytes = 0;
 }
 
 /* So many packets have left the front: one was the hole, the others had earned
  * their duplicate ACKs. */
 static void guess_fewer(struct tcp *tcp, struct tcb *tcb, uint32_t acked)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
 
     if (acked > 0) {
-        rec->delivered += acked > rec->sacked ? acked - rec->sacked : 1;
+        tcb->delivered += acked > rec->sacked ? acked - rec->sacked : 1;
         rec->sacked = acked - 1 >= rec->sacked ? 0 : rec->sacked - (acked - 1);
     }
     guess(tcp, tcb, rec->sacked, acked);
@@ -119,7 +118,7 @@ static void note_delivery(struct tcb *tcb, struct ack_news *news, const struct s
 static void take_acked(struct tcp *tcp, struct tcb *tcb, const struct sent *s, uint32_t n,
                        struct ack_news *news)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
 
     if (s->flags & SENT_EVER) {
         news->resent_acked = true;
@@ -134,7 +133,7 @@ static void take_acked(struct tcp *tcp, struct tcb *tcb, const struct sent *s, u
     if (!tcb->sack_ok)
         rate_delivered(tcb, s, news);
     if (!(s->flags & SENT_SACKED) && tcb->sack_ok) {
-        rec->delivered += n;
+        tcb->delivered += n;
         note_delivery(tcb, news, s);
         if (!acks_original(tcp, tcb, s->flags, s->at, news))
             rack_advance(tcp, tcb, s->flags, s->at, seq_min(s->end, tcb->snd_una));
@@ -144,7 +143,7 @@ static void take_acked(struct tcp *tcp, struct tcb *tcb, const struct sent *s, u
 
 void scoreboard_acked(struct tcp *tcp, struct tcb *tcb, struct ack_news *news)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
     struct sent *s = sent_at(tcp, rec->head);
 
     news->reord = tcb->snd_una;
@@ -184,7 +183,7 @@ static bool is_dsack(const struct segment *seg)
 static bool take_dsack(struct tcp *tcp, struct tcb *tcb, const struct range *b,
                        struct ack_news *news)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
     uint32_t len = b->hi - b->lo, n;
 
     if (!seq_lt(b->lo, b->hi) || len > tcb->max_wnd)
@@ -192,16 +191,16 @@ static bool take_dsack(struct tcp *tcp, struct tcb *tcb, const struct range *b,
     n = len > tcb->snd_mss ? (len + tcb->snd_mss - 1) / tcb->snd_mss : 1;
     if (rec->tlp && rec->tlp_end == b->hi)
         news->dsack_tlp = true;
-    if (rec->dsack_dups + n > tcb->total_retrans)
+    if (tcb->dsack_dups + n > tcb->total_retrans)
         return false;
-    rec->dsack_dups += n;
+    tcb->dsack_dups += n;
     count(tcp_core(tcp), C_TCP_DSACKS_IN);
     /* Only if reordering is about, and no timer sent the probe, does a needless
      * retransmission speak for a wider window. */
-    if (rec->reordered && !news->dsack_tlp)
+    if (tcb->reordered && !news->dsack_tlp)
         rec->dsack_round = true;
     news->dsack = true;
-    rec->delivered += n;
+    tcb->delivered += n;
     if (rec->undo && rec->undo_retrans > 0 && seq_leq(b->hi, news->prior_una) &&
         seq_gt(b->hi, rec->undo_marker))
         rec->undo_retrans = rec->undo_retrans > (int32_t)n ? rec->undo_retrans - (int32_t)n : 0;
@@ -214,7 +213,7 @@ static bool take_dsack(struct tcp *tcp, struct tcb *tcb, const struct range *b,
  * as far back as an episode that may be undone. */
 static bool block_ok(const struct tcb *tcb, const struct range *b, bool dsack)
 {
-    const struct recovery *rec = &tcb->rec;
+    const struct recovery *rec = tcb_rec(tcb);
 
     if (seq_gt(b->hi, tcb->snd_max) || !seq_lt(b->lo, b->hi) || !seq_lt(b->lo, tcb->snd_max))
         return false;
@@ -230,7 +229,7 @@ static bool block_ok(const struct tcb *tcb, const struct range *b, bool dsack)
 /* Record s, all of it, is held by the peer. */
 static void tag(struct tcp *tcp, struct tcb *tcb, struct sent *s, struct ack_news *news)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
     uint8_t flags = s->flags | SENT_SACKED;
 
     rack_advance(tcp, tcb, s->flags, s->at, s->end);
@@ -251,7 +250,7 @@ static void tag(struct tcp *tcp, struct tcb *tcb, struct sent *s, struct ack_new
     rec->fack = rec->sacked ? seq_max(rec->fack, s->end) : s->end;
     sent_set(tcp, tcb, s, flags);
     note_delivery(tcb, news, s);
-    rec->delivered += s->segs;
+    tcb->delivered += s->segs;
     news->sacked = true;
 }
 
@@ -300,14 +299,14 @@ static void tag_block(struct tcp *tcp, struct tcb *tcb, uint32_t lo, uint32_t hi
         part = sent_at(tcp, s->next);
         if (plainly_sacked(part) && plainly_sacked(s))
             sent_join(tcp, tcb, s);
-        tcb->rec.cursor = sent_index(tcp, s);
+        tcb_own_rec(tcb)->cursor = sent_index(tcp, s);
     }
 }
 
 /* A duplicate above snd_una: its retransmissions are at the peer, too. */
 static void tag_duplicate(struct tcp *tcp, struct tcb *tcb, const struct range *b)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
     struct sent *s = sent_find(tcp, tcb, b->lo);
 
     for (; s && seq_lt(s->seq, b->hi); s = sent_at(tcp, s->next)) {
@@ -332,7 +331,7 @@ static void tag_news(struct tcp *tcp, struct tcb *tcb, const struct range *b, st
     uint32_t from = b->lo, lo = b->lo, hi = b->hi;
 
     for (unsigned i = 0; i < 4; i++) {
-        const struct range *old = &tcb->rec.seen[i];
+        const struct range *old = &tcb_rec(tcb)->seen[i];
 
         if (old->lo == old->hi || seq_lt(lo, old->lo) || seq_geq(from, old->hi))
             continue;
@@ -368,7 +367,7 @@ static unsigned sort_blocks(struct tcp *tcp, const struct tcb *tcb, const struct
 
 void sack_input(struct tcp *tcp, struct tcb *tcb, const struct segment *seg, struct ack_news *news)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
     struct range blocks[TCP_MAX_SACKS];
     bool dsack = is_dsack(seg);
     unsigned n;
@@ -398,13 +397,13 @@ void sack_input(struct tcp *tcp, struct tcb *tcb, const struct segment *seg, str
 /* IsLost() of RFC 6675 4, for when RACK is off: enough has been sacked above. */
 void sack_mark_lost(struct tcp *tcp, struct tcb *tcb)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
     uint32_t above = 0;
 
     for (struct sent *s = sent_at(tcp, rec->tail); s; s = sent_at(tcp, s->prev)) {
         if (s->flags & SENT_SACKED)
             above += s->segs;
-        else if (above >= rec->reordering && !(s->flags & SENT_LOST))
+        else if (above >= tcb->reordering && !(s->flags & SENT_LOST))
             sent_mark_lost(tcp, tcb, s);
     }
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The records of transmissions (sent.h): taken, cut, put together, counted.
  *
- * Each TCB has one record of its own, sents[its index], so that the first is
- * always to be had; the others come from a pool that all share. When there is
+ * Each struct flight has one record of its own, sents[its index], so that the
+ * first is always to be had; the others come from a pool that all share. When there is
  * none, or a connection has tcp.max_sent of them, new text is added to the last
  * record and a cut is refused: precision is lost, never the text.
  *
@@ -79,13 +79,13 @@ static bool no_more(struct tcp *tcp, const struct recovery *rec)
 {
     return rec->n_records >= (uint32_t)tcp->net.core.set.tcp_max_sent ||
            fault_hits(&tcp->net.core.faults) ||
-           (tcp->sent_free == TCP_NONE && tcp->sents_fresh >= tcp->n_tcbs + tcp->n_sents);
+           (tcp->sent_free == TCP_NONE && tcp->sents_fresh >= tcp->n_flights + tcp->n_sents);
 }
 
 static struct sent *take(struct tcp *tcp, struct tcb *tcb)
 {
-    struct recovery *rec = &tcb->rec;
-    uint32_t i = tcb_index(tcp, tcb);
+    struct recovery *rec = tcb_own_rec(tcb);
+    uint32_t i = flight_index(tcp, tcb);
 
     if (!rec->own_used) {
         rec->own_used = true;
@@ -107,9 +107,9 @@ static void give_back(struct tcp *tcp, struct tcb *tcb, struct sent *s)
 {
     uint32_t i = sent_index(tcp, s);
 
-    tcb->rec.n_records--;
-    if (i < tcp->n_tcbs) {
-        tcb->rec.own_used = false;
+    tcb_own_rec(tcb)->n_records--;
+    if (i < tcp->n_flights) {
+        tcb_own_rec(tcb)->own_used = false;
         return;
     }
     s->next = tcp->sent_free;
@@ -138,7 +138,7 @@ static void link_after(struct tcp *tcp, struct recovery *rec, struct sent *s, ui
 
 static void unlink_record(struct tcp *tcp, struct tcb *tcb, struct sent *s)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
     uint32_t i = sent_index(tcp, s);
 
     time_remove(tcp, rec, s);
@@ -180,16 +180,15 @@ static bool goes_on(const struct tcb *tcb, const struct sent *s)
 {
     uint32_t len = s->end - s->seq;
 
-    return tcb->rec.burst && s->flags == SENT_TIMED && s->mss == tcb->snd_mss &&
-           s->delivered == tcb->rec.delivered && len == (uint32_t)s->segs * s->mss &&
-           s->segs < 32768;
+    return tcb_rec(tcb)->burst && s->flags == SENT_TIMED && s->mss == tcb->snd_mss &&
+           s->delivered == tcb->delivered && len == (uint32_t)s->segs * s->mss && s->segs < 32768;
 }
 
 /* No record is to be had: the last one becomes younger and longer, and what
  * was known of it is forgotten. */
 static void stretch(struct tcp *tcp, struct tcb *tcb, struct sent *s)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
 
     count(tcp_core(tcp), C_TCP_SENT_MERGED);
     tally(rec, s, -1u);
@@ -198,7 +197,7 @@ static void stretch(struct tcp *tcp, struct tcb *tcb, struct sent *s)
     time_remove(tcp, rec, s);
     time_insert(tcp, rec, s, rec->newest);
     s->at = stamp(tcp, rec);
-    s->delivered = rec->delivered;
+    s->delivered = tcb->delivered;
     rate_sent(tcp, tcb, s);
     sack_forget_blocks(rec);
 }
@@ -210,14 +209,14 @@ static void lengthen(struct tcb *tcb, struct sent *s, uint32_t end, bool fin)
     if (s->segs + more > UINT16_MAX)
         more = UINT16_MAX - s->segs;
     s->segs = (uint16_t)(s->segs + more);
-    tcb->rec.packets += more;
+    tcb_own_rec(tcb)->packets += more;
     s->end = end;
     s->flags |= fin ? SENT_FIN : 0;
 }
 
 void sent_add(struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint32_t end, bool fin)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
     struct sent *tail = sent_at(tcp, rec->tail), *s;
     bool same = tail && goes_on(tcb, tail);
 
@@ -234,7 +233,7 @@ void sent_add(struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint32_t end, bool
     s->seq = seq;
     s->end = end;
     s->at = stamp(tcp, rec);
-    s->delivered = rec->delivered;
+    s->delivered = tcb->delivered;
     rate_sent(tcp, tcb, s);
     s->mss = (uint16_t)tcb->snd_mss;
     s->segs = packets_of(end - seq, fin, tcb->snd_mss);
@@ -246,7 +245,7 @@ void sent_add(struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint32_t end, bool
 
 struct sent *sent_cut(struct tcp *tcp, struct tcb *tcb, struct sent *s, uint32_t seq)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
     struct sent *right = take(tcp, tcb);
 
     if (!right) {
@@ -273,12 +272,12 @@ struct sent *sent_join(struct tcp *tcp, struct tcb *tcb, struct sent *s)
 
     if (s->segs + next->segs > UINT16_MAX)
         return next;
-    tally(&tcb->rec, next, -1u);
-    tally(&tcb->rec, s, -1u);
+    tally(tcb_own_rec(tcb), next, -1u);
+    tally(tcb_own_rec(tcb), s, -1u);
     s->end = next->end;
     s->segs = (uint16_t)(s->segs + next->segs);
     s->flags |= next->flags & (SENT_EVER | SENT_FIN);
-    tally(&tcb->rec, s, 1);
+    tally(tcb_own_rec(tcb), s, 1);
     unlink_record(tcp, tcb, next);
     return s;
 }
@@ -295,7 +294,7 @@ static void file_by_time(struct tcp *tcp, struct recovery *rec, struct sent *s)
 
 void sent_set(struct tcp *tcp, struct tcb *tcb, struct sent *s, uint8_t flags)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
     bool timed = !(flags & SENT_SACKED) && (flags & (SENT_LOST | SENT_AGAIN)) != SENT_LOST;
 
     if (!timed)
@@ -322,25 +321,25 @@ void sent_mark_lost(struct tcp *tcp, struct tcb *tcb, struct sent *s)
         count(tcp_core(tcp), C_TCP_REXMT_LOST);
     else
         return;
-    tcb->rec.lost_total += s->segs;
+    tcb_own_rec(tcb)->lost_total += s->segs;
     sent_set(tcp, tcb, s, flags & (uint8_t)~SENT_AGAIN);
 }
 
 void sent_resize(struct tcb *tcb, struct sent *s, uint32_t mss)
 {
-    tally(&tcb->rec, s, -1u);
+    tally(tcb_own_rec(tcb), s, -1u);
     s->mss = (uint16_t)mss;
     s->segs = packets_of(s->end - s->seq, s->flags & SENT_FIN, mss);
-    tally(&tcb->rec, s, 1);
+    tally(tcb_own_rec(tcb), s, 1);
 }
 
 void sent_resent(struct tcp *tcp, struct tcb *tcb, struct sent *s, uint8_t flags)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
 
     time_remove(tcp, rec, s);
     s->at = stamp(tcp, rec);
-    s->delivered = rec->delivered;
+    s->delivered = tcb->delivered;
     rate_sent(tcp, tcb, s);
     sent_set(tcp, tcb, s, s->flags | flags);
 }
@@ -349,7 +348,7 @@ uint32_t sent_trim(struct tcp *tcp, struct tcb *tcb, struct sent *s, uint32_t ac
 {
     uint32_t segs = s->segs;
 
-    tally(&tcb->rec, s, -1u);
+    tally(tcb_own_rec(tcb), s, -1u);
     if (seq_geq(ack, s->end)) {
         unlink_record(tcp, tcb, s);
         return segs;
@@ -358,13 +357,13 @@ uint32_t sent_trim(struct tcp *tcp, struct tcb *tcb, struct sent *s, uint32_t ac
     s->segs = packets_of(s->end - ack, s->flags & SENT_FIN, s->mss);
     if (s->segs > segs)
         s->segs = (uint16_t)segs;
-    tally(&tcb->rec, s, 1);
+    tally(tcb_own_rec(tcb), s, 1);
     return segs - s->segs;
 }
 
 struct sent *sent_find(struct tcp *tcp, struct tcb *tcb, uint32_t seq)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
     struct sent *s = sent_at(tcp, rec->cursor != TCP_NONE ? rec->cursor : rec->head);
 
     while (s && seq_lt(seq, s->seq) && s->prev != TCP_NONE)
@@ -378,7 +377,7 @@ struct sent *sent_find(struct tcp *tcp, struct tcb *tcb, uint32_t seq)
 
 struct sent *sent_waiting(struct tcp *tcp, struct tcb *tcb)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
     struct sent *s;
 
     if (rec->waiting == 0)
@@ -391,15 +390,9 @@ struct sent *sent_waiting(struct tcp *tcp, struct tcb *tcb)
     return s;
 }
 
-void sent_init(struct recovery *rec)
-{
-    rec->head = rec->tail = rec->oldest = rec->newest = TCP_NONE;
-    rec->cursor = rec->resend = TCP_NONE;
-}
-
 void sent_clear(struct tcp *tcp, struct tcb *tcb)
 {
-    struct recovery *rec = &tcb->rec;
+    const struct recovery *rec = tcb_rec(tcb);
 
     while (rec->head != TCP_NONE)
         sent_trim(tcp, tcb, &tcp->sents[rec->head], tcp->sents[rec->head].end);
@@ -410,7 +403,7 @@ void sent_clear(struct tcp *tcp, struct tcb *tcb)
 /* T1 and what the flags say of the place in the list by time. */
 static bool order_ok(const struct tcp *tcp, const struct tcb *tcb, struct recovery *sums)
 {
-    const struct recovery *rec = &tcb->rec;
+    const struct recovery *rec = tcb_rec(tcb);
     uint32_t at = tcb->snd_una + (tcb->snd_una == tcb->iss), prev = TCP_NONE;
 
     for (uint32_t i = rec->head; i != TCP_NONE; prev = i, i = tcp->sents[i].next) {
@@ -431,7 +424,7 @@ static bool order_ok(const struct tcp *tcp, const struct tcb *tcb, struct recove
 
 static bool time_ok(const struct tcp *tcp, const struct tcb *tcb)
 {
-    const struct recovery *rec = &tcb->rec;
+    const struct recovery *rec = tcb_rec(tcb);
     uint32_t n = 0, timed = 0, older = TCP_NONE;
 
     for (uint32_t i = rec->head; i != TCP_NONE; i = tcp->sents[i].next)
@@ -445,7 +438,7 @@ static bool time_ok(const struct tcp *tcp, const struct tcb *tcb)
 
 int sent_check(const struct tcp *tcp, const struct tcb *tcb)
 {
-    const struct recovery *rec = &tcb->rec;
+    const struct recovery *rec = tcb_rec(tcb);
     struct recovery sums = {.resend = TCP_NONE};
 
     if (!order_ok(tcp, tcb, &sums) || sums.n_records != rec->n_records)

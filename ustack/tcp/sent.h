@@ -59,12 +59,11 @@ struct recovery {
     /* packets, and bytes, of the records by what is known of them */
     uint32_t packets, sacked, lost, again, waiting;
     uint32_t sacked_bytes, lost_bytes, again_bytes;
-    uint32_t delivered;    /* packets ever acknowledged or sacked */
-    uint32_t app_limited;  /* until so many are delivered; 0: not */
     ust_time delivered_at; /* when the last of them were */
     ust_time first_sent;   /* when the youngest of them was */
     uint32_t lost_total;   /* packets ever thought lost */
 
+    bool nobody : 1;      /* no connection has it: it must not change */
     bool own_used : 1;    /* the record of this TCB that no pool is needed for */
     bool burst : 1;       /* the last record is of the burst that is being sent */
     bool rack_moved : 1;  /* a later transmission is known to have arrived */
@@ -78,19 +77,13 @@ struct recovery {
     bool tlp_resent : 1;  /* and it was no new text */
     bool tlp_due : 1;     /* send one */
     bool new_first : 1;   /* F-RTO: new text before retransmissions */
-    uint8_t reo_steps;    /* reordering window, quarters of the least RTT */
-    uint8_t reo_persist;  /* recoveries for which it stays so */
-    uint32_t reordered;   /* times that reordering was seen */
-    uint16_t reordering;  /* packets; how far back text has come */
     uint32_t recover;     /* RFC 6582: snd_nxt when the episode began */
     uint32_t fack;        /* end of the highest sacked text, while any is */
     uint32_t tlp_end;     /* snd_nxt when the probe was sent */
-    uint32_t dsack_dups;  /* packets that the peer had twice */
     uint32_t rack_end;    /* of the latest transmission known delivered … */
     uint32_t reo_delivered;
-    ust_time last_at;  /* of the transmission made last */
-    ust_time rack_at;  /* … when it was sent … */
-    ust_time rack_rtt; /* … and its round trip, ns */
+    ust_time last_at; /* of the transmission made last */
+    ust_time rack_at; /* … when it was sent */
 
     uint32_t prr_delivered, prr_out; /* packets, since recovery began (RFC 9937) */
 

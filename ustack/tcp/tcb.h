@@ -24,6 +24,9 @@
  *  I7  in the ready list if and only if `ready`; the same for events
  *  I8  in the flow table if and only if `in_table`                          */
 #pragma once
+#include <assert.h>
+#include <stddef.h>
+
 #include "../base/ranges.h"
 #include "../base/rcvbuf.h"
 #include "../base/sndbuf.h"
@@ -117,7 +120,7 @@ struct times {
 };
 
 struct tcb {
-    struct flow_key key;
+    _Alignas(64) struct flow_key key;
     uint8_t state;    /* enum ust_tcp_state */
     uint8_t ca_state; /* enum ust_ca_state */
     uint8_t snd_wscale, rcv_wscale;
@@ -170,7 +173,15 @@ struct tcb {
     uint32_t snd_sml;   /* end of the last small segment (Minshall's Nagle) */
     uint32_t max_wnd;   /* largest window the peer ever offered */
     struct cc cc;
-    struct recovery rec;
+    int32_t flight;       /* its struct flight, from here, in lines: see flight.c */
+    uint32_t delivered;   /* packets ever acknowledged or sacked */
+    uint32_t app_limited; /* until so many are delivered; 0: not */
+    uint32_t rack_rtt;    /* round trip of the transmission that RACK last saw arrive, ns */
+    uint32_t reordered;   /* times that reordering was seen */
+    uint32_t dsack_dups;  /* packets that the peer had twice */
+    uint16_t reordering;  /* packets; how far back text has come */
+    uint8_t reo_steps;    /* reordering window, quarters of the least RTT */
+    uint8_t reo_persist;  /* recoveries for which it stays so */
     struct ecn ecn;
     uint64_t delivery_rate;   /* bytes/s, last measured; 0: never */
     bool rate_app_limited;    /* while the application had no more to send */
@@ -250,6 +261,30 @@ struct tcb {
     ust_time last_ack;
     struct times times;
 };
+
+enum { TCP_LINE = 64 };
+
+/* What a connection with text in flight has besides: see flight.c. The first
+ * stands for all connections that have none. */
+struct flight {
+    _Alignas(TCP_LINE) struct recovery rec;
+    uint32_t next; /* free list */
+};
+
+/* What is known of the flight; of a connection without one: nothing. */
+static inline const struct recovery *tcb_rec(const struct tcb *tcb)
+{
+    return (const struct recovery *)((const char *)tcb + (ptrdiff_t)tcb->flight * TCP_LINE);
+}
+
+/* The same to be changed, of a connection that has a struct flight. */
+static inline struct recovery *tcb_own_rec(struct tcb *tcb)
+{
+    struct recovery *rec = (struct recovery *)((char *)tcb + (ptrdiff_t)tcb->flight * TCP_LINE);
+
+    assert(!rec->nobody);
+    return rec;
+}
 
 /* What a server told us for Fast Open. */
 struct fastopen_peer {

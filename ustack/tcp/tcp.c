@@ -21,7 +21,8 @@ void tcp_init(struct tcp *tcp, const struct tcp_upcalls *up)
     tcp->orphan_oldest = tcp->orphan_newest = TCP_NONE;
     tcp->tcb_free = tcp->listener_free = tcp->request_free = TCP_NONE;
     tcp->timewait_free = tcp->reass_free = tcp->cc_state_free = tcp->sent_free = TCP_NONE;
-    tcp->sents_fresh = tcp->n_tcbs;
+    tcp->sents_fresh = tcp->n_flights;
+    flight_init(tcp);
 #define FREE_LIST(array, count, head)                                                              \
     for (uint32_t i = (count); i-- > 0;) {                                                         \
         (array)[i].next = (head);                                                                  \
@@ -216,7 +217,7 @@ static void set_defaults(const struct tcp *tcp, struct tcb *tcb)
     tcb->listener = tcb->parent = tcb->reass = tcb->next = TCP_NONE;
     tcb->min_rtt = UINT32_MAX;
     tcb->cc = (struct cc){.state = CC_NO_STATE, .algorithm = (uint8_t)set->tcp_congestion};
-    sent_init(&tcb->rec);
+    flight_none(tcp, tcb);
     tcb->keepidle = (uint32_t)set->tcp_keepalive_time;
     tcb->keepintvl = (uint32_t)set->tcp_keepalive_intvl;
     tcb->keepcnt = (uint8_t)set->tcp_keepalive_probes;
@@ -258,7 +259,7 @@ static void release(struct tcp *tcp, struct tcb *tcb)
     sndbuf_clear(&tcp->net.core.pool, &tcb->sndbuf);
     reass_free(tcp, tcb);
     congestion_release(tcp, tcb);
-    sent_clear(tcp, tcb);
+    flight_release(tcp, tcb);
     for (int t = 0; t < TCP_TIMERS; t++)
         tcb->deadline[t] = UINT64_MAX;
     wheel_cancel(&tcp->net.core.wheel, tcp->tcb_timers + tcb_index(tcp, tcb));

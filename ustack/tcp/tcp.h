@@ -41,13 +41,15 @@ struct tcp {
     struct timewait *timewaits;
     struct reass *reasses;
     struct cc_state *cc_states;
-    struct sent *sents;   /* one for each TCB, then the pool */
-    uint32_t *port_users; /* connections and binds of each local port */
+    struct flight *flights; /* the first is nobody's: see flight.c */
+    struct sent *sents;     /* one for each of them, then the pool */
+    uint32_t *port_users;   /* connections and binds of each local port */
     uint32_t n_tcbs, n_listeners, n_requests, n_timewaits, n_reasses, n_cc_states, n_sents;
     uint32_t tcbs_used, listeners_used, requests_used, timewaits_used, reasses_used;
     uint32_t cc_states_used, cc_hand;  /* clock's hand over cc_states */
     uint32_t report_head, report_tail; /* states with news; see report.c */
     uint32_t tcb_free, listener_free, request_free, timewait_free, reass_free, cc_state_free;
+    uint32_t n_flights, flight_free, flights_fresh, flights_used;
     uint32_t sent_free, sents_used, sents_fresh; /* from fresh on none was ever taken */
     uint32_t tw_oldest, tw_newest;
     uint32_t tcb_timers, request_timers, timewait_timers; /* first numbers */
@@ -355,8 +357,20 @@ struct ack_news {
     bool resend;       /* what is lost may go */
 };
 
+/* flight.c: what a connection with text in flight has besides */
+void flight_init(struct tcp *tcp);
+/* tcb begins without one. */
+void flight_none(const struct tcp *tcp, struct tcb *tcb);
+/* Gives tcb one if it has none; false: none is to be had. */
+bool flight_have(struct tcp *tcp, struct tcb *tcb);
+/* Takes back what tcb does not need while nothing is in flight. */
+void flight_rest(struct tcp *tcp, struct tcb *tcb);
+void flight_release(struct tcp *tcp, struct tcb *tcb);
+uint32_t flight_index(const struct tcp *tcp, const struct tcb *tcb);
+/* Is the first one still nobody's? */
+bool flight_check(const struct tcp *tcp);
+
 /* sent.c: the records */
-void sent_init(struct recovery *rec);
 void sent_clear(struct tcp *tcp, struct tcb *tcb);
 /* New text (and FIN) left; it goes on where the last record ends. */
 void sent_add(struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint32_t end, bool fin);
@@ -570,7 +584,7 @@ static inline struct sent *sent_at(const struct tcp *tcp, uint32_t i)
 /* RFC 6675's pipe: bytes that are believed to be in the network. */
 static inline uint32_t tcb_pipe(const struct tcb *tcb)
 {
-    const struct recovery *rec = &tcb->rec;
+    const struct recovery *rec = tcb_rec(tcb);
     uint32_t out = tcb_flight(tcb) + rec->again_bytes, left = rec->sacked_bytes + rec->lost_bytes;
 
     return out > left ? out - left : 0;
@@ -579,7 +593,7 @@ static inline uint32_t tcb_pipe(const struct tcb *tcb)
 /* The same in packets. */
 static inline uint32_t tcb_pipe_packets(const struct tcb *tcb)
 {
-    const struct recovery *rec = &tcb->rec;
+    const struct recovery *rec = tcb_rec(tcb);
     uint32_t out = rec->packets + rec->again, left = rec->sacked + rec->lost;
 
     return out > left ? out - left : 0;

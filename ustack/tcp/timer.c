@@ -60,7 +60,7 @@ void tcp_arm_rexmt(struct tcp *tcp, struct tcb *tcb)
  * can be hoped for. */
 static bool restarts(const struct tcp *tcp, const struct tcb *tcb)
 {
-    return tcp->net.core.set.tcp_rto_restart && tcb->rec.packets < 4 &&
+    return tcp->net.core.set.tcp_rto_restart && tcb_rec(tcb)->packets < 4 &&
            snd_end(tcb) + tcb->fin_queued == tcb->snd_nxt;
 }
 
@@ -68,10 +68,10 @@ void tcp_rearm_rexmt(struct tcp *tcp, struct tcb *tcb, bool since_sent)
 {
     ust_time at = after_rto(tcp, tcb), since;
 
-    if (tcb->rec.packets == 0)
+    if (tcb_rec(tcb)->packets == 0)
         return tcp_disarm_loss(tcb);
     if (since_sent || restarts(tcp, tcb)) {
-        since = tcp->sents[tcb->rec.head].at + tcb->rto_us * 1000ull;
+        since = tcp->sents[tcb_rec(tcb)->head].at + tcb->rto_us * 1000ull;
         at = since > at ? at : since > tcp_now(tcp) ? since : tcp_now(tcp) + 1;
     }
     tcp_arm_loss(tcp, tcb, TIMER_REXMT, at);

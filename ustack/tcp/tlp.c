@@ -7,7 +7,7 @@
 /* When the RTO would fire, had it run since the first record was sent. */
 static ust_time rexmt_at(const struct tcp *tcp, const struct tcb *tcb)
 {
-    const struct sent *head = &tcp->sents[tcb->rec.head];
+    const struct sent *head = &tcp->sents[tcb_rec(tcb)->head];
 
     return head->at + tcb->rto_us * 1000ull;
 }
@@ -22,13 +22,14 @@ bool tlp_schedule(struct tcp *tcp, struct tcb *tcb, bool restart)
     const struct settings *set = &tcp->net.core.set;
     ust_time now = tcp_now(tcp), wait, rto;
 
-    if (set->tcp_early_retrans < 3 || tcb->rec.packets == 0 || !tcb->sack_ok || !not_repairing(tcb))
+    if (set->tcp_early_retrans < 3 || tcb_rec(tcb)->packets == 0 || !tcb->sack_ok ||
+        !not_repairing(tcb))
         return false;
     if (tcb->srtt == 0)
         wait = ms(set->tcp_rto_init_ms);
     else /* two round trips; the ACK of a lone packet may be delayed */
         wait = tcb->srtt / 4 * 1000ull +
-               (tcb->rec.packets == 1 ? ms(set->tcp_rto_min_ms) : TIMEOUT_MIN);
+               (tcb_rec(tcb)->packets == 1 ? ms(set->tcp_rto_min_ms) : TIMEOUT_MIN);
     rto = restart ? now + tcb->rto_us * 1000ull : rexmt_at(tcp, tcb);
     if (rto > now && rto - now < wait)
         wait = rto - now;
@@ -38,18 +39,18 @@ bool tlp_schedule(struct tcp *tcp, struct tcb *tcb, bool restart)
 
 void tlp_timeout(struct tcp *tcp, struct tcb *tcb)
 {
-    if (tcb->rec.packets == 0)
+    if (tcb_rec(tcb)->packets == 0)
         return;
-    if (tcb->rec.tlp || !not_repairing(tcb)) /* one at a time */
+    if (tcb_rec(tcb)->tlp || !not_repairing(tcb)) /* one at a time */
         return tcp_rearm_rexmt(tcp, tcb, true);
-    tcb->rec.tlp_due = true;
+    tcb_own_rec(tcb)->tlp_due = true;
     tcp_arm_rexmt(tcp, tcb); /* also should the probe not get out */
     tcp_ready(tcp, tcb);
 }
 
 void tlp_sent(struct tcp *tcp, struct tcb *tcb, bool resent)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
 
     count(tcp_core(tcp), C_TCP_TLP_PROBES);
     rec->tlp = true;
@@ -63,7 +64,7 @@ void tlp_sent(struct tcp *tcp, struct tcb *tcb, bool resent)
 void tlp_ack(struct tcp *tcp, struct tcb *tcb, const struct segment *seg,
              const struct ack_news *news)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
     bool past = seq_gt(seg->ack, rec->tlp_end), both;
 
     if (!rec->tlp || seq_lt(seg->ack, rec->tlp_end))

@@ -7,43 +7,43 @@
 
 void undo_begin(struct tcb *tcb)
 {
-    tcb->rec.undo = true;
-    tcb->rec.undo_marker = tcb->snd_una;
-    tcb->rec.undo_retrans = tcb->rec.again ? (int32_t)tcb->rec.again : -1;
+    tcb_own_rec(tcb)->undo = true;
+    tcb_own_rec(tcb)->undo_marker = tcb->snd_una;
+    tcb_own_rec(tcb)->undo_retrans = tcb_rec(tcb)->again ? (int32_t)tcb_rec(tcb)->again : -1;
 }
 
 /* Was the ACK caused by a transmission before the first retransmission? */
 static bool delayed(const struct tcb *tcb, const struct ack_news *news)
 {
-    if (!tcb->rec.stamped) /* nothing was sent again, or hold_state() says so */
-        return tcb->sack_ok || seq_lt(tcb->snd_una, tcb->rec.recover);
-    return news->ecr_ok && seq_lt(news->ts_ecr, tcb->rec.retrans_ts);
+    if (!tcb_rec(tcb)->stamped) /* nothing was sent again, or hold_state() says so */
+        return tcb->sack_ok || seq_lt(tcb->snd_una, tcb_rec(tcb)->recover);
+    return news->ecr_ok && seq_lt(news->ts_ecr, tcb_rec(tcb)->retrans_ts);
 }
 
 static bool may_undo(const struct tcb *tcb, const struct ack_news *news)
 {
-    return tcb->rec.undo && (tcb->rec.undo_retrans == 0 || delayed(tcb, news));
+    return tcb_rec(tcb)->undo && (tcb_rec(tcb)->undo_retrans == 0 || delayed(tcb, news));
 }
 
 /* Is a retransmission in flight, or the front of the flight one? */
 static bool any_resent(const struct tcp *tcp, const struct tcb *tcb)
 {
-    const struct recovery *rec = &tcb->rec;
+    const struct recovery *rec = tcb_rec(tcb);
 
     return rec->again || (rec->head != TCP_NONE && (tcp->sents[rec->head].flags & SENT_EVER));
 }
 
 static void unmark_lost(struct tcp *tcp, struct tcb *tcb)
 {
-    for (struct sent *s = sent_at(tcp, tcb->rec.head); s; s = sent_at(tcp, s->next))
+    for (struct sent *s = sent_at(tcp, tcb_rec(tcb)->head); s; s = sent_at(tcp, s->next))
         if (s->flags & SENT_LOST)
             sent_set(tcp, tcb, s, s->flags & (uint8_t)~SENT_LOST);
-    tcb->rec.resend = TCP_NONE;
+    tcb_own_rec(tcb)->resend = TCP_NONE;
 }
 
 static void restore(struct tcp *tcp, struct tcb *tcb, bool unmark)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
 
     if (unmark)
         unmark_lost(tcp, tcb);
@@ -55,35 +55,35 @@ static void restore(struct tcp *tcp, struct tcb *tcb, bool unmark)
 
 void undo_keep_open(struct tcp *tcp, struct tcb *tcb)
 {
-    const struct recovery *rec = &tcb->rec;
+    const struct recovery *rec = tcb_rec(tcb);
     uint8_t state = rec->lost + rec->sacked || any_resent(tcp, tcb) ? UST_CA_DISORDER : UST_CA_OPEN;
 
     if (tcb->ca_state == state)
         return;
     tcb->ca_state = state;
-    tcb->rec.recover = tcb->snd_nxt;
+    tcb_own_rec(tcb)->recover = tcb->snd_nxt;
 }
 
 /* Without SACK late duplicates would start a false recovery, so the state lasts
  * until something above recover is acknowledged (RFC 6582 4.1, as Linux). */
 static bool hold_state(struct tcp *tcp, struct tcb *tcb)
 {
-    if (tcb->sack_ok || tcb->snd_una != tcb->rec.recover)
+    if (tcb->sack_ok || tcb->snd_una != tcb_rec(tcb)->recover)
         return false;
     if (!any_resent(tcp, tcb))
-        tcb->rec.stamped = false;
+        tcb_own_rec(tcb)->stamped = false;
     return true;
 }
 
 bool undo_recovery(struct tcp *tcp, struct tcb *tcb, const struct ack_news *news)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
 
     if (may_undo(tcb, news)) {
         count(tcp_core(tcp), tcb->ca_state == UST_CA_LOSS ? C_TCP_UNDO_RTO : C_TCP_UNDO_RECOVERY);
         restore(tcp, tcb, false);
-    } else if (rec->reo_persist > 0) {
-        rec->reo_persist--;
+    } else if (tcb->reo_persist > 0) {
+        tcb->reo_persist--;
     }
     if (hold_state(tcp, tcb))
         return true;
@@ -94,12 +94,12 @@ bool undo_recovery(struct tcp *tcp, struct tcb *tcb, const struct ack_news *news
 
 bool undo_dsack(struct tcp *tcp, struct tcb *tcb)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
 
     if (!rec->undo || rec->undo_retrans != 0)
         return false;
-    if (rec->reo_persist < 16)
-        rec->reo_persist++;
+    if (tcb->reo_persist < 16)
+        tcb->reo_persist++;
     count(tcp_core(tcp), C_TCP_UNDO_DSACK);
     restore(tcp, tcb, false);
     return true;
@@ -107,7 +107,7 @@ bool undo_dsack(struct tcp *tcp, struct tcb *tcb)
 
 bool undo_loss(struct tcp *tcp, struct tcb *tcb, const struct ack_news *news, bool frto)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
 
     if (!frto && !may_undo(tcb, news))
         return false;
@@ -127,7 +127,7 @@ bool undo_loss(struct tcp *tcp, struct tcb *tcb, const struct ack_news *news, bo
 
 bool undo_partial(struct tcp *tcp, struct tcb *tcb, const struct ack_news *news)
 {
-    struct recovery *rec = &tcb->rec;
+    struct recovery *rec = tcb_own_rec(tcb);
 
     if (!rec->undo || !delayed(tcb, news))
         return false;
@@ -145,7 +145,7 @@ bool undo_partial(struct tcp *tcp, struct tcb *tcb, const struct ack_news *news)
 void undo_try_open(struct tcp *tcp, struct tcb *tcb)
 {
     if (!any_resent(tcp, tcb))
-        tcb->rec.stamped = false;
+        tcb_own_rec(tcb)->stamped = false;
     if (tcb->ca_state != UST_CA_CWR)
         undo_keep_open(tcp, tcb);
 }
