@@ -231,7 +231,7 @@ static int turn(struct ust_worker *w, struct waiter *self, ust_time deadline)
     return 0;
 }
 
-void worker_notify(struct ust_worker *w, const struct waiter *self)
+void worker_tell(struct ust_worker *w, const struct waiter *self)
 {
     bool ring = w->sleep_until != 0 && !w->stopped && ust_worker_deadline(w) < w->sleep_until;
 

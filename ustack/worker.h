@@ -119,7 +119,12 @@ void worker_disarm_ports(struct ust_worker *w);
 bool worker_is_deaf(const struct ust_worker *w);
 /* Wake every waiter (but self) that has what it waits for, and the sleeping
  * driver if the engine now needs it earlier. */
-void worker_notify(struct ust_worker *w, const struct waiter *self);
+void worker_tell(struct ust_worker *w, const struct waiter *self);
+static inline void worker_notify(struct ust_worker *w, const struct waiter *self)
+{
+    if (w->waiters || w->doorbells || w->guardian.until != 0)
+        worker_tell(w, self);
+}
 /* Tell an event loop that sleeps on app_fd that the engine has changed. */
 void worker_ring_app(struct ust_worker *w);
 /* The loop that slept has its turn; it has yet to disarm. */

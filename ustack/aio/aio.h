@@ -120,6 +120,7 @@ struct transport {
     bool eof_received;
     bool eof_wanted; /* write_eof() was called */
     bool held;       /* a file is being sent: nobody else may write */
+    bool bulk;       /* the last read was longer than a message */
 };
 
 struct datagrams {

@@ -13,6 +13,7 @@
 
 enum {
     READ_MAX = 256 * 1024, /* bytes of one data_received */
+    MESSAGE_MAX = 2048,
     HIGH_WATER = 64 * 1024,
     LOW_WATER = HIGH_WATER / 4,
 };
@@ -169,28 +170,42 @@ int stream_lost(struct transport *t, int64_t err)
     return 0;
 }
 
+/* What there is, at most READ_MAX, into a new bytes object. */
+static int64_t receive_all(struct transport *t, PyObject **data)
+{
+    struct ust_engine *eng = t->ep.disp->engine;
+    int64_t inq = 0;
+    char peek;
+
+    ust_getopt(eng, t->ep.handle, UST_OPT_INQ, &inq);
+    inq = inq > READ_MAX ? READ_MAX : inq;
+    if (inq > 0 && (*data = PyBytes_FromStringAndSize(NULL, inq)))
+        return ust_recv(eng, t->ep.handle, PyBytes_AS_STRING(*data), inq, 0);
+    return ust_recv(eng, t->ep.handle, &peek, 1, UST_MSG_PEEK);
+}
+
 /* Receives into a new bytes object: bytes, 0 at the end of the stream, or
- * -errno. Sets *more when the socket stays readable. */
+ * -errno. Sets *more when the socket stays readable. A message after a message
+ * comes by way of the C stack, which is quicker than to ask for its length. */
 static int64_t receive(struct transport *t, PyObject **data, bool *more)
 {
     struct ust_engine *eng = t->ep.disp->engine;
-    int64_t inq = 0, n;
-    char peek;
+    bool small = !t->bulk;
+    char message[MESSAGE_MAX];
+    int64_t n;
 
     *data = NULL;
     if (!enter(t->ep.disp))
         return -ECONNABORTED;
-    ust_getopt(eng, t->ep.handle, UST_OPT_INQ, &inq);
-    inq = inq > READ_MAX ? READ_MAX : inq;
-    if (inq > 0 && (*data = PyBytes_FromStringAndSize(NULL, inq)))
-        n = ust_recv(eng, t->ep.handle, PyBytes_AS_STRING(*data), inq, 0);
-    else
-        n = ust_recv(eng, t->ep.handle, &peek, 1, UST_MSG_PEEK);
+    n = small ? ust_recv(eng, t->ep.handle, message, sizeof message, 0) : receive_all(t, data);
     *more = n > 0 && ust_ready(eng, t->ep.handle) & UST_READABLE;
     leave(t->ep.disp);
-    if (n > 0 && !*data) /* no memory for them */
-        return -ENOMEM;
-    if (n > 0 && n < inq && _PyBytes_Resize(data, n) < 0)
+    if (n <= 0)
+        return n;
+    t->bulk = n >= MESSAGE_MAX;
+    if (small)
+        *data = PyBytes_FromStringAndSize(message, n);
+    if (!*data || (PyBytes_GET_SIZE(*data) > n && _PyBytes_Resize(data, n) < 0)) /* no memory */
         return -ENOMEM;
     return n;
 }
