@@ -60,6 +60,7 @@ SCARCE = {  # tables that are much too small
     "tcp.max_orphans": [0, 2],
     "tcp.sent_records": [0, 16],
     "tcp.max_flights": [1, 4],
+    "tcp.max_extras": [1, 4],
     "tcp.idle_flights": [0, 1],
     "tcp.max_ooo_ranges": [1, 4],
 }

@@ -35,6 +35,8 @@ void ust_engine_usage(const struct ust_engine *eng, struct ust_usage *u)
                             .reass_max = tcp->n_reasses,
                             .cc_states = tcp->cc_states_used,
                             .cc_states_max = tcp->n_cc_states,
+                            .extras = tcp->extras_used,
+                            .extras_max = tcp->n_extras - 1,
                             .flights = tcp->flights_used,
                             .flights_max = tcp->n_flights - 1,
                             .sents = tcp->sents_used,
@@ -208,6 +210,9 @@ static int check_base(const struct ust_engine *eng, const char **why)
     *why = "what stands for no flight (flight.c, L1)";
     if (!flight_check(tcp))
         return 23;
+    *why = "what stands for no extra (extra.c, X1)";
+    if (!extra_check(tcp))
+        return 24;
     *why = NULL;
     return 0;
 }

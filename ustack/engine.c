@@ -73,6 +73,7 @@ static size_t bind_memory(struct ust_engine *eng, const struct settings *set, ch
     tcp->timewaits = carve(&c, tcp->n_timewaits, sizeof *tcp->timewaits);
     tcp->reasses = carve(&c, tcp->n_reasses, sizeof *tcp->reasses);
     tcp->cc_states = carve(&c, tcp->n_cc_states, sizeof *tcp->cc_states);
+    tcp->extras = carve(&c, tcp->n_extras, sizeof *tcp->extras);
     tcp->flights = carve(&c, tcp->n_flights, sizeof *tcp->flights);
     tcp->sents = carve(&c, tcp->n_flights + tcp->n_sents, sizeof *tcp->sents);
     tcp->fo_peers = carve(&c, tcp->n_fo_peers, sizeof *tcp->fo_peers);
@@ -111,6 +112,7 @@ static void take_sizes(struct ust_engine *eng, const struct settings *set)
     tcp->n_fo_peers = (uint32_t)set->tcp_fastopen_peers & ~3u; /* sets of four */
     tcp->n_cc_states = (uint32_t)set->tcp_max_cc_states;
     tcp->n_sents = (uint32_t)set->tcp_sents;
+    tcp->n_extras = 1 + (uint32_t)(set->tcp_extras ? set->tcp_extras : set->tcp_max_tcbs);
     tcp->n_flights = 1 + (uint32_t)(set->tcp_flights ? set->tcp_flights : set->tcp_max_tcbs);
     tcp->tcb_timers = net->iface_timers + UST_MAX_IFACES;
     tcp->request_timers = tcp->tcb_timers + tcp->n_tcbs;

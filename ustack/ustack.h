@@ -531,6 +531,7 @@ struct ust_usage { /* resources in use; the configured limit behind it */
     uint32_t orphans, orphans_max; /* closed by their applications, not yet over */
     uint32_t reass, reass_max;     /* connections with out-of-order data */
     uint32_t cc_states, cc_states_max;
+    uint32_t extras, extras_max;   /* what connections with options, ECN or losses have besides */
     uint32_t flights, flights_max; /* what connections with text in flight have besides */
     uint32_t sents, sents_max;     /* transmission records beyond each connection's own */
     uint32_t udp_socks, udp_socks_max;

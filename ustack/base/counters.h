@@ -159,6 +159,7 @@
     X(TCP_SACK_BAD,           "tcp.sack.bad",             "SACK blocks that cover what was never sent, or nothing") \
     X(TCP_SACK_RENEGED,       "tcp.sack.reneged",         "times that a peer dropped what it had sacked (RFC 2018 8)") \
     X(TCP_DSACKS_IN,          "tcp.dsack.in",             "duplicates that peers have reported (RFC 2883)") \
+    X(TCP_EXTRA_NONE,         "tcp.extra.none",           "times that an option, ECN or a count had to do without: tcp.max_extras connections had some") \
     X(TCP_FLIGHT_NONE,        "tcp.flight.none",          "times that text had to wait: tcp.max_flights connections had some in flight") \
     X(TCP_SENT_MERGED,        "tcp.sent.merged",          "transmissions without a record of their own: there were too many") \
     X(TCP_SENT_UNCUT,         "tcp.sent.uncut",           "SACK blocks not taken: too many records") \

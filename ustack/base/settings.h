@@ -97,6 +97,7 @@ enum { SETUP = 0, LIVE = UST_CONFIG_LIVE };
     X(tcp_frto,           "tcp.frto",                2, 1, 0, 2, LIVE, "1, 2: find out whether a timeout was spurious (RFC 5682)") \
     X(tcp_dsack,          "tcp.dsack",               1, 1, 0, 1, LIVE, "1: report text that came twice (RFC 2883)") \
     X(tcp_rto_restart,    "tcp.rto_restart",         0, 0, 0, 1, LIVE, "1: count the RTO from the first of a short flight (RFC 7765)") \
+    X(tcp_extras,         "tcp.max_extras",          0, 0, 0, 1 << 24, SETUP, "connections that may have options set, ECN, or losses to count; 0: as many as tcp.max_tcbs") \
     X(tcp_flights,        "tcp.max_flights",         0, 0, 0, 1 << 24, SETUP, "connections that may have text in flight at once, others wait; 0: as many as tcp.max_tcbs") \
     X(tcp_idle_flights,   "tcp.idle_flights",        1024, 1024, 0, 1 << 24, LIVE, "of them that stay with a connection that is idle, half of all at most: memory for speed") \
     X(tcp_sents,          "tcp.sent_records",        65536, 65536, 0, 1 << 26, SETUP, "transmission records of all connections, beside the one that each with text in flight has") \

@@ -9,7 +9,7 @@ static bool enough_to_read(const struct tcb *tcb)
 {
     uint32_t inq = tcb->rcvbuf.len - urgent_skips(tcb);
 
-    return inq > 0 && (inq >= tcb->rcvlowat || tcb->rcv_adv - tcb->rcv_nxt <= tcb->rcv_mss);
+    return inq > 0 && (inq >= tcb_rcvlowat(tcb) || tcb->rcv_adv - tcb->rcv_nxt <= tcb->rcv_mss);
 }
 
 unsigned sock_ready(const struct tcp *tcp, const struct tcb *tcb)

@@ -23,7 +23,8 @@ static void fill_sender(const struct tcb *tcb, struct ust_tcp_info *info)
     info->ssthresh = tcb->cc.ssthresh;
     info->delivery_rate = tcb->delivery_rate;
     info->rate_app_limited = tcb->rate_app_limited;
-    info->max_pacing_rate = tcb->max_pacing_rate ? tcb->max_pacing_rate : UINT64_MAX;
+    info->max_pacing_rate =
+        tcb_extra(tcb)->max_pacing_rate ? tcb_extra(tcb)->max_pacing_rate : UINT64_MAX;
     info->sndbuf = tcb->sndbuf.limit;
     info->outq = tcb->sndbuf.len;
     info->unsent = seq_lt(tcb->snd_nxt, snd_end(tcb)) ? snd_end(tcb) - tcb->snd_nxt : 0;
@@ -31,19 +32,19 @@ static void fill_sender(const struct tcb *tcb, struct ust_tcp_info *info)
     info->fin_sent = tcb->fin_sent;
     info->bytes_acked = tcb->bytes_acked;
     info->bytes_sent = tcb->bytes_sent;
-    info->bytes_retrans = tcb->bytes_retrans;
+    info->bytes_retrans = tcb_extra(tcb)->bytes_retrans;
     info->segs_out = tcb->segs_out;
     info->data_segs_out = tcb->data_segs_out;
-    info->total_retrans = tcb->total_retrans;
-    info->dupacks_in = tcb->dupacks_in;
+    info->total_retrans = tcb_extra(tcb)->total_retrans;
+    info->dupacks_in = tcb_extra(tcb)->dupacks_in;
     info->unacked = tcb_rec(tcb)->packets + (tcb->snd_una == tcb->iss && info->syn_sent);
     info->sacked = tcb_rec(tcb)->sacked;
     info->lost = tcb_rec(tcb)->lost;
     info->retrans = tcb_rec(tcb)->again;
     info->reordering = tcb->reordering;
-    info->reord_seen = tcb->reordered;
+    info->reord_seen = tcb_extra(tcb)->reordered;
     info->delivered = tcb->delivered;
-    info->dsack_dups = tcb->dsack_dups;
+    info->dsack_dups = tcb_extra(tcb)->dsack_dups;
 }
 
 static void fill_receiver(const struct tcp *tcp, const struct tcb *tcb, struct ust_tcp_info *info)
@@ -58,7 +59,7 @@ static void fill_receiver(const struct tcp *tcp, const struct tcb *tcb, struct u
     info->rcv_ssthresh = tcb->rcvwnd.ssthresh;
     info->rcv_rtt_us = tcb->rcvwnd.rtt8 / 8;
     info->rcv_space = tcb->rcvwnd.space;
-    info->rcv_ooopack = tcb->rcv_ooopack;
+    info->rcv_ooopack = tcb_extra(tcb)->rcv_ooopack;
     info->syn_data = tcb->syn_data;
     info->fastopen_fail = tcb->fastopen_fail;
     info->advmss = tcb->advmss;
@@ -88,9 +89,9 @@ static void fill_times(const struct tcp *tcp, const struct tcb *tcb, struct ust_
     info->sndbuf_limited_us = chrono_spent(tcp, tcb, CHRONO_SNDBUF) / 1000;
     info->busy_us = chrono_spent(tcp, tcb, CHRONO_BUSY) / 1000 + info->rwnd_limited_us +
                     info->sndbuf_limited_us;
-    info->total_rto = tcb->times.rtos;
-    info->total_rto_recoveries = tcb->times.rto_episodes;
-    info->total_rto_ms = (uint32_t)(tcb->times.rto_spent / NS_PER_MS);
+    info->total_rto = tcb_extra(tcb)->times.rtos;
+    info->total_rto_recoveries = tcb_extra(tcb)->times.rto_episodes;
+    info->total_rto_ms = (uint32_t)(tcb_extra(tcb)->times.rto_spent / NS_PER_MS);
     info->rto_us = tcb->rto_us;
     info->srtt_us = tcb->srtt / 8;
     info->rttvar_us = tcb->mdev / 4;
@@ -117,13 +118,13 @@ static void fill_tcb(const struct tcp *tcp, const struct tcb *tcb, struct ust_tc
                                   .wscale_ok = tcb->wscale_ok,
                                   .nodelay = tcb->nodelay,
                                   .congestion = tcb->cc.algorithm,
-                                  .ecn = tcb_synchronized(tcb) ? tcb->ecn.mode : 0,
-                                  .ecn_seen = tcb->ecn.seen,
-                                  .delivered_ce = tcb->ecn.delivered_ce,
-                                  .received_ce = tcb->ecn.marked,
-                                  .received_e1_bytes = tcb->ecn.e1b,
-                                  .received_e0_bytes = tcb->ecn.e0b,
-                                  .received_ce_bytes = tcb->ecn.ceb,
+                                  .ecn = tcb_synchronized(tcb) ? tcb_extra(tcb)->ecn.mode : 0,
+                                  .ecn_seen = tcb_extra(tcb)->ecn.seen,
+                                  .delivered_ce = tcb_extra(tcb)->ecn.delivered_ce,
+                                  .received_ce = tcb_extra(tcb)->ecn.marked,
+                                  .received_e1_bytes = tcb_extra(tcb)->ecn.e1b,
+                                  .received_e0_bytes = tcb_extra(tcb)->ecn.e0b,
+                                  .received_ce_bytes = tcb_extra(tcb)->ecn.ceb,
                                   .ts_recent = tcb->ts_recent};
     fill_sender(tcb, info);
     info->pacing_rate = pace_rate(tcp, tcb);

@@ -23,7 +23,7 @@ static int64_t read_urgent(struct tcb *tcb, uint8_t *buf, size_t size, int flags
     if (!(flags & UST_MSG_PEEK))
         tcb->urgent = URGENT_READ;
     if (size > 0 && !(flags & UST_MSG_TRUNC))
-        buf[0] = tcb->urgent_byte;
+        buf[0] = tcb_extra(tcb)->urgent_byte;
     return size > 0;
 }
 

@@ -180,17 +180,18 @@ static int64_t fastopen_write(struct tcp *tcp, struct tcb *tcb, const void *data
 {
     struct core *core = tcp_core(tcp);
     uint32_t room = fastopen_space(tcp, tcb), n = len < room ? (uint32_t)len : room;
+    struct extra *x;
     bool no_mbuf;
 
-    if (fastopen_possible(tcp, &tcb->key.remote))
-        tcb->syn_len = (uint16_t)sndbuf_write(&core->pool, &tcb->sndbuf, data, n,
-                                              2 * (uint32_t)core->set.mbuf_reserve, &no_mbuf);
+    if (fastopen_possible(tcp, &tcb->key.remote) && (x = extra_have(tcp, tcb)))
+        x->syn_len = (uint16_t)sndbuf_write(&core->pool, &tcb->sndbuf, data, n,
+                                            2 * (uint32_t)core->set.mbuf_reserve, &no_mbuf);
     else
         tcb->fastopen_fail = UST_FASTOPEN_NO_COOKIE;
     tcb->fo_waits = false;
     tcb->syn_due = true;
     tcp_ready(tcp, tcb);
-    return tcb->syn_len ? (int64_t)tcb->syn_len : -EINPROGRESS;
+    return tcb_extra(tcb)->syn_len ? (int64_t)tcb_extra(tcb)->syn_len : -EINPROGRESS;
 }
 
 int64_t ust_fastopen(struct ust_engine *eng, ust_handle h, const struct ust_addr *addr,
@@ -244,7 +245,7 @@ int64_t ust_send(struct ust_engine *eng, ust_handle h, const void *data, size_t 
     if (n > 0) {
         tcb->more = flags & UST_MSG_MORE;
         if ((flags & UST_MSG_OOB) && n == len)
-            urgent_queue(tcb);
+            urgent_queue(tcp, tcb);
         tcp_ready(tcp, tcb);
     }
     return n > 0 || len == 0 ? (int64_t)n : no_mbuf ? -ENOBUFS : -EAGAIN;
@@ -292,7 +293,8 @@ int ust_shutdown(struct ust_engine *eng, ust_handle h, int how)
  * SO_LINGER of zero. */
 static bool close_resets(const struct tcb *tcb)
 {
-    return (tcb->rcvbuf.len > 0 || tcb->linger == 0) && !(tcb->fin_queued && tcb->fin_received);
+    return (tcb->rcvbuf.len > 0 || tcb_extra(tcb)->linger1 == 1) &&
+           !(tcb->fin_queued && tcb->fin_received);
 }
 
 int ust_close(struct ust_engine *eng, ust_handle h)

@@ -75,9 +75,9 @@ static int set_rcvlowat(struct tcp *tcp, struct tcb *tcb, int64_t value)
 
     if (value < 0 || value > most)
         value = most;
-    tcb->rcvlowat = value ? (uint32_t)value : 1;
-    if (!tcb->rcvbuf_locked && tcb->rcvlowat > tcb->rcvbuf.limit)
-        rcvwnd_grow_to(tcb, tcb->rcvlowat);
+    tcb_own_extra(tcb)->rcvlowat = (uint32_t)value;
+    if (!tcb->rcvbuf_locked && value > tcb->rcvbuf.limit)
+        rcvwnd_grow_to(tcb, (uint32_t)value);
     tcp_changed(tcp, tcb);
     return 0;
 }
@@ -101,7 +101,7 @@ static int set_defer_accept(struct tcp *tcp, struct tcb *tcb, int64_t value)
 
     while (value > 0 && retries < UINT8_MAX && defer_seconds(tcp, retries) < value)
         retries++;
-    tcb->defer_retries = (uint8_t)retries;
+    tcb_own_extra(tcb)->defer_retries = (uint8_t)retries;
     return 0;
 }
 
@@ -111,7 +111,7 @@ static int set_fastopen(struct tcb *tcb, int64_t value)
 
     if (value < 0 || (tcb->state != UST_CLOSED && tcb->state != UST_LISTEN))
         return -EINVAL;
-    tcb->fo_qlen = (uint32_t)(value < MOST ? value : MOST);
+    tcb_own_extra(tcb)->fo_qlen = (uint32_t)(value < MOST ? value : MOST);
     return 0;
 }
 
@@ -119,7 +119,7 @@ static int set_linger2(struct tcb *tcb, int64_t value)
 {
     enum { MOST = 120 };
 
-    tcb->linger2 = value < 0 ? -1 : (int32_t)(value < MOST ? value : MOST);
+    tcb_own_extra(tcb)->linger2 = value < 0 ? -1 : (int16_t)(value < MOST ? value : MOST);
     return 0;
 }
 
@@ -131,13 +131,36 @@ static int set_keepalive(struct tcp *tcp, struct tcb *tcb, int64_t value)
     return 0;
 }
 
-static int set_timer_option(struct tcp *tcp, struct tcb *tcb, uint32_t *field, int64_t value)
+static int set_timer_option(struct tcp *tcp, struct tcb *tcb, uint16_t *field, int64_t value)
 {
-    int err = set_bounded(field, value, 1, 32767);
+    uint32_t v = 0;
+    int err = set_bounded(&v, value, 1, 32767);
 
-    if (err == 0)
-        tcp_arm_keepalive(tcp, tcb, tcb->last_rcvd);
-    return err;
+    if (err)
+        return err;
+    *field = (uint16_t)v;
+    tcp_arm_keepalive(tcp, tcb, tcb->last_rcvd);
+    return 0;
+}
+
+/* Is it one of those that are in struct extra? */
+static bool is_rare(int opt)
+{
+    switch (opt) {
+    case UST_OPT_KEEPIDLE:
+    case UST_OPT_KEEPINTVL:
+    case UST_OPT_KEEPCNT:
+    case UST_OPT_LINGER:
+    case UST_OPT_LINGER2:
+    case UST_OPT_USER_TIMEOUT:
+    case UST_OPT_SYNCNT:
+    case UST_OPT_RCVLOWAT:
+    case UST_OPT_NOTSENT_LOWAT:
+    case UST_OPT_DEFER_ACCEPT:
+    case UST_OPT_FASTOPEN:
+    case UST_OPT_MAX_PACING_RATE: return true;
+    default: return false;
+    }
 }
 
 /* What an option held back may go now. */
@@ -156,6 +179,8 @@ int ust_setopt(struct ust_engine *eng, ust_handle h, int opt, int64_t value)
         return dgram_setopt(tcp, h, opt, value);
     if (!tcb)
         return -EBADF;
+    if (is_rare(opt) && !extra_have(tcp, tcb))
+        return -ENOBUFS;
     switch (opt) {
     case UST_OPT_NODELAY:
         tcb->nodelay = value != 0;
@@ -168,17 +193,19 @@ int ust_setopt(struct ust_engine *eng, ust_handle h, int opt, int64_t value)
         return 0;
     case UST_OPT_QUICKACK: delack_set_quickack(tcp, tcb, value & 1); return 0;
     case UST_OPT_KEEPALIVE: return set_keepalive(tcp, tcb, value);
-    case UST_OPT_KEEPIDLE: return set_timer_option(tcp, tcb, &tcb->keepidle, value);
-    case UST_OPT_KEEPINTVL: return set_timer_option(tcp, tcb, &tcb->keepintvl, value);
-    case UST_OPT_KEEPCNT: return set_u8(&tcb->keepcnt, value, 1, 127);
+    case UST_OPT_KEEPIDLE: return set_timer_option(tcp, tcb, &tcb_own_extra(tcb)->keepidle, value);
+    case UST_OPT_KEEPINTVL:
+        return set_timer_option(tcp, tcb, &tcb_own_extra(tcb)->keepintvl, value);
+    case UST_OPT_KEEPCNT: return set_u8(&tcb_own_extra(tcb)->keepcnt, value, 1, 127);
     case UST_OPT_SNDBUF: return set_sndbuf(tcp, tcb, value);
     case UST_OPT_RCVBUF: return set_rcvbuf(tcp, tcb, value);
     case UST_OPT_MAXSEG: return set_maxseg(tcb, value);
     case UST_OPT_LINGER:
-        tcb->linger = value < 0 ? -1 : value > 32767 ? 32767 : (int32_t)value;
+        tcb_own_extra(tcb)->linger1 = value < 0 ? 0 : value > 32767 ? 32768 : (int32_t)value + 1;
         return 0;
-    case UST_OPT_USER_TIMEOUT: return set_bounded(&tcb->user_timeout_ms, value, 0, INT32_MAX);
-    case UST_OPT_SYNCNT: return set_u8(&tcb->syncnt, value, 1, 127);
+    case UST_OPT_USER_TIMEOUT:
+        return set_bounded(&tcb_own_extra(tcb)->user_timeout_ms, value, 0, INT32_MAX);
+    case UST_OPT_SYNCNT: return set_u8(&tcb_own_extra(tcb)->syncnt, value, 1, 127);
     case UST_OPT_REUSEADDR: tcb->reuseaddr = value != 0; return 0;
     case UST_OPT_V6ONLY:
         if (tcb->bound || tcb->state != UST_CLOSED)
@@ -188,7 +215,7 @@ int ust_setopt(struct ust_engine *eng, ust_handle h, int opt, int64_t value)
     case UST_OPT_TOS: tcb->tos = (uint8_t)(value & ~IP_ECN_MASK); return 0;
     case UST_OPT_RCVLOWAT: return set_rcvlowat(tcp, tcb, value);
     case UST_OPT_NOTSENT_LOWAT:
-        tcb->notsent_lowat = (uint32_t)value;
+        tcb_own_extra(tcb)->notsent_lowat = (uint32_t)value;
         sndspace_check(tcp, tcb);
         return 0;
     case UST_OPT_WINDOW_CLAMP: return set_window_clamp(tcp, tcb, value);
@@ -207,7 +234,7 @@ int ust_setopt(struct ust_engine *eng, ust_handle h, int opt, int64_t value)
         return set_u8(&tcb->mtu_discover, value, MTU_DISCOVER_DONT, MTU_DISCOVER_OMIT);
     case UST_OPT_CONGESTION: return congestion_choose(tcp, tcb, value);
     case UST_OPT_MAX_PACING_RATE:
-        tcb->max_pacing_rate = value < 0 || value > PACE_MAX ? 0 : (uint64_t)value;
+        tcb_own_extra(tcb)->max_pacing_rate = value < 0 || value > PACE_MAX ? 0 : (uint64_t)value;
         send_held(tcp, tcb);
         return 0;
     case UST_OPT_TTL: return set_u8(&tcb->ttl, value == -1 ? 0 : value, value != -1, 255);
@@ -234,7 +261,8 @@ static int path_mtu(const struct tcp *tcp, const struct tcb *tcb, int64_t *value
 
 static int64_t linger2(const struct tcp *tcp, const struct tcb *tcb)
 {
-    return tcb->linger2 ? tcb->linger2 : tcp->net.core.set.tcp_fin_timeout_ms / 1000;
+    return tcb_extra(tcb)->linger2 ? tcb_extra(tcb)->linger2
+                                   : tcp->net.core.set.tcp_fin_timeout_ms / 1000;
 }
 
 static int64_t outq(const struct tcb *tcb)
@@ -263,22 +291,22 @@ int ust_getopt(const struct ust_engine *eng, ust_handle h, int opt, int64_t *val
     case UST_OPT_CORK: *value = tcb->cork; return 0;
     case UST_OPT_QUICKACK: *value = !tcb->pingpong; return 0;
     case UST_OPT_KEEPALIVE: *value = tcb->keepalive; return 0;
-    case UST_OPT_KEEPIDLE: *value = tcb->keepidle; return 0;
-    case UST_OPT_KEEPINTVL: *value = tcb->keepintvl; return 0;
-    case UST_OPT_KEEPCNT: *value = tcb->keepcnt; return 0;
+    case UST_OPT_KEEPIDLE: *value = tcp_keepidle(tcp, tcb); return 0;
+    case UST_OPT_KEEPINTVL: *value = tcp_keepintvl(tcp, tcb); return 0;
+    case UST_OPT_KEEPCNT: *value = tcp_keepcnt(tcp, tcb); return 0;
     case UST_OPT_SNDBUF: *value = tcb->sndbuf.limit; return 0;
     case UST_OPT_RCVBUF: *value = 2ll * tcb->rcvbuf.limit; return 0;
     case UST_OPT_MAXSEG:
         *value = tcb_synchronized(tcb) ? tcb->snd_mss : tcb->user_mss ? tcb->user_mss : 536;
         return 0;
-    case UST_OPT_LINGER: *value = tcb->linger; return 0;
-    case UST_OPT_USER_TIMEOUT: *value = tcb->user_timeout_ms; return 0;
-    case UST_OPT_SYNCNT: *value = tcb->syncnt; return 0;
+    case UST_OPT_LINGER: *value = tcb_extra(tcb)->linger1 - 1; return 0;
+    case UST_OPT_USER_TIMEOUT: *value = tcb_extra(tcb)->user_timeout_ms; return 0;
+    case UST_OPT_SYNCNT: *value = tcp_syncnt(tcp, tcb); return 0;
     case UST_OPT_REUSEADDR: *value = tcb->reuseaddr; return 0;
     case UST_OPT_V6ONLY: *value = tcb->v6only; return 0;
     case UST_OPT_CONGESTION: *value = tcb->cc.algorithm; return 0;
     case UST_OPT_MAX_PACING_RATE:
-        *value = tcb->max_pacing_rate ? (int64_t)tcb->max_pacing_rate : -1;
+        *value = tcb_extra(tcb)->max_pacing_rate ? (int64_t)tcb_extra(tcb)->max_pacing_rate : -1;
         return 0;
     case UST_OPT_TOS: *value = tcb->tos; return 0;
     case UST_OPT_TTL: *value = tcb->ttl ? tcb->ttl : tcp->net.core.set.ip_ttl; return 0;
@@ -289,12 +317,12 @@ int ust_getopt(const struct ust_engine *eng, ust_handle h, int opt, int64_t *val
     case UST_OPT_ACCEPTCONN: *value = tcb->state == UST_LISTEN; return 0;
     case UST_OPT_INQ: *value = inq(tcb); return tcb->state == UST_LISTEN ? -EINVAL : 0;
     case UST_OPT_OUTQNSD: *value = unsent(tcb); return 0;
-    case UST_OPT_RCVLOWAT: *value = tcb->rcvlowat; return 0;
-    case UST_OPT_NOTSENT_LOWAT: *value = (int32_t)tcb->notsent_lowat; return 0;
+    case UST_OPT_RCVLOWAT: *value = tcb_rcvlowat(tcb); return 0;
+    case UST_OPT_NOTSENT_LOWAT: *value = (int32_t)tcb_extra(tcb)->notsent_lowat; return 0;
     case UST_OPT_WINDOW_CLAMP: *value = tcb->rcvwnd.clamp; return 0;
     case UST_OPT_LINGER2: *value = linger2(tcp, tcb); return 0;
-    case UST_OPT_DEFER_ACCEPT: *value = defer_seconds(tcp, tcb->defer_retries); return 0;
-    case UST_OPT_FASTOPEN: *value = tcb->fo_qlen; return 0;
+    case UST_OPT_DEFER_ACCEPT: *value = defer_seconds(tcp, tcb_extra(tcb)->defer_retries); return 0;
+    case UST_OPT_FASTOPEN: *value = tcb_extra(tcb)->fo_qlen; return 0;
     case UST_OPT_FASTOPEN_CONNECT: *value = tcb->fo_connect; return 0;
     case UST_OPT_OOBINLINE: *value = tcb->oob_inline; return 0;
     case UST_OPT_ATMARK: *value = urgent_at_mark(tcb); return 0;

@@ -24,7 +24,7 @@ void accecn_first_option(const struct tcp *tcp, struct tcp_header *h)
 
 void accecn_option(const struct tcp *tcp, struct tcb *tcb, struct tcp_header *h)
 {
-    struct ecn *ecn = &tcb->ecn;
+    struct ecn *ecn = ecn_of(tcb);
     int64_t set = tcp->net.core.set.tcp_ecn_option;
     unsigned room = 40 - tcp_options_len(h);
 
@@ -52,7 +52,7 @@ static uint32_t packets_in(const struct segment *seg)
  * packets each second one, lest the counter wraps unseen. */
 void accecn_received(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
 {
-    struct ecn *ecn = &tcb->ecn;
+    struct ecn *ecn = ecn_of(tcb);
     uint32_t *bytes[] = {NULL, &ecn->e1b, &ecn->e0b, &ecn->ceb};
     bool edge = seg->ip_ecn != ecn->last;
 
@@ -91,7 +91,7 @@ static uint32_t ce_bytes(struct ecn *ecn, const struct segment *seg)
 void accecn_feedback(struct tcb *tcb, const struct segment *seg, unsigned ace,
                      struct ecn_news *news)
 {
-    struct ecn *ecn = &tcb->ecn;
+    struct ecn *ecn = ecn_of(tcb);
     uint32_t more = (ace - ACE_START - ecn->delivered_ce) & ACE_MASK, bytes, safe;
 
     if (!news->forward)

@@ -117,7 +117,10 @@ static bool front_is_younger(const struct tcp *tcp, const struct tcb *tcb,
 
 static void count_dupack(struct tcp *tcp, struct tcb *tcb)
 {
-    tcb->dupacks_in++;
+    struct extra *x = extra_have(tcp, tcb);
+
+    if (x)
+        x->dupacks_in++;
     count(tcp_core(tcp), C_TCP_DUPACKS_IN);
 }
 

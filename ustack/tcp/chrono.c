@@ -18,43 +18,56 @@ static enum chrono held_by(const struct tcb *tcb)
     return tcb->want_write && unsent == 0 ? CHRONO_SNDBUF : CHRONO_BUSY;
 }
 
-void chrono_update(const struct tcp *tcp, struct tcb *tcb)
+static void add(struct tcp *tcp, struct tcb *tcb, ust_time spent)
 {
-    struct times *t = &tcb->times;
+    struct extra *x;
+
+    if (tcb->chrono == CHRONO_BUSY)
+        tcb->busy += spent;
+    else if ((x = extra_have(tcp, tcb)))
+        x->times.spent[tcb->chrono - CHRONO_RWND] += spent;
+}
+
+void chrono_update(struct tcp *tcp, struct tcb *tcb)
+{
     enum chrono now = held_by(tcb);
 
-    if (now == (enum chrono)t->chrono)
+    if (now == (enum chrono)tcb->chrono)
         return;
-    if (t->chrono != CHRONO_IDLE)
-        t->spent[t->chrono - 1] += tcp_now(tcp) - t->since;
-    t->chrono = (uint8_t)now;
-    t->since = tcp_now(tcp);
+    if (tcb->chrono != CHRONO_IDLE)
+        add(tcp, tcb, tcp_now(tcp) - tcb->chrono_at);
+    tcb->chrono = (uint8_t)now;
+    tcb->chrono_at = tcp_now(tcp);
 }
 
 ust_time chrono_spent(const struct tcp *tcp, const struct tcb *tcb, enum chrono which)
 {
-    const struct times *t = &tcb->times;
-    ust_time spent = t->spent[which - 1];
+    const struct times *t = &tcb_extra(tcb)->times;
+    ust_time spent = which == CHRONO_BUSY ? tcb->busy : t->spent[which - CHRONO_RWND];
 
-    return t->chrono == which ? spent + (tcp_now(tcp) - t->since) : spent;
+    return tcb->chrono == which ? spent + (tcp_now(tcp) - tcb->chrono_at) : spent;
 }
 
-void chrono_rto(const struct tcp *tcp, struct tcb *tcb)
+void chrono_rto(struct tcp *tcp, struct tcb *tcb)
 {
-    struct times *t = &tcb->times;
+    struct extra *x = extra_have(tcp, tcb);
 
-    t->rtos++;
-    if (t->rto_since)
+    if (!x)
         return;
-    t->rto_episodes++;
-    t->rto_since = tcp_now(tcp) ? tcp_now(tcp) : 1;
+    x->times.rtos++;
+    if (x->times.rto_since)
+        return;
+    x->times.rto_episodes++;
+    x->times.rto_since = tcp_now(tcp) ? tcp_now(tcp) : 1;
 }
 
 void chrono_progress(const struct tcp *tcp, struct tcb *tcb)
 {
-    struct times *t = &tcb->times;
+    struct times *t;
 
-    if (t->rto_since)
-        t->rto_spent += tcp_now(tcp) - t->rto_since;
+    if (!tcb_extra(tcb)->times.rto_since)
+        return;
+    t = &tcb_own_extra(tcb)->times;
+    t->rto_spent += tcp_now(tcp) - t->rto_since;
     t->rto_since = 0;
 }

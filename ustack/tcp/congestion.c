@@ -252,7 +252,8 @@ void congestion_lost(struct tcp *tcp, struct tcb *tcb, enum cc_cause cause, uint
     cc->prior_cwnd = cc->cwnd;
     cc->prior_ssthresh = cc->ssthresh;
     cc->acked = 0;
-    tcb->ecn.cwr_due = tcb->ecn.mode == ECN_CLASSIC;
+    if (tcb_extra(tcb)->ecn.mode == ECN_CLASSIC)
+        ecn_of(tcb)->cwr_due = true;
     ops->on_loss(cc, state, cause, in_flight);
     report_note(tcp, tcb, 0);
 }
@@ -272,7 +273,8 @@ void congestion_undo(struct tcp *tcp, struct tcb *tcb)
     const struct cc_ops *ops = controller(tcp, tcb, &state);
     struct cc *cc = &tcb->cc;
 
-    tcb->ecn.cwr_due = false;
+    if (tcb_extra(tcb)->ecn.mode == ECN_CLASSIC)
+        ecn_of(tcb)->cwr_due = false;
     if (cc->cwnd < cc->prior_cwnd)
         cc->cwnd = cc->prior_cwnd;
     if (cc->ssthresh < cc->prior_ssthresh)

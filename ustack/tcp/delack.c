@@ -135,7 +135,7 @@ static void delay(struct tcp *tcp, struct tcb *tcb)
 void delack_decide(struct tcp *tcp, struct tcb *tcb)
 {
     uint32_t unacked = tcb->rcv_nxt - tcb->rcv_acked;
-    bool window_moves = tcb->rcvbuf.len < tcb->rcvlowat ||
+    bool window_moves = tcb->rcvbuf.len < tcb_rcvlowat(tcb) ||
                         tcp_window_to_offer(tcp, tcb) >= tcb->rcv_adv - tcb->rcv_acked;
 
     if (rcvwnd_pinched(tcb))

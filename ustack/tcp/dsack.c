@@ -13,19 +13,23 @@ static bool reports(const struct tcp *tcp, const struct tcb *tcb)
     return tcb->sack_ok && tcp->net.core.set.tcp_dsack;
 }
 
-void dsack_set(const struct tcp *tcp, struct tcb *tcb, uint32_t lo, uint32_t hi)
+void dsack_set(struct tcp *tcp, struct tcb *tcb, uint32_t lo, uint32_t hi)
 {
-    if (reports(tcp, tcb) && seq_lt(lo, hi))
-        tcb->dup = (struct range){.lo = lo, .hi = hi};
+    struct extra *x;
+
+    if (reports(tcp, tcb) && seq_lt(lo, hi) && (x = extra_have(tcp, tcb)))
+        x->dup = (struct range){.lo = lo, .hi = hi};
 }
 
-void dsack_extend(const struct tcp *tcp, struct tcb *tcb, uint32_t lo, uint32_t hi)
+void dsack_extend(struct tcp *tcp, struct tcb *tcb, uint32_t lo, uint32_t hi)
 {
-    struct range *dup = &tcb->dup;
+    const struct range *old = &tcb_extra(tcb)->dup;
+    struct range *dup;
 
-    if (dup->lo == dup->hi) {
-        dsack_set(tcp, tcb, lo, hi);
-    } else if (seq_leq(lo, dup->hi) && seq_leq(dup->lo, hi)) {
+    if (old->lo == old->hi)
+        return dsack_set(tcp, tcb, lo, hi);
+    dup = &tcb_own_extra(tcb)->dup;
+    if (seq_leq(lo, dup->hi) && seq_leq(dup->lo, hi)) {
         dup->lo = seq_min(dup->lo, lo);
         dup->hi = seq_max(dup->hi, hi);
     }
@@ -33,9 +37,9 @@ void dsack_extend(const struct tcp *tcp, struct tcb *tcb, uint32_t lo, uint32_t 
 
 unsigned dsack_block(struct tcb *tcb, struct range *out)
 {
-    if (tcb->dup.lo == tcb->dup.hi)
+    *out = tcb_extra(tcb)->dup;
+    if (out->lo == out->hi)
         return 0;
-    *out = tcb->dup;
-    tcb->dup.hi = tcb->dup.lo;
+    tcb_own_extra(tcb)->dup.hi = out->lo;
     return 1;
 }

@@ -54,11 +54,14 @@ static enum ecn_mode wanted(const struct tcp *tcp, const struct tcb *tcb)
 /* A SYN that was not answered may have been dropped for its flags: the classic
  * one is repeated without (RFC 3168 6.1.1.1), the other after its second try
  * (RFC 9768 3.1.4.1). */
-void ecn_ask(const struct tcp *tcp, struct tcb *tcb, struct tcp_header *h)
+void ecn_ask(struct tcp *tcp, struct tcb *tcb, struct tcp_header *h)
 {
     enum ecn_mode mode = wanted(tcp, tcb);
 
-    tcb->ecn.mode = (uint8_t)mode;
+    if (mode != ECN_OFF && !extra_have(tcp, tcb))
+        return;
+    if (tcb_extra(tcb)->ecn.mode != mode)
+        ecn_of(tcb)->mode = (uint8_t)mode;
     if (mode != ECN_OFF && tcb->retransmits <= (mode == ECN_ACCURATE))
         put_ace(h, mode == ECN_ACCURATE ? 7 : 3);
 }
@@ -73,7 +76,7 @@ static void begin_accurate(struct ecn *ecn, const struct segment *seg)
 /* The SYN-ACK for our SYN, by the table above. */
 void ecn_take_synack(struct tcb *tcb, const struct segment *seg)
 {
-    struct ecn *ecn = &tcb->ecn;
+    struct ecn *ecn = ecn_of(tcb);
     unsigned ace = ace_of(seg);
 
     if (ecn->mode == ECN_OFF)
@@ -91,14 +94,15 @@ void ecn_take_synack(struct tcb *tcb, const struct segment *seg)
 /* The SYN of a peer that has had ours: both ask, none answers yet. */
 void ecn_take_syn(struct tcb *tcb, const struct segment *seg)
 {
+    struct ecn *ecn = ecn_of(tcb);
     unsigned ace = ace_of(seg);
 
-    if (tcb->ecn.mode == ECN_ACCURATE && ace == 7)
-        begin_accurate(&tcb->ecn, seg);
-    else if ((ace & 3) != 3)
-        tcb->ecn.mode = ECN_OFF;
-    else if (tcb->ecn.mode != ECN_OFF)
-        tcb->ecn.mode = ECN_CLASSIC;
+    if (ecn->mode == ECN_OFF)
+        return;
+    if (ecn->mode == ECN_ACCURATE && ace == 7)
+        begin_accurate(ecn, seg);
+    else
+        ecn->mode = (ace & 3) == 3 ? ECN_CLASSIC : ECN_OFF;
 }
 
 void ecn_requested(const struct tcp *tcp, const struct tcb *listening, struct request *req,
@@ -137,14 +141,14 @@ void ecn_answer(const struct tcp *tcp, const struct request *req, struct tcp_hea
 
 void ecn_answer_tcb(const struct tcp *tcp, const struct tcb *tcb, struct tcp_header *h)
 {
-    answer(tcp, h, tcb->ecn.mode, tcb->ecn.handshake, tcb->retransmits);
+    answer(tcp, h, tcb_extra(tcb)->ecn.mode, tcb_extra(tcb)->ecn.handshake, tcb->retransmits);
 }
 
 /* The segment that ends the handshake. Its ACE tells how our SYN-ACK arrived,
  * unless it has text (RFC 9768 3.2.2.1). */
 void ecn_take_third(struct tcb *tcb, const struct segment *seg)
 {
-    struct ecn *ecn = &tcb->ecn;
+    struct ecn *ecn = ecn_of(tcb);
     unsigned ace = ace_of(seg);
 
     if (ecn->mode != ECN_ACCURATE)
@@ -160,7 +164,7 @@ void ecn_take_third(struct tcb *tcb, const struct segment *seg)
 
 static void mark_classic(struct tcb *tcb, struct tcp_header *h, enum ecn_what what)
 {
-    struct ecn *ecn = &tcb->ecn;
+    struct ecn *ecn = ecn_of(tcb);
 
     if (what == ECN_TEXT || ecn_is_dctcp(tcb))
         h->tos |= IP_ECT0;
@@ -174,7 +178,7 @@ static void mark_classic(struct tcb *tcb, struct tcp_header *h, enum ecn_what wh
 
 bool ecn_bears_super(const struct tcb *tcb)
 {
-    const struct ecn *ecn = &tcb->ecn;
+    const struct ecn *ecn = &tcb_extra(tcb)->ecn;
 
     return !ecn->cwr_due && !(ecn->mode == ECN_ACCURATE && (ecn->marked + ACE_START) & 2);
 }
@@ -182,7 +186,7 @@ bool ecn_bears_super(const struct tcb *tcb)
 void ecn_mark(const struct tcp *tcp, struct tcb *tcb, struct tcp_header *h, enum ecn_what what,
               bool room)
 {
-    struct ecn *ecn = &tcb->ecn;
+    struct ecn *ecn = ecn_of(tcb);
 
     if (ecn->mode == ECN_CLASSIC)
         return mark_classic(tcb, h, what);
@@ -206,7 +210,7 @@ void ecn_mark(const struct tcp *tcp, struct tcb *tcb, struct tcp_header *h, enum
 /* RFC 8257 3.2: what came before the change is acknowledged as it came. */
 static void dctcp_mark(struct tcp *tcp, struct tcb *tcb, bool ce)
 {
-    struct ecn *ecn = &tcb->ecn;
+    struct ecn *ecn = ecn_of(tcb);
 
     if (ce == ecn->echo)
         return;
@@ -223,7 +227,7 @@ static void dctcp_mark(struct tcp *tcp, struct tcb *tcb, bool ce)
 
 static void classic_received(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
 {
-    struct ecn *ecn = &tcb->ecn;
+    struct ecn *ecn = ecn_of(tcb);
 
     if ((seg->flags & TH_CWR) && !ecn_is_dctcp(tcb)) {
         ecn->echo = false;
@@ -246,15 +250,15 @@ static void classic_received(struct tcp *tcp, struct tcb *tcb, const struct segm
 
 void ecn_received(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
 {
-    if (tcb->ecn.mode == ECN_ACCURATE)
+    if (tcb_extra(tcb)->ecn.mode == ECN_ACCURATE)
         accecn_received(tcp, tcb, seg);
-    else if (tcb->ecn.mode == ECN_CLASSIC && seg->text_len > 0)
+    else if (tcb_extra(tcb)->ecn.mode == ECN_CLASSIC && seg->text_len > 0)
         classic_received(tcp, tcb, seg);
 }
 
 bool ecn_feedback(struct tcb *tcb, const struct segment *seg, struct ecn_news *news)
 {
-    struct ecn *ecn = &tcb->ecn;
+    struct ecn *ecn = ecn_of(tcb);
 
     news->ce_packets = news->ce_bytes = 0;
     if (ecn->mode == ECN_ACCURATE) {
@@ -265,6 +269,7 @@ bool ecn_feedback(struct tcb *tcb, const struct segment *seg, struct ecn_news *n
         ecn->delivered_ce += news->packets;
         return true;
     }
-    ecn->delivered_ce += news->ce_packets;
+    if (news->ce_packets)
+        ecn->delivered_ce += news->ce_packets;
     return news->ce_packets > 0;
 }

@@ -71,7 +71,7 @@ static bool opens(const struct tcp *tcp, const struct flow_key *key,
 static bool has_room(const struct tcp *tcp, const struct tcb *listening)
 {
     const struct listener *l = &tcp->listeners[listening->listener];
-    uint32_t most = listening->fo_qlen;
+    uint32_t most = tcb_extra(listening)->fo_qlen;
 
     if (!most && (mode(tcp) & SERVER_EVERYWHERE))
         most = l->backlog;
@@ -100,22 +100,24 @@ enum fastopen_answer fastopen_syn(struct tcp *tcp, const struct tcb *listening,
 
 void fastopen_pending(struct tcp *tcp, struct tcb *tcb, const struct tcb *listening)
 {
+    struct extra *x = tcb_own_extra(tcb);
+
     tcb->fo_pending = true;
     tcb->syn_data = true;
-    tcb->fo_parent = tcb_index(tcp, listening);
-    tcb->fo_parent_gen = listening->gen;
+    x->fo_parent = tcb_index(tcp, listening);
+    x->fo_parent_gen = listening->gen;
     tcp->listeners[listening->listener].n_fastopen++;
     count(tcp_core(tcp), C_TCP_FASTOPEN_PASSIVE);
 }
 
 void fastopen_settled(struct tcp *tcp, struct tcb *tcb)
 {
-    const struct tcb *listening = &tcp->tcbs[tcb->fo_parent];
+    const struct tcb *listening = &tcp->tcbs[tcb_extra(tcb)->fo_parent];
 
     if (!tcb->fo_pending)
         return;
     tcb->fo_pending = false;
-    if (listening->gen == tcb->fo_parent_gen && listening->state == UST_LISTEN)
+    if (listening->gen == tcb_extra(tcb)->fo_parent_gen && listening->state == UST_LISTEN)
         tcp->listeners[listening->listener].n_fastopen--;
 }
 
@@ -222,7 +224,7 @@ void fastopen_answered(struct tcp *tcp, struct tcb *tcb, const struct segment *s
     if (!tcb->fo_asks)
         return;
     keep_cookie(tcp, tcb, seg);
-    if (tcb->syn_len == 0)
+    if (tcb_extra(tcb)->syn_len == 0)
         return;
     if (seg->ack == tcb->iss + 1) {
         tcb->fastopen_fail = tcb->retransmits ? UST_FASTOPEN_RETRANSMITTED : UST_FASTOPEN_NOT_ACKED;

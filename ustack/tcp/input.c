@@ -126,7 +126,9 @@ void tcp_input(struct net *net, struct mbuf *m, const struct packet *p)
  * another's. */
 static void owe_challenge(struct tcp *tcp, struct tcb *tcb)
 {
-    if (!tokens_take(&tcb->challenges, tcp->net.core.set.tcp_challenge_limit, tcp_now(tcp))) {
+    struct extra *x = extra_have(tcp, tcb);
+
+    if (!x || !tokens_take(&x->challenges, tcp->net.core.set.tcp_challenge_limit, tcp_now(tcp))) {
         count(tcp_core(tcp), C_TCP_CHALLENGE_LIMITED);
         return;
     }
@@ -138,15 +140,17 @@ static void owe_challenge(struct tcp *tcp, struct tcb *tcb)
 /* May seg be answered by an ACK? Text each time, for the peer may be
  * retransmitting; anything else once in a while, so that two hosts that disagree
  * do not keep each other busy. */
-static bool may_answer(const struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
+static bool may_answer(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
 {
     ust_time gap = ms(tcp->net.core.set.tcp_challenge_ms);
+    struct extra *x;
 
     if (seg->text_len > 0)
         return true;
-    if (tcb->oow_acked && tcp_now(tcp) - tcb->oow_acked < gap)
+    x = extra_have(tcp, tcb);
+    if (!x || (x->oow_acked && tcp_now(tcp) - x->oow_acked < gap))
         return false;
-    tcb->oow_acked = tcp_now(tcp) ? tcp_now(tcp) : 1;
+    x->oow_acked = tcp_now(tcp) ? tcp_now(tcp) : 1;
     return true;
 }
 
@@ -291,7 +295,7 @@ static void update_ts_recent(struct tcp *tcp, struct tcb *tcb, const struct segm
 }
 
 /* Cuts off what is already received and what lies beyond the window. */
-static void trim_to_window(const struct tcp *tcp, struct tcb *tcb, struct segment *seg)
+static void trim_to_window(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
 {
     uint32_t wnd = tcb->rcv_adv - tcb->rcv_nxt, old;
 
@@ -339,11 +343,14 @@ static void take_in_order(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
 
 static void take_out_of_order(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
 {
-    if (seg->flags & TH_FIN) {
+    struct extra *x = extra_have(tcp, tcb);
+
+    if (x && (seg->flags & TH_FIN)) {
         tcb->fin_pending = true;
-        tcb->fin_seq = seg->seq + seg->text_len;
+        x->fin_seq = seg->seq + seg->text_len;
     }
-    tcb->rcv_ooopack += seg->text_len > 0;
+    if (x)
+        x->rcv_ooopack += seg->text_len > 0;
     if (seg->text_len > 0)
         reass_add(tcp, tcb, seg);
     count(tcp_core(tcp), C_TCP_DUPACKS_OUT);
@@ -434,7 +441,7 @@ static void process_fin(struct tcp *tcp, struct tcb *tcb, const struct segment *
 {
     bool here = (seg->flags & TH_FIN) && seg->seq + seg->len - 1 == tcb->rcv_nxt;
 
-    if (!receives(tcb) || (!here && !(tcb->fin_pending && tcb->fin_seq == tcb->rcv_nxt)))
+    if (!receives(tcb) || (!here && !(tcb->fin_pending && tcb_extra(tcb)->fin_seq == tcb->rcv_nxt)))
         return;
     fin_received(tcp, tcb);
     switch (tcb->state) {

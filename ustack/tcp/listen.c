@@ -80,7 +80,7 @@ static bool waits_for_text(const struct tcp *tcp, const struct request *req, int
 {
     const struct tcb *listening = &tcp->tcbs[tcp->listeners[req->listener].tcb];
 
-    return req->acked && req->retries + before < listening->defer_retries;
+    return req->acked && req->retries + before < tcb_extra(listening)->defer_retries;
 }
 
 void tcp_request_timer(struct tcp *tcp, struct request *req)
@@ -249,27 +249,18 @@ static void inherit(struct tcb *tcb, const struct tcb *l)
     tcb->nodelay = l->nodelay;
     tcb->cork = l->cork;
     tcb->keepalive = l->keepalive;
-    tcb->keepidle = l->keepidle;
-    tcb->keepintvl = l->keepintvl;
-    tcb->keepcnt = l->keepcnt;
-    tcb->linger = l->linger;
-    tcb->user_timeout_ms = l->user_timeout_ms;
     tcb->user_mss = l->user_mss;
     tcb->tos = l->tos;
     tcb->ttl = l->ttl;
     tcb->cc.algorithm = l->cc.algorithm;
-    tcb->max_pacing_rate = l->max_pacing_rate;
     tcb->sndbuf.limit = l->sndbuf.limit;
     tcb->rcvbuf.limit = l->rcvbuf.limit;
     tcb->sndbuf_locked = l->sndbuf_locked;
     tcb->rcvbuf_locked = l->rcvbuf_locked;
     tcb->rcvwnd.clamp = l->rcvwnd.clamp;
     tcb->wnd_clamped = l->wnd_clamped;
-    tcb->rcvlowat = l->rcvlowat;
-    tcb->notsent_lowat = l->notsent_lowat;
     tcb->oob_inline = l->oob_inline;
     tcb->mtu_discover = l->mtu_discover;
-    tcb->linger2 = l->linger2;
     tcb->pingpong = l->pingpong;
 }
 
@@ -296,8 +287,9 @@ static void from_request(struct tcp *tcp, struct tcb *tcb, const struct request 
     tcb->advmss = tcp_advmss(tcp, &req->key.remote);
     tcb->rcv_wscale = req->rcv_wscale;
     tcb->retransmits = req->retries;
-    tcb->ecn.mode = req->ecn;
-    tcb->ecn.handshake = tcb->ecn.last = req->ecn_handshake;
+    if (req->ecn != ECN_OFF)
+        *ecn_of(tcb) = (struct ecn){
+            .mode = req->ecn, .handshake = req->ecn_handshake, .last = req->ecn_handshake};
     tcp_negotiate(tcp, tcb, &opt);
     rcvwnd_start(tcp, tcb, req->rcv_wnd);
     rtt_init(tcp, tcb);
@@ -334,6 +326,10 @@ static struct tcb *make_child(struct tcp *tcp, struct tcb *listening, const stru
 
     if (!tcb)
         return NULL;
+    if (!extra_inherit(tcp, tcb, listening) || (req->ecn && !extra_have(tcp, tcb))) {
+        tcb_free(tcp, tcb);
+        return NULL;
+    }
     inherit(tcb, listening);
     from_request(tcp, tcb, req);
     if (block)
@@ -394,6 +390,10 @@ static bool open_fast(struct tcp *tcp, struct tcb *listening, const struct flow_
     tcb = make_child(tcp, listening, &req, NULL);
     if (!tcb)
         return false;
+    if (!extra_have(tcp, tcb)) { /* where fastopen_pending() notes its listener */
+        tcb_free(tcp, tcb);
+        return false;
+    }
     count(tcp_core(tcp), C_TCP_SYN_IN);
     take_syn_text(tcp, tcb, seg);
     fastopen_pending(tcp, tcb, listening);
@@ -471,7 +471,7 @@ void tcp_request_input(struct tcp *tcp, struct request *req, struct segment *seg
         tcp_respond_rst(tcp, seg, p);
         return seg_drop(tcp, seg, C_TCP_DROP_REQUEST);
     }
-    if (req->retries < listening->defer_retries && seg->len == 0) {
+    if (req->retries < tcb_extra(listening)->defer_retries && seg->len == 0) {
         req->acked = true;
         return seg_drop(tcp, seg, C_TCP_DROP_DEFERRED);
     }

@@ -169,7 +169,7 @@ static enum verdict check_ack(const struct tcp *tcp, const struct tcb *tcb,
         return PASS;
     if (echo_is_foreign(tcp, tcb, seg))
         return DROP_RST;
-    if (seq_leq(seg->ack, tcb->iss) || seq_gt(seg->ack, tcb->snd_max + tcb->syn_len))
+    if (seq_leq(seg->ack, tcb->iss) || seq_gt(seg->ack, tcb->snd_max + tcb_extra(tcb)->syn_len))
         return DROP_RST; /* RSTs are not answered: see tcp_respond_rst() */
     return PASS;
 }
@@ -205,7 +205,7 @@ static void complete(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
     rtt_reset_backoff(tcp, tcb);
     tcb->syn_due = false;
     tcp_established(tcp, tcb);
-    if (tcb->defer_retries || tcb->pingpong)
+    if (tcb_extra(tcb)->defer_retries || tcb->pingpong)
         delack_wait_for_text(tcp, tcb);
     else
         tcb->ack_now = true;

@@ -58,10 +58,11 @@ void orphan_end(struct tcp *tcp, struct tcb *tcb)
 void orphan_fin_wait(struct tcp *tcp, struct tcb *tcb)
 {
     uint32_t i = tcb_index(tcp, tcb);
+    int linger2 = tcb_extra(tcb)->linger2;
     ust_time wait = ms(tcp->net.core.set.tcp_fin_timeout_ms), least = tcb->rto_us * 3500ull;
 
-    if (tcb->linger2) /* TCP_LINGER2; -1: not at all */
-        wait = tcb->linger2 < 0 ? 0 : tcb->linger2 * NS_PER_S;
+    if (linger2) /* TCP_LINGER2; -1: not at all */
+        wait = linger2 < 0 ? 0 : (ust_time)linger2 * NS_PER_S;
     if (wait && wait < least)
         wait = least; /* as Linux: enough for a FIN that was lost */
     tcp_arm(tcp, tcb, TIMER_FINWAIT, tcp_now(tcp) + wait);

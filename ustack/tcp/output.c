@@ -67,6 +67,14 @@ static enum progress send_ack(struct tcp *tcp, struct tcb *tcb, uint32_t seq)
     return FINISHED;
 }
 
+static void count_retrans(struct tcp *tcp, struct tcb *tcb, uint32_t len)
+{
+    struct extra *x = extra_have(tcp, tcb);
+
+    if (x)
+        x->bytes_retrans += len;
+}
+
 /* Moves snd_nxt and snd_max over what has just left, and keeps the books. */
 static void text_sent(struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint32_t len, bool fin)
 {
@@ -74,7 +82,7 @@ static void text_sent(struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint32_t l
     uint32_t before = tcb_rec(tcb)->packets;
 
     if (seq_lt(seq, tcb->snd_max)) {
-        tcb->bytes_retrans += len;
+        count_retrans(tcp, tcb, len);
     } else {
         sent_add(tcp, tcb, seq, end, fin);
         if (tcb->ca_state == UST_CA_RECOVERY || tcb->ca_state == UST_CA_CWR)
@@ -157,8 +165,8 @@ static struct mbuf *syn_mbuf(struct tcp *tcp, struct tcb *tcb)
     struct core *core = tcp_core(tcp);
     struct mbuf *m = mbuf_alloc_for(&core->pool, 0);
 
-    if (m && tcb->syn_len && !tcb->retransmits &&
-        !sndbuf_attach(&core->pool, &tcb->sndbuf, m, tcb->iss + 1, tcb->syn_len)) {
+    if (m && tcb_extra(tcb)->syn_len && !tcb->retransmits &&
+        !sndbuf_attach(&core->pool, &tcb->sndbuf, m, tcb->iss + 1, tcb_extra(tcb)->syn_len)) {
         mbuf_free(&core->pool, m);
         m = NULL;
     }
@@ -350,7 +358,7 @@ static enum progress send_owed_acks(struct tcp *tcp, struct tcb *tcb, unsigned m
 /* DCTCP: what had come before the mark changed, with the mark that it had. */
 static enum progress send_early_acks(struct tcp *tcp, struct tcb *tcb, unsigned max)
 {
-    struct ecn *ecn = &tcb->ecn;
+    struct ecn *ecn = ecn_of(tcb);
 
     while (ecn->n_early > 0) {
         struct tcp_header h = header(tcp, tcb, tcb->snd_max, TH_ACK);
@@ -395,7 +403,7 @@ static enum progress output(struct tcp *tcp, struct tcb *tcb, unsigned max)
     if (!tcb_synchronized(tcb) && tcb->state != UST_SYN_RECEIVED)
         return FINISHED;
     done = send_early_acks(tcp, tcb, max);
-    if (done == FINISHED && tcb->ecn.reflect) /* AccECN's third segment has no text */
+    if (done == FINISHED && tcb_extra(tcb)->ecn.reflect) /* AccECN's third segment has no text */
         done = send_ack(tcp, tcb, tcb->snd_max);
     if (done == FINISHED)
         done = send_owed_acks(tcp, tcb, max);

@@ -21,7 +21,7 @@ enum { BURST_NS = 1000000, BURST_SEGS = 2, SCALE_SHIFT = 10, UNPACED_SEGS = 10 }
 /* Is this connection paced now? */
 static bool paced(const struct tcp *tcp, const struct tcb *tcb)
 {
-    if (tcb->cc.pacing_rate || tcb->max_pacing_rate)
+    if (tcb->cc.pacing_rate || tcb_extra(tcb)->max_pacing_rate)
         return true;
     return tcp->net.core.set.tcp_pacing && tcb->srtt / 8 * 1000ull > BURST_NS;
 }
@@ -32,7 +32,7 @@ uint64_t pace_rate(const struct tcp *tcp, const struct tcb *tcb)
     const struct cc *cc = &tcb->cc;
     bool probing = cc->cwnd < cc->ssthresh / 2;
     uint64_t ratio = (uint64_t)(probing ? set->tcp_pacing_ss : set->tcp_pacing_ca);
-    uint64_t most = tcb->max_pacing_rate ? tcb->max_pacing_rate : UINT64_MAX;
+    uint64_t most = tcb_extra(tcb)->max_pacing_rate ? tcb_extra(tcb)->max_pacing_rate : UINT64_MAX;
     uint64_t wnd = tcb_flight(tcb) > cc->cwnd ? tcb_flight(tcb) : cc->cwnd, rate;
 
     if (cc->pacing_rate)

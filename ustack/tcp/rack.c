@@ -36,7 +36,7 @@ static ust_time reo_window(const struct tcp *tcp, const struct tcb *tcb)
     const struct recovery *rec = tcb_rec(tcb);
     uint64_t us, most = tcb->srtt / 8;
 
-    if (!tcb->reordered &&
+    if (!tcb_extra(tcb)->reordered &&
         (tcb->ca_state >= UST_CA_RECOVERY || (dupthresh && rec->sacked >= tcb->reordering)))
         return 0;
     if (tcb->min_rtt == UINT32_MAX)

@@ -45,7 +45,10 @@ static enum progress send_record(struct tcp *tcp, struct tcb *tcb, struct sent *
 
 static void count_again(struct tcp *tcp, struct tcb *tcb, const struct sent *s)
 {
-    tcb->total_retrans += s->segs;
+    struct extra *x = extra_have(tcp, tcb);
+
+    if (x)
+        x->total_retrans += s->segs;
     tcp_core(tcp)->counters[C_TCP_REXMT_SEGS] += s->segs;
 }
 

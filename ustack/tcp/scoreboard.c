@@ -26,6 +26,14 @@ static void set_reordering(const struct tcp *tcp, struct tcb *tcb, uint32_t pack
     tcb->reordering = (uint16_t)(packets < most ? packets : most);
 }
 
+static void note_reordering(struct tcp *tcp, struct tcb *tcb)
+{
+    struct extra *x = extra_have(tcp, tcb);
+
+    if (x)
+        x->reordered++;
+}
+
 /* Text from low on, sent once, has arrived behind text sent after it. */
 void scoreboard_reordered(struct tcp *tcp, struct tcb *tcb, uint32_t low)
 {
@@ -34,7 +42,7 @@ void scoreboard_reordered(struct tcp *tcp, struct tcb *tcb, uint32_t low)
     if (!seq_lt(low, scoreboard_fack(tcb)))
         return;
     count(tcp_core(tcp), C_TCP_REORDERED);
-    tcb->reordered++;
+    note_reordering(tcp, tcb);
     if (by > tcb->reordering * mss)
         set_reordering(tcp, tcb, (by + mss - 1) / mss);
 }
@@ -64,7 +72,7 @@ static void guess(struct tcp *tcp, struct tcb *tcb, uint32_t sacked, uint32_t mo
     if (limit_guess(tcb)) { /* more have arrived than seemed missing: reordered */
         count(tcp_core(tcp), C_TCP_REORDERED);
         set_reordering(tcp, tcb, rec->packets + more);
-        tcb->reordered++;
+        note_reordering(tcp, tcb);
     }
     rec->sacked_bytes = rec->sacked * tcb->snd_mss;
 }
@@ -191,13 +199,13 @@ static bool take_dsack(struct tcp *tcp, struct tcb *tcb, const struct range *b,
     n = len > tcb->snd_mss ? (len + tcb->snd_mss - 1) / tcb->snd_mss : 1;
     if (rec->tlp && rec->tlp_end == b->hi)
         news->dsack_tlp = true;
-    if (tcb->dsack_dups + n > tcb->total_retrans)
+    if (tcb_extra(tcb)->dsack_dups + n > tcb_extra(tcb)->total_retrans)
         return false;
-    tcb->dsack_dups += n;
+    tcb_own_extra(tcb)->dsack_dups += n; /* something was sent again: it has one */
     count(tcp_core(tcp), C_TCP_DSACKS_IN);
     /* Only if reordering is about, and no timer sent the probe, does a needless
      * retransmission speak for a wider window. */
-    if (tcb->reordered && !news->dsack_tlp)
+    if (tcb_extra(tcb)->reordered && !news->dsack_tlp)
         rec->dsack_round = true;
     news->dsack = true;
     tcb->delivered += n;

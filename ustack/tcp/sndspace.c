@@ -52,7 +52,8 @@ void sndspace_grow(const struct tcp *tcp, struct tcb *tcb)
 
 static uint32_t lowat(const struct tcp *tcp, const struct tcb *tcb)
 {
-    return tcb->notsent_lowat ? tcb->notsent_lowat : (uint32_t)tcp->net.core.set.tcp_notsent_lowat;
+    return tcb_extra(tcb)->notsent_lowat ? tcb_extra(tcb)->notsent_lowat
+                                         : (uint32_t)tcp->net.core.set.tcp_notsent_lowat;
 }
 
 /* What neither window lets go: the rest leaves with the next output. */

@@ -109,14 +109,47 @@ struct rcvwnd {
 
 enum chrono { CHRONO_IDLE, CHRONO_BUSY, CHRONO_RWND, CHRONO_SNDBUF };
 
-/* For TCP_INFO; see chrono.c. */
+/* For TCP_INFO, what few connections have; see chrono.c. */
 struct times {
-    uint8_t chrono;     /* enum chrono of now */
-    ust_time since;     /* when that began */
-    ust_time spent[3];  /* in each but idle */
+    ust_time spent[2];  /* in CHRONO_RWND, CHRONO_SNDBUF */
     ust_time rto_since; /* of the timeouts that nothing has answered yet; 0: none */
     ust_time rto_spent;
     uint32_t rtos, rto_episodes;
+};
+
+enum { TCP_LINE = 64 };
+
+/* What few connections have: options that were set, ECN, urgent data, and what
+ * goes wrong, and is counted. See extra.c. All zero means that there is none of
+ * it; the first stands for all connections that have none. */
+struct extra {
+    _Alignas(TCP_LINE) struct ecn ecn;
+    struct times times;
+    struct tokens challenges;
+    ust_time oow_acked;       /* last ACK for an unacceptable segment; 0: never */
+    uint64_t max_pacing_rate; /* bytes/s; 0: no limit */
+    uint64_t bytes_retrans;
+    uint32_t total_retrans, dupacks_in, rcv_ooopack;
+    uint32_t reordered;     /* times that reordering was seen */
+    uint32_t dsack_dups;    /* packets that the peer had twice */
+    uint32_t snd_up;        /* behind the last urgent byte, when snd_urgent */
+    uint32_t rcv_up;        /* the urgent byte, when there is a mark */
+    uint32_t fin_seq;       /* of the FIN that is pending */
+    struct range dup;       /* text that came twice, for the next ACK; see dsack.c */
+    uint32_t notsent_lowat; /* TCP_NOTSENT_LOWAT; 0: the default */
+    uint32_t rcvlowat;      /* bytes that make it readable; 0: 1 */
+    uint32_t user_timeout_ms;
+    uint32_t fo_qlen;                  /* TCP_FASTOPEN of a listener */
+    uint32_t fo_parent, fo_parent_gen; /* the listener of a pending one */
+    int32_t linger1;                   /* SO_LINGER, seconds and 1; 0: off */
+    int16_t linger2;                   /* seconds in FIN-WAIT-2; -1: none, 0: the default */
+    uint16_t keepidle, keepintvl;      /* 0: the default */
+    uint16_t syn_len;                  /* bytes of text in our SYN */
+    uint8_t keepcnt, syncnt;           /* 0: the default */
+    uint8_t defer_retries;             /* SYN-ACKs that a listener waits for text; 0: not */
+    uint8_t urgent_byte;
+    bool nobody;   /* no connection has it: it must not change */
+    uint32_t next; /* free list */
 };
 
 struct tcb {
@@ -173,43 +206,33 @@ struct tcb {
     uint32_t snd_sml;   /* end of the last small segment (Minshall's Nagle) */
     uint32_t max_wnd;   /* largest window the peer ever offered */
     struct cc cc;
-    int32_t flight;       /* its struct flight, from here, in lines: see flight.c */
-    uint32_t delivered;   /* packets ever acknowledged or sacked */
-    uint32_t app_limited; /* until so many are delivered; 0: not */
-    uint32_t rack_rtt;    /* round trip of the transmission that RACK last saw arrive, ns */
-    uint32_t reordered;   /* times that reordering was seen */
-    uint32_t dsack_dups;  /* packets that the peer had twice */
-    uint16_t reordering;  /* packets; how far back text has come */
-    uint8_t reo_steps;    /* reordering window, quarters of the least RTT */
-    uint8_t reo_persist;  /* recoveries for which it stays so */
-    struct ecn ecn;
-    uint64_t delivery_rate;   /* bytes/s, last measured; 0: never */
-    bool rate_app_limited;    /* while the application had no more to send */
-    ust_time pace_at;         /* when what was sent will have left at the pacing rate */
-    uint64_t max_pacing_rate; /* bytes/s; 0: no limit */
-    uint8_t retransmits;      /* RTOs in a row */
+    int32_t flight;         /* its struct flight, from here, in lines: see flight.c */
+    int32_t extra;          /* its struct extra, likewise: see extra.c */
+    uint32_t delivered;     /* packets ever acknowledged or sacked */
+    uint32_t app_limited;   /* until so many are delivered; 0: not */
+    uint32_t rack_rtt;      /* round trip of the transmission that RACK last saw arrive, ns */
+    uint16_t reordering;    /* packets; how far back text has come */
+    uint8_t reo_steps;      /* reordering window, quarters of the least RTT */
+    uint8_t reo_persist;    /* recoveries for which it stays so */
+    uint64_t delivery_rate; /* bytes/s, last measured; 0: never */
+    bool rate_app_limited;  /* while the application had no more to send */
+    ust_time pace_at;       /* when what was sent will have left at the pacing rate */
+    uint8_t retransmits;    /* RTOs in a row */
     uint8_t backoff;
     uint8_t probes, keepalives;
     struct sndbuf sndbuf;
-    uint32_t snd_up;        /* behind the last urgent byte, when snd_urgent */
-    uint32_t notsent_lowat; /* TCP_NOTSENT_LOWAT; 0: the default */
 
     /* receiving */
     uint32_t rcv_nxt, rcv_adv, irs;
-    uint32_t rcv_acked; /* rcv_nxt of the last ACK sent */
-    uint32_t rcv_mss;   /* about the peer's MSS */
-    uint32_t rcv_up;    /* the urgent byte, when there is a mark */
-    uint8_t urgent_byte;
+    uint32_t rcv_acked;    /* rcv_nxt of the last ACK sent */
+    uint32_t rcv_mss;      /* about the peer's MSS */
     uint16_t last_seg_len; /* of a segment smaller than that; 0: none */
-    uint32_t fin_seq;      /* of the FIN that is pending */
     uint32_t quickack;     /* ACKs still to send at once */
     uint32_t ato;          /* us that an ACK may wait; 0: not known yet */
-    uint32_t rcvlowat;     /* bytes that make it readable */
     struct rcvwnd rcvwnd;
     uint32_t dupacks_due, challenges_due; /* each is sent */
     struct rcvbuf rcvbuf;
-    uint32_t reass;   /* index, or TCP_NONE */
-    struct range dup; /* text that came twice, for the next ACK; see dsack.c */
+    uint32_t reass; /* index, or TCP_NONE */
 
     /* options */
     uint16_t peer_mss, user_mss;
@@ -228,19 +251,9 @@ struct tcb {
     ust_time deadline[TCP_TIMERS]; /* UINT64_MAX: not armed */
     ust_time stalled;              /* since when nothing is acknowledged; 0: not */
     ust_time last_rcvd, last_text, last_sent;
-    ust_time oow_acked; /* last ACK for an unacceptable segment; 0: never */
-    struct tokens challenges;
 
-    /* settings of this socket */
-    uint32_t keepidle, keepintvl, user_timeout_ms;
-    uint8_t keepcnt, syncnt;
-    uint16_t syn_len;                  /* bytes of text in our SYN */
-    uint32_t fo_qlen;                  /* TCP_FASTOPEN of a listener */
-    uint32_t fo_parent, fo_parent_gen; /* the listener of a pending one */
-    uint8_t mtu_discover;              /* IP_MTU_DISCOVER */
-    uint8_t defer_retries;             /* SYN-ACKs that a listener waits for text; 0: not */
-    int32_t linger2;                   /* seconds in FIN-WAIT-2; -1: none, 0: the default */
-    int32_t linger;                    /* seconds; -1 off */
+    /* settings of this socket; rare ones are in struct extra */
+    uint8_t mtu_discover; /* IP_MTU_DISCOVER */
 
     /* links */
     uint32_t listener; /* index of struct listener, or TCP_NONE */
@@ -253,16 +266,15 @@ struct tcb {
     int32_t error, soft_error; /* positive errno */
 
     /* for tcp_info */
-    uint64_t bytes_acked, bytes_received, bytes_sent, bytes_retrans;
-    uint64_t segs_in, segs_out, data_segs_in, data_segs_out;
-    uint32_t total_retrans, dupacks_in, rcv_ooopack;
+    uint64_t bytes_acked, bytes_received, bytes_sent;
+    uint32_t segs_in, segs_out, data_segs_in, data_segs_out; /* wrap, as Linux's */
     uint8_t syn_data : 1;      /* text went in the SYN, ours or theirs, and was taken */
     uint8_t fastopen_fail : 2; /* enum ust_fastopen_fail */
     ust_time last_ack;
-    struct times times;
+    uint8_t chrono;     /* enum chrono of now: see chrono.c */
+    ust_time chrono_at; /* when that began */
+    ust_time busy;      /* so long in CHRONO_BUSY before that */
 };
-
-enum { TCP_LINE = 64 };
 
 /* What a connection with text in flight has besides: see flight.c. The first
  * stands for all connections that have none. */
@@ -284,6 +296,26 @@ static inline struct recovery *tcb_own_rec(struct tcb *tcb)
 
     assert(!rec->nobody);
     return rec;
+}
+
+static inline const struct extra *tcb_extra(const struct tcb *tcb)
+{
+    return (const struct extra *)((const char *)tcb + (ptrdiff_t)tcb->extra * TCP_LINE);
+}
+
+/* Of a connection that has some. */
+static inline struct extra *tcb_own_extra(struct tcb *tcb)
+{
+    struct extra *x = (struct extra *)((char *)tcb + (ptrdiff_t)tcb->extra * TCP_LINE);
+
+    assert(!x->nobody);
+    return x;
+}
+
+/* To be changed only if its mode is not ECN_OFF. */
+static inline struct ecn *ecn_of(struct tcb *tcb)
+{
+    return (struct ecn *)&tcb_extra(tcb)->ecn;
 }
 
 /* What a server told us for Fast Open. */

@@ -23,6 +23,7 @@ void tcp_init(struct tcp *tcp, const struct tcp_upcalls *up)
     tcp->timewait_free = tcp->reass_free = tcp->cc_state_free = tcp->sent_free = TCP_NONE;
     tcp->sents_fresh = tcp->n_flights;
     flight_init(tcp);
+    extra_init(tcp);
 #define FREE_LIST(array, count, head)                                                              \
     for (uint32_t i = (count); i-- > 0;) {                                                         \
         (array)[i].next = (head);                                                                  \
@@ -218,17 +219,12 @@ static void set_defaults(const struct tcp *tcp, struct tcb *tcb)
     tcb->min_rtt = UINT32_MAX;
     tcb->cc = (struct cc){.state = CC_NO_STATE, .algorithm = (uint8_t)set->tcp_congestion};
     flight_none(tcp, tcb);
-    tcb->keepidle = (uint32_t)set->tcp_keepalive_time;
-    tcb->keepintvl = (uint32_t)set->tcp_keepalive_intvl;
-    tcb->keepcnt = (uint8_t)set->tcp_keepalive_probes;
-    tcb->syncnt = (uint8_t)set->tcp_syn_retries;
-    tcb->linger = -1;
+    extra_none(tcp, tcb);
     tcb->mtu_discover = MTU_DISCOVER_WANT;
     for (int t = 0; t < TCP_TIMERS; t++)
         tcb->deadline[t] = UINT64_MAX;
     sndbuf_init(&tcb->sndbuf, 0, (uint32_t)set->tcp_wmem);
     rcvbuf_init(&tcb->rcvbuf, (uint32_t)set->tcp_rmem / 2);
-    tcb->rcvlowat = 1;
 }
 
 struct tcb *tcb_alloc(struct tcp *tcp)
@@ -275,6 +271,7 @@ void tcb_free(struct tcp *tcp, struct tcb *tcb)
     release(tcp, tcb);
     tcp_bind_remove(tcp, tcb);
     rcvbuf_clear(&tcp->net.core.pool, &tcb->rcvbuf);
+    extra_release(tcp, tcb);
     tcb->gen = tcb->gen == TCB_GEN_MAX ? 1 : tcb->gen + 1;
     tcb->state = 0;
     tcb->next = tcp->tcb_free;

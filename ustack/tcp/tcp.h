@@ -49,6 +49,8 @@ struct tcp {
     uint32_t cc_states_used, cc_hand;  /* clock's hand over cc_states */
     uint32_t report_head, report_tail; /* states with news; see report.c */
     uint32_t tcb_free, listener_free, request_free, timewait_free, reass_free, cc_state_free;
+    struct extra *extras; /* the first is nobody's: see extra.c */
+    uint32_t n_extras, extra_free, extras_fresh, extras_used;
     uint32_t n_flights, flight_free, flights_fresh, flights_used;
     uint32_t sent_free, sents_used, sents_fresh; /* from fresh on none was ever taken */
     uint32_t tw_oldest, tw_newest;
@@ -251,7 +253,7 @@ bool tcp_send_bare(struct tcp *tcp, const struct tcp_header *h);
 
 /* urgent.c: urgent data (RFC 6093) */
 /* What has just been written ends in an urgent byte. */
-void urgent_queue(struct tcb *tcb);
+void urgent_queue(struct tcp *tcp, struct tcb *tcb);
 bool urgent_sending(struct tcb *tcb);
 /* Sets the urgent pointer of a segment where it belongs. */
 void urgent_mark(struct tcb *tcb, struct tcp_header *h);
@@ -266,10 +268,10 @@ uint32_t urgent_until_mark(const struct tcb *tcb);
 void urgent_was_read(struct tcb *tcb);
 
 /* chrono.c: what a sender's time goes by, for TCP_INFO */
-void chrono_update(const struct tcp *tcp, struct tcb *tcb);
+void chrono_update(struct tcp *tcp, struct tcb *tcb);
 /* ns so far */
 ust_time chrono_spent(const struct tcp *tcp, const struct tcb *tcb, enum chrono which);
-void chrono_rto(const struct tcp *tcp, struct tcb *tcb);
+void chrono_rto(struct tcp *tcp, struct tcb *tcb);
 void chrono_progress(const struct tcp *tcp, struct tcb *tcb);
 
 /* fastopen.c: text in SYNs (RFC 7413) */
@@ -316,6 +318,11 @@ void tcp_arm_rexmt(struct tcp *tcp, struct tcb *tcb);
 /* since_sent: the RTO runs since the first record was sent, not since now. */
 void tcp_rearm_rexmt(struct tcp *tcp, struct tcb *tcb, bool since_sent);
 void tcp_arm_persist(struct tcp *tcp, struct tcb *tcb);
+/* What the socket's options say, else the settings. */
+uint32_t tcp_keepidle(const struct tcp *tcp, const struct tcb *tcb);
+uint32_t tcp_keepintvl(const struct tcp *tcp, const struct tcb *tcb);
+uint32_t tcp_keepcnt(const struct tcp *tcp, const struct tcb *tcb);
+uint32_t tcp_syncnt(const struct tcp *tcp, const struct tcb *tcb);
 void tcp_arm_keepalive(struct tcp *tcp, struct tcb *tcb, ust_time since);
 
 /* rtt.c (RFC 6298) */
@@ -369,6 +376,16 @@ void flight_release(struct tcp *tcp, struct tcb *tcb);
 uint32_t flight_index(const struct tcp *tcp, const struct tcb *tcb);
 /* Is the first one still nobody's? */
 bool flight_check(const struct tcp *tcp);
+
+/* extra.c: what few connections have besides */
+void extra_init(struct tcp *tcp);
+void extra_none(const struct tcp *tcp, struct tcb *tcb);
+/* tcb's, taken if it has none yet; NULL: none is to be had. */
+struct extra *extra_have(struct tcp *tcp, struct tcb *tcb);
+/* Gives tcb, which has none, the settings of l. False: none is to be had. */
+bool extra_inherit(struct tcp *tcp, struct tcb *tcb, const struct tcb *l);
+void extra_release(struct tcp *tcp, struct tcb *tcb);
+bool extra_check(const struct tcp *tcp);
 
 /* sent.c: the records */
 void sent_clear(struct tcp *tcp, struct tcb *tcb);
@@ -482,7 +499,7 @@ void congestion_release(struct tcp *tcp, struct tcb *tcb);
 /* Does the congestion control live on them? */
 bool ecn_is_dctcp(const struct tcb *tcb);
 /* Puts what we ask for into our SYN; into our SYN-ACK what we answer. */
-void ecn_ask(const struct tcp *tcp, struct tcb *tcb, struct tcp_header *h);
+void ecn_ask(struct tcp *tcp, struct tcb *tcb, struct tcp_header *h);
 void ecn_answer(const struct tcp *tcp, const struct request *req, struct tcp_header *h);
 void ecn_answer_tcb(const struct tcp *tcp, const struct tcb *tcb, struct tcp_header *h);
 /* What the peer asks, answers, says to our answer. */
@@ -540,8 +557,8 @@ void pace_sent(struct tcp *tcp, struct tcb *tcb, uint32_t len);
 
 /* dsack.c: text that came twice, [lo, hi), for the next ACK. extend: what came
  * with the same segment as an earlier piece. */
-void dsack_set(const struct tcp *tcp, struct tcb *tcb, uint32_t lo, uint32_t hi);
-void dsack_extend(const struct tcp *tcp, struct tcb *tcb, uint32_t lo, uint32_t hi);
+void dsack_set(struct tcp *tcp, struct tcb *tcb, uint32_t lo, uint32_t hi);
+void dsack_extend(struct tcp *tcp, struct tcb *tcb, uint32_t lo, uint32_t hi);
 /* Takes the block to report: how many there are, 0 or 1. */
 unsigned dsack_block(struct tcb *tcb, struct range *out);
 
@@ -639,6 +656,14 @@ static inline bool tcb_synchronized(const struct tcb *tcb)
 static inline uint32_t snd_end(const struct tcb *tcb)
 {
     return tcb->sndbuf.start + tcb->sndbuf.len;
+}
+
+/* Bytes that make it readable. */
+static inline uint32_t tcb_rcvlowat(const struct tcb *tcb)
+{
+    uint32_t n = tcb_extra(tcb)->rcvlowat;
+
+    return n ? n : 1;
 }
 
 /* What a SYN-ACK says. */

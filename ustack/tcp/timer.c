@@ -30,9 +30,9 @@ void tcp_disarm(struct tcb *tcb, enum tcp_timer t)
 static ust_time after_rto(const struct tcp *tcp, const struct tcb *tcb)
 {
     ust_time at = tcp_now(tcp) + tcb->rto_us * 1000ull;
-    ust_time last = tcb->stalled + ms(tcb->user_timeout_ms);
+    ust_time last = tcb->stalled + ms(tcb_extra(tcb)->user_timeout_ms);
 
-    return tcb->user_timeout_ms && tcb->stalled && last < at ? last : at;
+    return tcb_extra(tcb)->user_timeout_ms && tcb->stalled && last < at ? last : at;
 }
 
 /* Of the three that wait for an ACK one is armed at a time, as in Linux. */
@@ -84,9 +84,37 @@ void tcp_arm_persist(struct tcp *tcp, struct tcb *tcb)
     tcp_arm(tcp, tcb, TIMER_PERSIST, after_rto(tcp, tcb));
 }
 
+uint32_t tcp_keepidle(const struct tcp *tcp, const struct tcb *tcb)
+{
+    uint32_t s = tcb_extra(tcb)->keepidle;
+
+    return s ? s : (uint32_t)tcp->net.core.set.tcp_keepalive_time;
+}
+
+uint32_t tcp_keepintvl(const struct tcp *tcp, const struct tcb *tcb)
+{
+    uint32_t s = tcb_extra(tcb)->keepintvl;
+
+    return s ? s : (uint32_t)tcp->net.core.set.tcp_keepalive_intvl;
+}
+
+uint32_t tcp_keepcnt(const struct tcp *tcp, const struct tcb *tcb)
+{
+    uint32_t n = tcb_extra(tcb)->keepcnt;
+
+    return n ? n : (uint32_t)tcp->net.core.set.tcp_keepalive_probes;
+}
+
+uint32_t tcp_syncnt(const struct tcp *tcp, const struct tcb *tcb)
+{
+    uint32_t n = tcb_extra(tcb)->syncnt;
+
+    return n ? n : (uint32_t)tcp->net.core.set.tcp_syn_retries;
+}
+
 void tcp_arm_keepalive(struct tcp *tcp, struct tcb *tcb, ust_time since)
 {
-    uint32_t wait = tcb->keepalives ? tcb->keepintvl : tcb->keepidle;
+    uint32_t wait = tcb->keepalives ? tcp_keepintvl(tcp, tcb) : tcp_keepidle(tcp, tcb);
 
     if (tcb->keepalive && tcb_synchronized(tcb))
         tcp_arm(tcp, tcb, TIMER_KEEPALIVE, since + wait * NS_PER_S);
@@ -103,8 +131,8 @@ static void give_up(struct tcp *tcp, struct tcb *tcb)
 /* RFC 5482: nothing has been acknowledged for so long. */
 static bool user_timeout_over(const struct tcp *tcp, const struct tcb *tcb)
 {
-    return tcb->user_timeout_ms && tcb->stalled &&
-           tcp_now(tcp) - tcb->stalled >= ms(tcb->user_timeout_ms);
+    return tcb_extra(tcb)->user_timeout_ms && tcb->stalled &&
+           tcp_now(tcp) - tcb->stalled >= ms(tcb_extra(tcb)->user_timeout_ms);
 }
 
 /* RFC 9293 3.8.3: R2, or the user timeout when there is one. */
@@ -114,8 +142,8 @@ static bool too_long(const struct tcp *tcp, const struct tcb *tcb, int64_t tries
     int64_t limit = tcb->orphan ? set->tcp_orphan_retries : set->tcp_retries2;
 
     if (tcb->state == UST_SYN_SENT || tcb->state == UST_SYN_RECEIVED)
-        limit = tcb->syncnt;
-    if (tcb->user_timeout_ms && tcb->stalled)
+        limit = tcp_syncnt(tcp, tcb);
+    if (tcb_extra(tcb)->user_timeout_ms && tcb->stalled)
         return user_timeout_over(tcp, tcb);
     return tries >= limit;
 }
@@ -124,7 +152,8 @@ static bool too_long(const struct tcp *tcp, const struct tcb *tcb, int64_t tries
  * an application that has set a user timeout does not wait for it. */
 static bool window_closed_but_alive(const struct tcp *tcp, const struct tcb *tcb)
 {
-    return tcb_synchronized(tcb) && tcb->snd_wnd == 0 && !tcb->orphan && !tcb->user_timeout_ms &&
+    return tcb_synchronized(tcb) && tcb->snd_wnd == 0 && !tcb->orphan &&
+           !tcb_extra(tcb)->user_timeout_ms &&
            tcp_now(tcp) - tcb->last_rcvd < 2 * ms(tcp->net.core.set.tcp_rto_max_ms);
 }
 
@@ -181,14 +210,15 @@ static void on_persist(struct tcp *tcp, struct tcb *tcb)
  * one probe, as in Linux. */
 static bool keepalive_over(const struct tcp *tcp, const struct tcb *tcb)
 {
-    if (tcb->user_timeout_ms)
-        return tcb->keepalives > 0 && tcp_now(tcp) - tcb->last_rcvd >= ms(tcb->user_timeout_ms);
-    return tcb->keepalives >= tcb->keepcnt;
+    if (tcb_extra(tcb)->user_timeout_ms)
+        return tcb->keepalives > 0 &&
+               tcp_now(tcp) - tcb->last_rcvd >= ms(tcb_extra(tcb)->user_timeout_ms);
+    return tcb->keepalives >= tcp_keepcnt(tcp, tcb);
 }
 
 static void on_keepalive(struct tcp *tcp, struct tcb *tcb)
 {
-    ust_time due = tcb->last_rcvd + tcb->keepidle * NS_PER_S;
+    ust_time due = tcb->last_rcvd + tcp_keepidle(tcp, tcb) * NS_PER_S;
 
     if (tcb->snd_una != tcb->snd_max || tcb->sndbuf.len > 0) /* MUST-26: nothing outstanding */
         return tcp_arm_keepalive(tcp, tcb, tcp_now(tcp));

@@ -9,24 +9,28 @@
  * Reading always stops in front of the mark once.                           */
 #include "tcp.h"
 
-void urgent_queue(struct tcb *tcb)
+void urgent_queue(struct tcp *tcp, struct tcb *tcb)
 {
-    tcb->snd_up = snd_end(tcb);
+    struct extra *x = extra_have(tcp, tcb);
+
+    if (!x)
+        return;
+    x->snd_up = snd_end(tcb);
     tcb->snd_urgent = true;
 }
 
 bool urgent_sending(struct tcb *tcb)
 {
-    if (tcb->snd_urgent && seq_leq(tcb->snd_up, tcb->snd_una))
+    if (tcb->snd_urgent && seq_leq(tcb_extra(tcb)->snd_up, tcb->snd_una))
         tcb->snd_urgent = false;
     return tcb->snd_urgent;
 }
 
 void urgent_mark(struct tcb *tcb, struct tcp_header *h)
 {
-    uint32_t ahead = tcb->snd_up - h->seq;
+    uint32_t ahead = tcb_extra(tcb)->snd_up - h->seq;
 
-    if (!urgent_sending(tcb) || seq_geq(h->seq, tcb->snd_up))
+    if (!urgent_sending(tcb) || seq_geq(h->seq, tcb_extra(tcb)->snd_up))
         return;
     if (ahead > 65535 && !seq_gt(h->seq + 65535, tcb->snd_nxt))
         return;
@@ -44,16 +48,17 @@ uint32_t urgent_read_to(const struct tcb *tcb)
 static void take_mark(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
 {
     uint32_t at = seg->seq + (seg->urg ? seg->urg - 1u : 0);
+    struct extra *x;
 
-    if (seq_lt(at, tcb->rcv_nxt))
+    if (seq_lt(at, tcb->rcv_nxt) || !(x = extra_have(tcp, tcb)))
         return;
-    if (tcb->urgent != URGENT_NONE && seq_leq(at, tcb->rcv_up))
+    if (tcb->urgent != URGENT_NONE && seq_leq(at, tcb_extra(tcb)->rcv_up))
         return;
     if (tcb->urgent != URGENT_NONE && !tcb->oob_inline && tcb->rcvbuf.len > 0 &&
-        tcb->rcv_up == urgent_read_to(tcb))
+        tcb_extra(tcb)->rcv_up == urgent_read_to(tcb))
         rcvbuf_read(&tcp->net.core.pool, &tcb->rcvbuf, NULL, 1);
     tcb->urgent = URGENT_COMING;
-    tcb->rcv_up = at;
+    x->rcv_up = at;
 }
 
 void urgent_input(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
@@ -62,17 +67,18 @@ void urgent_input(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
 
     if (seg->flags & TH_URG)
         take_mark(tcp, tcb, seg);
-    off = tcb->rcv_up - seg->seq;
+    off = tcb_extra(tcb)->rcv_up - seg->seq;
     if (tcb->urgent != URGENT_COMING || off >= seg->text_len)
         return;
-    mbuf_copy_out(&tcp->net.core.pool, seg->m, seg->text_off + off, &tcb->urgent_byte, 1);
+    mbuf_copy_out(&tcp->net.core.pool, seg->m, seg->text_off + off,
+                  &tcb_own_extra(tcb)->urgent_byte, 1);
     tcb->urgent = URGENT_HERE;
     tcp_changed(tcp, tcb);
 }
 
 bool urgent_at_mark(const struct tcb *tcb)
 {
-    return tcb->urgent != URGENT_NONE && tcb->rcv_up == urgent_read_to(tcb);
+    return tcb->urgent != URGENT_NONE && tcb_extra(tcb)->rcv_up == urgent_read_to(tcb);
 }
 
 bool urgent_skips(const struct tcb *tcb)
@@ -82,7 +88,7 @@ bool urgent_skips(const struct tcb *tcb)
 
 uint32_t urgent_until_mark(const struct tcb *tcb)
 {
-    uint32_t ahead = tcb->rcv_up - urgent_read_to(tcb);
+    uint32_t ahead = tcb_extra(tcb)->rcv_up - urgent_read_to(tcb);
 
     if (tcb->urgent == URGENT_NONE || ahead == 0 || ahead >= tcb->rcvbuf.len)
         return tcb->rcvbuf.len;
@@ -91,6 +97,6 @@ uint32_t urgent_until_mark(const struct tcb *tcb)
 
 void urgent_was_read(struct tcb *tcb)
 {
-    if (tcb->urgent != URGENT_NONE && seq_gt(urgent_read_to(tcb), tcb->rcv_up))
+    if (tcb->urgent != URGENT_NONE && seq_gt(urgent_read_to(tcb), tcb_extra(tcb)->rcv_up))
         tcb->urgent = URGENT_NONE;
 }
