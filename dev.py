@@ -104,14 +104,23 @@ def cover(args: list[str]) -> int:
 
 @target
 def bench(args: list[str]) -> int:
-    """the table of targets; --full: the whole grid; engine: instructions; else as ustack bench"""
+    """the table of targets (--record: kept); --full: the grid; engine; else as ustack bench"""
     prepare("bench")
     if args[:1] == ["engine"]:
         return call([sys.executable, "tools/instructions.py", *args[1:]])
     if not args or (args[0].startswith("-") and args[0] not in ("-h", "--help")):
         full = "--full" in args
         args = ["grid" if full else "targets", *(word for word in args if word != "--full")]
+    args = with_record(args)
     return run_ustack("bench", args)
+
+
+def with_record(args: list[str]) -> list[str]:
+    """Return the arguments with the file that --record means where none is named."""
+    at = args.index("--record") + 1 if "--record" in args else 0
+    if not at or (at < len(args) and not args[at].startswith("-")):
+        return args
+    return [*args[:at], str(ROOT / "nightly" / "results" / "bench.md"), *args[at:]]
 
 
 @target

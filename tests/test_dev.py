@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import subprocess
 import sys
@@ -42,6 +43,19 @@ def test_unknown_target_is_named_with_the_ones_there_are(run) -> None:
     done = run("nightli")
     assert done.returncode == 2
     assert "nightli" in done.stderr and "lint" in done.stderr
+
+
+def test_a_record_without_a_name_goes_to_the_other_results() -> None:
+    spec = importlib.util.spec_from_file_location("dev", ROOT / "dev.py")
+    dev = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(dev)
+    kept = str(ROOT / "nightly" / "results" / "bench.md")
+    assert dev.with_record(["targets", "--record", "--json"]) == [
+        "targets", "--record", kept, "--json"
+    ]  # fmt: skip
+    assert dev.with_record(["targets", "--record"])[-1] == kept
+    assert dev.with_record(["targets", "--record", "x.md"])[-1] == "x.md"
+    assert dev.with_record(["rpc"]) == ["rpc"]
 
 
 def test_without_a_compiler_one_line_says_what_to_install(run, tmp_path: Path) -> None:

@@ -762,6 +762,8 @@ int ust_load_ask(struct ust_load *load, const uint8_t *request, unsigned len, un
 /* Connections are spread over so many addresses, that there are ports enough: the
  * server's, counting up from addr, or our own from it when it is in 127.0.0.0/8. */
 void ust_load_spread(struct ust_load *load, unsigned n_addrs);
+/* At most so many requests are outstanding, on the connections in turn (ECHO). */
+void ust_load_window(struct ust_load *load, unsigned n_requests);
 /* Resets its connections. */
 void ust_load_free(struct ust_load *load);
 /* Opens the connections, for at most ns: 1 when all are open, 0 when not yet,

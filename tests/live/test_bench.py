@@ -168,6 +168,35 @@ def test_a_refused_load_says_so() -> None:
         lib.ust_load_free(load)
 
 
+def test_a_limited_load_has_its_requests_on_the_connections_in_turn() -> None:
+    ours, theirs = ring_pair()
+    with (
+        Stack(ours, "10.9.0.1/24", guardian=False) as client,
+        Stack(theirs, "10.9.0.2/24", guardian=False) as server,
+        Load(client, "echo", 3, 64, ("10.9.0.2", 7)) as load,
+    ):
+        listener = server.listen(("10.9.0.2", 7))
+        load.limit(1)
+        while not load.turn_to_open():
+            server.run_once()
+        conns = [listener.accept()[0] for _ in range(3)]
+        for conn in conns:
+            conn.setblocking(False)
+        order: list[int] = []
+        while len(order) < 6:
+            load.turn()
+            server.run_once()
+            asked = []
+            for number, conn in enumerate(conns):
+                with contextlib.suppress(BlockingIOError):
+                    conn.sendall(conn.recv(64))
+                    asked.append(number)
+            assert len(asked) <= 1
+            order += asked
+        assert sorted(order[:3]) == [0, 1, 2]
+        assert order[3:6] == order[:3]
+
+
 # ------------------------------------------------------------------ other benchmarks
 
 
@@ -327,7 +356,7 @@ def test_cores_tells_two_engines_beside_one() -> None:
 
 def test_loss_tells_the_cost_of_a_segment_at_each_chance_of_loss() -> None:
     got = measured("loss", "--requests", "4000", "--repetitions", "2")["ustack"]
-    assert list(got) == ["0.0%", "0.1%", "1.0%", "3.0%"]
+    assert list(got) == ["0 %", "0.1 %", "1 %", "3 %"]
     resent = [told["resent"] for told in got.values()]
     assert resent[0] == 0
     assert resent[1] < resent[2] < resent[3]

@@ -8,6 +8,7 @@ import io
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from benching import bench, cells
@@ -21,10 +22,12 @@ from ustack.bench import (
     report,
     rounds,
     rpc,
+    table,
     targets,
 )
 from ustack.bench.definition import Bench, Task, Work
 from ustack.bench.sides import Cell, Side
+from ustack.errors import UstackError
 
 pytestmark = pytest.mark.quiet
 
@@ -36,28 +39,75 @@ pytestmark = pytest.mark.quiet
     [(False, 9, "missed"), (False, 10, "must"), (False, 15, "goal"), (True, 9, "goal")],
 )
 def test_a_target_is_judged_by_its_bounds(at_most: bool, value: float, word: str) -> None:
-    target = targets.Target("", "rpc", "", lambda found: 0.0, 10, 15, at_most)
-    assert targets.judge(target, value) == word
+    target = table.Target("", "rpc", "", lambda found: table.Value(0, 0, 0), 10, 15, at_most)
+    assert table.judge(target, value) == word
 
 
 def test_every_target_and_every_point_of_the_grid_can_be_asked_for() -> None:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    for argv in [*(target.argv for target in targets.TARGETS), *targets.GRID]:
+    for argv in [*(target.argv for target in table.TARGETS), *table.GRID]:
         args = parser.parse_args(argv.format(ring="x", tap="y").split())
         assert args.server is None or args.server in BENCHES[args.bench].servers
 
 
+def told(**figures: float) -> dict[str, Any]:
+    """Return what the JSON has of one task, each figure between half and twice as much."""
+    spread = {f"{name}_spread": [n / 2, 2 * n] for name, n in figures.items()}
+    return {**figures, **spread, "cells": 3, "placement": "near"}
+
+
+def play(monkeypatch: pytest.MonkeyPatch, answers: dict[str, Any]) -> None:
+    """Have only targets of these commands, and these answers instead of measuring."""
+    monkeypatch.setattr(targets, "TARGETS", [t for t in table.TARGETS if t.argv in answers])
+    monkeypatch.setattr(targets, "_run", lambda argv, extra: answers[argv])
+
+
 def test_targets_tell_what_they_could_not_measure(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures come from the JSON of a run; a run that fails is a row that says why."""
-    answers = {"rpc": {"ratio": {"uvloop": 12.0}}, "conn": "no uvloop here"}
-    monkeypatch.setattr(targets, "TARGETS", [t for t in targets.TARGETS if t.argv in answers])
-    monkeypatch.setattr(targets, "_run", lambda argv, extra: answers[argv])
+    rpc_found = {"ratio": {"uvloop": 12.0}, "ratio_spread": {"uvloop": [11.0, 14.0]}}
+    play(monkeypatch, {"rpc": rpc_found, "conn": "no uvloop here"})
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         assert targets.run_targets([], as_json=True) == 0
     rows = json.loads(out.getvalue())["targets"]
     assert [row.get("reached", row.get("error")) for row in rows] == ["must", "no uvloop here"]
+    assert rows[0]["spread"] == [11, 14]
+
+
+def test_a_share_has_the_ends_of_both_spreads(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = {"64": told(requests_per_s=100.0), "4,096": told(requests_per_s=70.0)}
+    play(monkeypatch, {table.MANY: {"ustack": rates | {"65,536": told(requests_per_s=10.0)}}})
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        targets.run_targets([], as_json=True)
+    first, last = json.loads(out.getvalue())["targets"]
+    assert (first["value"], first["spread"]) == (0.7, [35 / 200, 140 / 50])
+    assert (first["reached"], last["reached"]) == ("must", "missed")
+    assert first["placement"] == "near"
+
+
+def test_a_record_is_the_table_with_machine_commit_and_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ratio = {"ratio": {"one": 1.9}, "ratio_spread": {"one": [1.7, 2.0]}}
+    play(monkeypatch, {"cores": {"two": told(), "one": told(), **ratio}})
+    file = tmp_path / "bench.md"
+    targets.run_targets(["--seconds", "2.0"], as_json=False, record=str(file))
+    lines = file.read_text().splitlines()
+    row = "| two engines on two cores | ÷ one | 1.90 | 1.70…2.00 | 1.80 | 1.95 | must | near |"
+    assert lines[-1] == f"{row} `ustack bench cores` |"
+    for fact in (f"commit {machine.commit()}", "`ustack bench targets --seconds 2.0`", "Python"):
+        assert fact in lines[2]
+    assert "1.70…2.00" in capsys.readouterr().out
+
+
+def test_a_record_that_cannot_be_written_is_told_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(targets, "_run", lambda argv, extra: pytest.fail("it measures"))
+    with pytest.raises(UstackError, match="--record /nonexistent/x"):
+        targets.run_targets([], as_json=False, record="/nonexistent/x")
 
 
 def test_targets_take_no_option_of_one_benchmark() -> None:

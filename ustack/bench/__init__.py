@@ -108,13 +108,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--inside", action="store_true", help="rpc: time a server's turns, Protocol and C"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--record", metavar="FILE", help="targets: write the table, in Markdown")
     parser.add_argument("--plot", metavar="FILE", help="draw it: out.svg, .png or .pdf")
 
 
 def main(args: argparse.Namespace) -> int:
     """Measure and print; the exit status."""
     if args.bench in WHOLE:
-        return WHOLE[args.bench](_of_each_run(args), as_json=args.json)
+        return WHOLE[args.bench](_of_each_run(args), as_json=args.json, record=args.record)
+    _refuse(args, "record")
     result = measure(args)
     if args.plot:
         report.plot(args.plot, result.settings, result.bench, result.found)
@@ -132,6 +134,8 @@ def _of_each_run(args: argparse.Namespace) -> list[str]:
         flag = "--" + name.replace("_", "-")
         if name in ("seconds", "repetitions", "requests") and value is not None:
             given += [flag, str(value)]
+        elif name == "record" and args.bench == "targets":
+            continue
         elif name not in ("bench", "json") and value:
             raise ConfigError(f"{flag} is for one benchmark, got {args.bench}; leave it out")
     return given

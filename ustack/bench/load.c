@@ -16,6 +16,7 @@ static void start_all(struct ust_load *l);
 static void serve(struct ust_load *l, struct load_conn *c);
 static void exchange(struct ust_load *l, struct load_conn *c);
 static void end_request(struct ust_load *l, struct load_conn *c);
+static struct load_conn *next_conn(struct ust_load *l);
 static void start_request(struct ust_load *l, struct load_conn *c, ust_time since);
 static void push(struct ust_load *l, struct load_conn *c);
 static void fill(struct ust_load *l, struct load_conn *c);
@@ -40,6 +41,7 @@ struct ust_load *load_new(const struct load_ops *ops, enum ust_load_kind kind, u
     l->n_conns = n_conns;
     l->size = l->answer = size;
     l->n_addrs = 1;
+    l->window = n_conns;
     l->addr = *addr;
     l->port = port;
     l->epoll = -1;
@@ -77,6 +79,11 @@ int ust_load_ask(struct ust_load *l, const uint8_t *request, unsigned len, unsig
 void ust_load_spread(struct ust_load *l, unsigned n_addrs)
 {
     l->n_addrs = n_addrs;
+}
+
+void ust_load_window(struct ust_load *l, unsigned n_requests)
+{
+    l->window = n_requests;
 }
 
 void ust_load_free(struct ust_load *l)
@@ -211,8 +218,10 @@ static void start_all(struct ust_load *l)
     if (l->kind == UST_LOAD_CONN)
         return; /* they open as they run */
     for (unsigned i = 0; i < l->n_conns; i++) {
-        if (l->kind == UST_LOAD_ECHO)
-            start_request(l, &l->conns[i], l->now);
+        if (l->kind == UST_LOAD_ECHO && i < l->window)
+            start_request(l, next_conn(l), l->now);
+        else if (l->kind == UST_LOAD_ECHO)
+            break;
         else
             serve(l, &l->conns[i]);
     }
@@ -252,6 +261,8 @@ static void exchange(struct ust_load *l, struct load_conn *c)
 {
     int64_t n = 1;
 
+    if (c->to_recv == 0)
+        return; /* it is not its turn */
     while (c->to_recv > 0) {
         n = l->ops->recv(l, c, l->buf, c->to_recv < l->buf_size ? c->to_recv : l->buf_size);
         if (n <= 0)
@@ -272,11 +283,23 @@ static void end_request(struct ust_load *l, struct load_conn *c)
     l->slice.bytes += l->answer;
     l->slice.latencies[bucket_of(l->now - c->sent_at)]++;
     if (l->kind != UST_LOAD_CONN)
-        return start_request(l, c, l->now);
+        return start_request(l, l->window < l->n_conns ? next_conn(l) : c, l->now);
     l->ops->close(l, c);
     *c = (struct load_conn){0};
     l->n_open--;
     l->idle[l->n_idle++] = (uint32_t)(c - l->conns);
+}
+
+/* The connection whose turn it is: those that still wait for an answer are passed over. */
+static struct load_conn *next_conn(struct ust_load *l)
+{
+    struct load_conn *c;
+
+    do {
+        c = &l->conns[l->next];
+        l->next = l->next + 1 < l->n_conns ? l->next + 1 : 0;
+    } while (c->to_recv > 0);
+    return c;
 }
 
 static void start_request(struct ust_load *l, struct load_conn *c, ust_time since)

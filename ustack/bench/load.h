@@ -7,7 +7,7 @@
  * hands every connection with news to load_event(), and sends.
  *
  * Always: a connection that is open has nothing outstanding until the first
- * run. A connection is idle, opening or open, and n_idle + n_opening + n_open
+ * run, and to_recv > 0 as long as a request is. A connection is idle, opening or open, and n_idle + n_opening + n_open
  * is n_conns. Time is read once a turn, so that a latency is as exact as a turn is
  * short.                                                                    */
 #pragma once
@@ -56,6 +56,8 @@ struct ust_load {
     struct load_conn *conns;
     uint32_t *idle; /* n_idle numbers of connections that are to be made */
     uint32_t n_idle, n_opening, n_open;
+    uint32_t window; /* requests outstanding at most, on the connections in turn from next on */
+    uint32_t next;
     uint32_t n_addrs;
     uint64_t n_made; /* connections, ever */
     int error;       /* negative errno that ends the load; 0: none */

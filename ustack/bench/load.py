@@ -84,6 +84,10 @@ class Load:
         """Send this, and expect an answer of so many bytes, instead of an echo."""
         check(lib.ust_load_ask(self._load, request, len(request), answer), "request")
 
+    def limit(self, requests: int) -> None:
+        """Have at most so many outstanding, on the connections in turn, instead of one on each."""
+        lib.ust_load_window(self._load, min(requests, self._n))
+
     def open(self, alive: Callable[[], bool]) -> None:
         """Open all connections. alive: whether the server still runs."""
         end = time.monotonic() + PATIENCE + self._n / OPENED

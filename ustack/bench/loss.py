@@ -33,7 +33,7 @@ def tasks(work: Work) -> dict[str, Task]:
     if work.size is not None:
         raise ConfigError("--size means nothing to loss, whose segments are full; leave it out")
     n = work.connections or CONNECTIONS
-    return {f"{loss:.1%}": Task("sink", "loss", n, TEXT, loss) for loss in LOSSES}
+    return {f"{100 * loss:g} %": Task("sink", "loss", n, TEXT, loss) for loss in LOSSES}
 
 
 def figures(sample: Sample) -> Figures:

@@ -35,6 +35,8 @@ WARM_UP = 0.2  # of a repetition's length, seconds or requests, before it; at mo
 SPREAD = 14  # addresses, where one has too few ports
 MOST = 16  # addresses that an engine may have (UST_MAX_ADDRS)
 MANY = 20_000  # connections, from which on it does not suffice
+ALL_AT_ONCE = 65_536  # connections with a request each; of more, OUTSTANDING have one, in turn
+OUTSTANDING = 4096  # a request on each of 10^6 would wait for seconds, and be sent again
 SPARE = 64  # sockets beside the connections
 SETTLE = 0.3  # seconds between the last connection and a look at memory
 
@@ -96,6 +98,8 @@ class _Served(Side):
             load = Load(client, task.load, task.connections, task.size, address, _spread(task))
             stack.enter_context(load)
             length = _first_answer(client, address, task)
+            if task.connections > ALL_AT_ONCE:
+                load.limit(OUTSTANDING)
             if task.load == "http":
                 load.ask(REQUEST, length)
             if task.load == "idle":
