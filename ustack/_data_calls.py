@@ -35,9 +35,9 @@ class DataCalls(PlacedSocket):
                 raise TimeoutError("timed out") from None
             raise
 
-    def _either(self, call: Callable[[Any], Any]) -> Any:
+    def _either(self, call: Callable[[Any], Any], flags: int = 0) -> Any:
         """Make a call of whichever half has something first."""
-        timeout = self.gettimeout()
+        timeout = 0 if flags & _stdlib.MSG_DONTWAIT else self.gettimeout()
         end = None if timeout is None else time.monotonic() + timeout
         while True:
             for half in (self._endpoint, self._twin):
@@ -54,11 +54,11 @@ class DataCalls(PlacedSocket):
             poll.poll(None if left is None else left * 1000 + 1)
 
     def _take(self, name: str, *arguments: Any) -> Any:
-        """Receive by a method of this name, the kernel's, the endpoint's, or either's."""
+        """Receive by a method of this name, whose last argument is flags, of whoever has it."""
         if self._endpoint is None:
             return getattr(super(), name)(*arguments)
         if self._twin is not None:
-            return self._either(lambda half: getattr(half, name)(*arguments))
+            return self._either(lambda half: getattr(half, name)(*arguments), arguments[-1])
         return self._timed(lambda: getattr(self._endpoint, name)(*arguments))
 
     def _recv(self, bufsize: int, flags: int = 0, /) -> bytes:

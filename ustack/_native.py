@@ -20,7 +20,7 @@ from ustack import _ustack
 from ustack._ustack import ffi, lib
 
 __all__ = ["SLICE_NS", "check", "end", "ffi", "format_address", "insist", "lib", "load_module"]
-__all__ += ["pack_address", "unpack_address"]
+__all__ += ["own_worker", "pack_address", "unpack_address"]
 
 type_of_address = ffi.typeof("struct ust_addr *")
 
@@ -70,6 +70,26 @@ def end() -> None:
     """Let no other thread hear of what fails from now on: the program is over, and they daemons."""
     global _ending
     _ending = threading.get_ident()
+
+
+_ended: list[Any] = []  # workers that have ended, whose memory is still there
+
+
+def own_worker(worker: Any) -> Any:
+    """Return a `struct ust_worker *` as one that ends when nothing refers to it any more.
+
+    A stack and its sockets that are collected together are finalized in any order: a socket may
+    still call the worker, which answers with EBADF. So its memory is freed by the next of these.
+    """
+    while _ended:
+        lib.ust_worker_free(_ended.pop())
+    stop, keep = lib.ust_worker_stop, _ended.append  # they outlive this module's names
+
+    def end(worker: Any) -> None:
+        stop(worker)
+        keep(worker)
+
+    return ffi.gc(worker, end)
 
 
 def pack_address(host: str) -> Any:

@@ -12,6 +12,7 @@ Here is also what must know both halves: options, timeouts, descriptors, the end
 an address is (process.py), the calls that take addresses (socket.py) or move data (_data_calls.py).
 """
 
+import contextlib
 import errno
 import os
 import select
@@ -284,12 +285,11 @@ class PlacedSocket(HotSocket):
     def __repr__(self) -> str:
         if self._endpoint is None or self._endpoint.closed:
             return super().__repr__()
-        names = f"laddr={self.getsockname()}"
-        try:
+        names = ""
+        with contextlib.suppress(OSError):  # that it has no peer, or that the stack is gone
+            names += f", laddr={self.getsockname()}"
             names += f", raddr={self.getpeername()}"
-        except OSError:
-            pass
         return (
             f"<{type(self).__module__}.{type(self).__qualname__} fd={super().fileno()},"
-            f" family={self.family!s}, type={self.type!s}, proto={self.proto}, {names}>"
+            f" family={self.family!s}, type={self.type!s}, proto={self.proto}{names}>"
         )

@@ -150,7 +150,7 @@ class Stack(Networking):
         self._engine = _held(self._engine, worker, lib.ust_engine_free)
         for port in self._ports:
             port.serve(worker)
-        worker = ffi.gc(worker, lib.ust_worker_free)
+        worker = _native.own_worker(worker)
         for port, iface in zip(self._ports[1:], ifaces[1:], strict=True):
             result = lib.ust_worker_add_port(worker, port.handle, iface, 0)  # law 3: once a port
             check(result, f"worker for {port}")

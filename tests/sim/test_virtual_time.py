@@ -269,6 +269,61 @@ def test_datagrams_take_their_time_and_get_lost() -> None:
     assert came[0][1] >= RTT / 2
 
 
+def test_datagrams_of_one_moment_arrive_in_order() -> None:
+    """They wait on the wire and in the engine, never in a heap of timers, which keeps no order."""
+    net, server, client = pair()
+    came: list[tuple[bytes, float]] = []
+
+    class Sink(asyncio.DatagramProtocol):
+        def datagram_received(self, data: bytes, addr: Any) -> None:
+            came.append((data, net.now))
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with server:
+            sink, _ = await loop.create_datagram_endpoint(Sink, (server.address, 53))
+        with client:
+            transport, _ = await loop.create_datagram_endpoint(
+                asyncio.DatagramProtocol, remote_addr=(server.address, 53)
+            )
+        transport.sendto(b"0")
+        await asyncio.sleep(1)  # the server's link address is known now
+        for number in range(1, 50):
+            transport.sendto(b"%d" % number)
+        await asyncio.sleep(1)
+        transport.close()
+        sink.close()
+
+    net.run_until_complete(main())
+    assert [data for data, _ in came] == [b"%d" % number for number in range(50)]
+    assert len({when for _, when in came[1:]}) == 1
+
+
+@pytest.mark.parametrize("timers", [2, 40])
+def test_timers_of_one_deadline_are_called_in_asyncios_order(timers: int) -> None:
+    """Two of them as they were made; of more asyncio's heap makes what it makes."""
+
+    def order(loop: asyncio.AbstractEventLoop) -> list[int]:
+        called: list[int] = []
+
+        async def main() -> None:
+            over, when = loop.create_future(), loop.time() + 0.02
+            for number in range(timers):
+                loop.call_at(when, called.append, number)
+            loop.call_at(when + 0.02, over.set_result, None)
+            await over
+
+        loop.run_until_complete(main())
+        loop.close()
+        return called
+
+    net, _, _ = pair()
+    seen = order(net.event_loop())
+    assert seen == order(asyncio.SelectorEventLoop())
+    assert timers > 2 or seen == [0, 1]
+    assert sorted(seen) == list(range(timers))
+
+
 def test_tls_works_over_virtual_time() -> None:
     trustme = pytest.importorskip("trustme")
     authority = trustme.CA()

@@ -86,10 +86,10 @@ class Server(asyncio.AbstractServer):
             return
         self._closed = True
         self._serving = False
+        if self._kernels is not None:  # first: a listener that is both's closes the kernel's half
+            self._kernels.close()
         for listener in self._listeners:
             listener.close()
-        if self._kernels is not None:
-            self._kernels.close()
         if self._forever is not None and not self._forever.done():
             self._forever.cancel()
         self._wake_up()

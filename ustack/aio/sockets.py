@@ -9,8 +9,7 @@ import os
 import socket
 from typing import TYPE_CHECKING, Any
 
-from ustack._endpoint import Endpoint
-from ustack.aio.ours import aim, check_open
+from ustack.aio.ours import aim, check_open, twin_of
 from ustack.aio.watching import Watching
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ class SocketCalls(Watching):
 
     async def sock_recvfrom(self, sock: Any, bufsize: int) -> tuple[bytes, Any]:
         """Return the next datagram, at most bufsize bytes of it, and where it came from."""
-        ours: Any = self._ours(sock)
+        ours = self._ours(sock)
         if ours is None:
             return await super().sock_recvfrom(sock, bufsize)
         found: tuple[bytes, Any]
@@ -51,7 +50,7 @@ class SocketCalls(Watching):
         self, sock: Any, buf: "Buffer", nbytes: int = 0
     ) -> tuple[int, Any]:
         """Fill a writable buffer, its first nbytes if not 0; (number of bytes, source)."""
-        ours: Any = self._ours(sock)
+        ours = self._ours(sock)
         if ours is None:
             return await super().sock_recvfrom_into(sock, buf, nbytes)
         found: tuple[int, Any]
@@ -71,8 +70,9 @@ class SocketCalls(Watching):
 
     async def sock_sendto(self, sock: Any, data: "Buffer", address: Any) -> int:
         """Send a datagram; the number of its bytes."""
-        aim(sock, address)
-        ours: Any = self._ours(sock)
+        if twin_of(sock) is None:  # which goes on to be both's
+            aim(sock, address)
+        ours = self._ours(sock)
         if ours is None:
             return await super().sock_sendto(sock, data, address)
         sent: int
@@ -91,7 +91,7 @@ class SocketCalls(Watching):
             infos = await self._resolve(host, port, sock.type, family=sock.family)
             address = (*self._nearer(infos[0])[4][:2], *address[2:])
             aim(sock, address)
-        ours: Any = self._ours(sock)
+        ours = self._ours(sock)
         if ours is None:
             return await super().sock_connect(sock, address)
         self._check_nonblocking(sock)
@@ -108,7 +108,7 @@ class SocketCalls(Watching):
 
     async def sock_accept(self, sock: Any) -> tuple[Any, Any]:
         """Return the next connection of a listening socket, and its peer's address."""
-        ours: Any = self._ours(sock)
+        ours = self._ours(sock)
         if ours is None:
             return await super().sock_accept(sock)
         self._check_nonblocking(sock)
@@ -116,15 +116,15 @@ class SocketCalls(Watching):
         conn.setblocking(False)
         return conn, address
 
-    def _ours(self, sock: Any) -> Endpoint | None:
-        """Return a stack's socket to work on; None: the kernel's."""
+    def _ours(self, sock: Any) -> Any:
+        """Return what to work on: a stack's socket, or one that is both's; None: the kernel's."""
         endpoint = self._endpoint(sock)
         if endpoint is not None:
             if self.get_debug():
                 self._check_nonblocking(sock)
             check_open(endpoint)
             self._check_unused(endpoint)
-        return endpoint
+        return endpoint if endpoint is None or twin_of(sock) is None else sock
 
     def _check_nonblocking(self, sock: Any) -> None:
         """Raise ValueError for a socket that could stop the loop."""

@@ -6,6 +6,8 @@ it arms the stack's descriptor and lets the loop sleep, until that, which knows 
 deadline, too, or a call of the application's for the stack wakes it.
 """
 
+import signal
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +50,20 @@ class UvEventLoop(StackLoop, uvloop.Loop):
 
     def _undrive(self, dispatcher: Dispatcher) -> None:
         self._turns.pop(dispatcher).end()
+
+    def close(self) -> None:
+        """Close the loop, and give up its signals, as asyncio's does.
+
+        uvloop 0.23 keeps them, since it removes handlers only while it runs: the process would go
+        on to hold the loop, and all that its handlers hold, and not hear of the signals.
+        """
+        super().close()
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for sig in signal.valid_signals():
+            if getattr(signal.getsignal(sig), "__self__", None) is self:
+                is_int = sig == signal.SIGINT
+                signal.signal(sig, signal.default_int_handler if is_int else signal.SIG_DFL)
 
 
 class _Turn:

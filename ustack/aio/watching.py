@@ -2,7 +2,8 @@
 """add_reader(), add_writer() and waiting, for sockets that an application keeps to itself.
 
 Level-triggered: a callback comes once a round for as long as its socket is ready. A socket that is
-gone is ready for everything, so that nobody waits for it for ever.
+gone is ready for everything, so that nobody waits for it for ever. One that is bound to both, the
+stack and the kernel, is readable when either half is.
 
 Not here: the calls that wait (sockets.py).
 """
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ustack._endpoint import Endpoint
 from ustack._native import lib
-from ustack.aio.ours import check_open
+from ustack.aio.ours import check_open, twin_of
 from ustack.aio.routing import Routing
 
 if TYPE_CHECKING:
@@ -33,9 +34,13 @@ _READ, _WRITE = int(lib.UST_READABLE), int(lib.UST_WRITABLE)
 class _Watched:
     """One socket, and who is to be told when it is readable or writable."""
 
-    def __init__(self, loop: "Watching", dispatcher: "Dispatcher", endpoint: Endpoint) -> None:
+    def __init__(
+        self, loop: "Watching", dispatcher: "Dispatcher", endpoint: Endpoint, twin: int | None
+    ) -> None:
+        """twin: the descriptor of the kernel's half, if there is one."""
         self._loop = loop
         self._endpoint = endpoint
+        self._twin, self._is_twin_watched = twin, False
         self._callbacks: dict[int, asyncio.Handle] = {}
         self._waiters: dict[int, list[asyncio.Future[None]]] = {_READ: [], _WRITE: []}
         self._watch = dispatcher.watch(endpoint._handle, self._on_ready)
@@ -80,6 +85,9 @@ class _Watched:
 
     def _update(self) -> None:
         wanted = sum(s for s in (_READ, _WRITE) if self._waiters[s] or s in self._callbacks)
+        if self._twin is not None and bool(wanted & _READ) != self._is_twin_watched:
+            self._is_twin_watched = bool(wanted & _READ)
+            self._loop._watch_kernels(self._twin, self._on_ready if wanted & _READ else None)
         if wanted:
             self._watch.want(wanted)
         elif self._loop._watched.get(self._endpoint) is self:
@@ -128,7 +136,7 @@ class Watching(Routing):
         self._check_unused(endpoint)
         context: Context | None = None
         handle = asyncio.Handle(callback, args, self, context)
-        self._watcher(endpoint).call(side, handle)
+        self._watcher(fd).call(side, handle)
         return handle
 
     def _remove(self, side: int, kernels: Callable[[Any], bool], fd: Any) -> bool:
@@ -139,24 +147,34 @@ class Watching(Routing):
         watched = self._watched.get(endpoint)
         return watched is not None and watched.forget(side)
 
+    def _watch_kernels(self, fd: int, callback: Callable[[int], object] | None) -> None:
+        """Call callback while a descriptor of the kernel's is readable; None: no more."""
+        if callback is None:
+            super().remove_reader(fd)
+        else:
+            super().add_reader(fd, callback, _READ)
+
     async def _until_ready(
-        self, endpoint: Endpoint, attempt: Callable[[], _T], *, write: bool = False
+        self, sock: Any, attempt: Callable[[], _T], *, write: bool = False
     ) -> _T:
         """Try a call that does not block until it need not; its result."""
         while True:
             try:
                 return attempt()
             except (BlockingIOError, InterruptedError):
-                await self._wait_for(endpoint, write=write)
+                await self._wait_for(sock, write=write)
 
-    async def _wait_for(self, endpoint: Endpoint, *, write: bool) -> None:
-        await self._watcher(endpoint).wait(_WRITE if write else _READ)
+    async def _wait_for(self, sock: Any, *, write: bool) -> None:
+        await self._watcher(sock).wait(_WRITE if write else _READ)
 
-    def _watcher(self, endpoint: Endpoint) -> _Watched:
+    def _watcher(self, sock: Any) -> _Watched:
+        endpoint, twin = self._endpoint(sock), twin_of(sock)
+        assert endpoint is not None
         watched = self._watched.get(endpoint)
         if watched is None:
             check_open(endpoint)
-            watched = _Watched(self, self._dispatcher_of(endpoint), endpoint)
+            fd = None if twin is None else twin.fileno()
+            watched = _Watched(self, self._dispatcher_of(endpoint), endpoint, fd)
             self._watched[endpoint] = watched
         return watched
 

@@ -5,7 +5,7 @@ import weakref
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from ustack._native import ffi, lib
+from ustack._native import ffi, lib, own_worker
 from ustack._settings import Settings
 from ustack.stack import Stack
 
@@ -30,7 +30,7 @@ class HostStack(Stack):
             raise MemoryError(f"no memory for the stack of {host}")
         self.host = host
         self._engine: Any = host.engine
-        self._worker = ffi.gc(worker, lib.ust_worker_free)
+        self._worker = own_worker(worker)
         self._settings = Settings(self._worker, host.net.profile)
         self._sockets = weakref.WeakSet()
         self._ports = [_SimulatedPort(host)]  # type: ignore[list-item]
