@@ -128,6 +128,12 @@ def test_only_cells_of_one_placement_are_compared() -> None:
     assert found["ratio_spread"] == {"slow": [2.5, 3.0]}
 
 
+def test_a_ratio_lies_within_its_spread_however_many_cells_there_are() -> None:
+    ours, theirs = cells("n", 30), cells("nn", 30, 10)
+    found = rounds.summarize(rpc.BENCH, {"": {"ustack": ours, "slow": theirs}})
+    assert (found["ratio"]["slow"], found["ratio_spread"]["slow"]) == (1.5, [1, 1.5])
+
+
 def test_without_a_common_placement_the_ratio_is_marked() -> None:
     by_side = {"ustack": cells("nn", 30, 40), "slow": cells("ff", 10, 20)}
     found = rounds.summarize(rpc.BENCH, {"": by_side})

@@ -40,7 +40,7 @@ def share(by_side: dict[str, list[Cell]]) -> dict[str, Any]:
     python, plain = ([c.figures["server_ns_per_request"] for c in chosen[name]] for name in SERVERS)
     middle = statistics.median(python) - statistics.median(plain)
     each = [a - b for a, b in zip(python, plain, strict=False)]
-    spread = [rounds.rounded(min(each)), rounds.rounded(max(each))]
+    spread = [rounds.rounded(end(middle, *each)) for end in (min, max)]
     return dict(zip(SHARE, (rounds.rounded(middle), spread), strict=True))
 
 

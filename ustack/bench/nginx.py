@@ -6,7 +6,9 @@ files are in a temporary directory, and it ends with the repetition.
 """
 
 import contextlib
+import grp
 import os
+import pwd
 import shutil
 import socket
 import subprocess
@@ -25,6 +27,7 @@ __all__ = ["NginxSide", "program"]
 MOST_IN_CONFIGURATION = 2000  # bytes of a body; nginx takes 4096 for a whole parameter
 
 CONFIGURATION = """
+{user}
 daemon off;
 master_process off;
 worker_processes 1;
@@ -95,8 +98,19 @@ class NginxSide(KernelSide):
             (place / "body").write_bytes(bytes(task.size))
             answer = "try_files /body =404;"
         return CONFIGURATION.format(
-            descriptors=self._descriptors, port=port, root=place, answer=answer
+            user=_user(),
+            descriptors=self._descriptors,
+            port=port,
+            root=place,
+            answer=answer,
         )
+
+
+def _user() -> str:
+    """Return the directive that keeps nginx, when it is root, from giving its files to another."""
+    if os.geteuid() != 0:
+        return ""
+    return f"user {pwd.getpwuid(0).pw_name} {grp.getgrgid(os.getegid()).gr_name};"
 
 
 def _free_port() -> int:

@@ -139,12 +139,12 @@ def _tell(cells: list[Cell], apart: int, mode: str) -> dict[str, Any]:
 
 
 def _compare(bench: Bench, ours: list[Cell], theirs: list[Cell]) -> tuple[float, list[float]]:
-    """Return the ratio of the medians, and the least and greatest of neighbouring cells."""
+    """Return the ratio of the medians, and the least and most of it and of neighbouring cells."""
     us, them = ([cell.figures[bench.ratio] for cell in cells] for cells in (ours, theirs))
     pairs = [rounded(a / b) for a, b in zip(us, them, strict=False) if b]
     below = statistics.median(them)
     middle = rounded(statistics.median(us) / below) if below else float("nan")
-    return middle, [min(pairs, default=middle), max(pairs, default=middle)]
+    return middle, [min(middle, *pairs), max(middle, *pairs)]
 
 
 def rounded(value: float) -> float:
