@@ -82,7 +82,7 @@ def own_worker(worker: Any) -> Any:
     still call the worker, which answers with EBADF. So its memory is freed by the next of these.
     """
     while _ended:
-        lib.ust_worker_free(_ended.pop())
+        lib.ust_worker_free(_ended.pop())  # law 3: once a worker
     stop, keep = lib.ust_worker_stop, _ended.append  # they outlive this module's names
 
     def end(worker: Any) -> None:

@@ -271,6 +271,14 @@ def test_mem_and_scale_have_a_row_for_each_number_of_connections() -> None:
     assert list(got["ustack"]) == ["64", "100"]
 
 
+def test_mem_inside_is_of_both_ends() -> None:
+    """Each has an engine of its own with room for them; the least that can be is twice a TCB."""
+    got = measured("mem", "--inside", "--connections", "3000", "--repetitions", "1")
+    one = measured("mem", "--server", "c", "--connections", "3000", *FEW)["ustack"]["3,000"]
+    both = got["both"]["3,000"]
+    assert both["bytes_per_connection"] == both["process_bytes"] > one["process_bytes"]
+
+
 def test_the_ends_of_scale_are_the_fewest_and_the_most_connections() -> None:
     work = Work(1_000_000, None, 0, 1.0, 1, "c", ends=True)
     assert list(BENCHES["scale"].tasks(work)) == ["64", "1,000,000"]
@@ -278,9 +286,9 @@ def test_the_ends_of_scale_are_the_fewest_and_the_most_connections() -> None:
 
 def test_a_million_connections_have_addresses_enough() -> None:
     few, many = (Task("echo", "echo", n, 64) for n in (64, 1_000_000))
-    assert sides._spread(few) == 1
-    assert sides._spread(many) * (65536 - 1024) > 1_000_000
-    assert sides._spread(many) <= lib.UST_MAX_ADDRS
+    assert sides.spread_of(few) == 1
+    assert sides.spread_of(many) * (65536 - 1024) > 1_000_000
+    assert sides.spread_of(many) <= lib.UST_MAX_ADDRS
 
 
 def test_each_of_many_connections_has_had_a_turn_before_it_counts() -> None:

@@ -105,7 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ends", action="store_true", help="scale: the fewest and the most connections alone"
     )
     parser.add_argument(
-        "--inside", action="store_true", help="rpc: time a server's turns, Protocol and C"
+        "--inside", action="store_true", help="rpc: time a server's turns; mem: both ends"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--record", metavar="FILE", help="targets: write the table, in Markdown")
@@ -161,7 +161,7 @@ def measure(args: argparse.Namespace) -> Result:
     ):
         cells = rounds.interleave(bench, work, sides, progress)
     found = rounds.summarize(bench, cells)
-    if args.inside:
+    if args.inside and args.bench == "rpc":
         found |= inside.share(cells[""])
     return Result(bench, settings, found, notes)
 
@@ -202,8 +202,11 @@ def _sides(
         return ALONE[args.bench]()
     if not args.inside:
         return peers.choose_sides(io, bench, work, args.vs, args.peer_cmd)
+    if args.bench == "mem":
+        _refuse(args, "vs", "peer_cmd", "io")
+        return [inside.BothIdle("both")], [inside.MEM_NOTE]
     if args.bench != "rpc":
-        raise ConfigError(f"--inside is for rpc, got {args.bench}; leave it out")
+        raise ConfigError(f"--inside is for rpc and mem, got {args.bench}; leave it out")
     return [inside.Inside(name) for name in inside.SERVERS], [inside.NOTE]
 
 

@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""rpc within one process and thread: what each turn of a server costs, in C and as a Protocol.
+"""Client and server within one process and thread, which take turns.
 
-Client and server take turns, and only the server's are timed, each for itself; a repetition's
+rpc: what each turn of a server costs, in C and as a Protocol. mem: what both ends of idle
+connections cost.
+
+Only the server's turns are timed, each for itself; a repetition's
 cost is the median of its turns, which what else the machine does can hardly change. Both servers
 run the same engine, so the difference is what Python costs.
 """
 
 import asyncio
 import contextlib
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -19,15 +23,28 @@ from ustack.apps.echo import Echo
 from ustack.bench import rounds
 from ustack.bench.definition import Bench, Task, Work
 from ustack.bench.load import Load, Sample
-from ustack.bench.sides import CLIENT, LENGTH, SERVER, Cell, Side, cell
+from ustack.bench.sides import (
+    CLIENT,
+    LENGTH,
+    PORTS,
+    SERVER,
+    Cell,
+    Side,
+    anonymous,
+    cell,
+    server_addresses,
+    settings_for,
+    spread_of,
+)
 from ustack.io import ring_pair
 from ustack.stack import Stack
 
-__all__ = ["NOTE", "SERVERS", "SHARE", "Inside", "ServerInC", "share"]
+__all__ = ["MEM_NOTE", "NOTE", "SERVERS", "SHARE", "BothIdle", "Inside", "ServerInC", "share"]
 
 PORT = 7
 SERVERS = ("protocol", "c")
 SHARE = ("python_ns_per_request", "python_ns_per_request_spread")  # in the JSON
+MEM_NOTE = "both ends in C in one process: two engines, their tables, and what the programs keep"
 NOTE = "client and server take turns in one thread; server ns/request is the median turn's"
 
 
@@ -62,13 +79,39 @@ class Inside(Side):
                 return cell(bench, _measure(load, work, _protocol(server, loop)))
 
 
+class BothIdle(Side):
+    """mem: client and server in C in this process, all that they have from the start included."""
+
+    def measure(self, bench: Bench, work: Work, task: Task) -> Cell:
+        """Open the connections; the memory is what the process has grown by."""
+        before, ports = anonymous(os.getpid()), ring_pair(mtu=1500)
+        settings = settings_for(task)
+        with (
+            Stack(
+                ports[0], addresses=server_addresses(task), settings=settings, guardian=False
+            ) as server,
+            Stack(
+                ports[1], f"{CLIENT}/{LENGTH}", settings=settings | PORTS, guardian=False
+            ) as client,
+            contextlib.closing(ServerInC(server, "0.0.0.0")) as echo,
+            Load(
+                client, "idle", task.connections, task.size, (SERVER, PORT), spread_of(task)
+            ) as load,
+        ):
+            while not load.turn_to_open():
+                echo.turn()
+            echo.turn()
+            grown = anonymous(os.getpid()) - before
+            return cell(bench, Sample(task.connections, 0, 1.0, 0.0, memory=grown))
+
+
 class ServerInC:
     """An echo server in C on a stack of this thread's, which takes a turn when it is told to."""
 
-    def __init__(self, stack: Stack) -> None:
-        """Listen on SERVER's PORT. stack: without a guardian."""
+    def __init__(self, stack: Stack, host: str = SERVER) -> None:
+        """Listen on a host's PORT. stack: without a guardian."""
         handle = check(lib.ust_worker_socket(stack._worker), "socket")
-        check(lib.ust_worker_bind(stack._worker, handle, pack_address(SERVER), PORT), "bind")
+        check(lib.ust_worker_bind(stack._worker, handle, pack_address(host), PORT), "bind")
         check(lib.ust_worker_listen(stack._worker, handle, 4096), "listen")
         what = (stack._worker, stack._engine, handle, lib.UST_SERVE_ECHO, b"", 0)
         self.raw: Any = lib.ust_serve_stack(*what)  # a struct ust_serve *

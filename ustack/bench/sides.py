@@ -27,7 +27,8 @@ from ustack.io import RingUrl, parse_url
 from ustack.stack import Stack
 from ustack.stream import Socket
 
-__all__ = ["Cell", "KernelSide", "Side", "StackSide", "VethSide", "cell", "pinned", "placed"]
+__all__ = ["Cell", "KernelSide", "Side", "StackSide", "VethSide", "anonymous", "cell", "pinned"]
+__all__ += ["placed", "server_addresses", "settings_for", "spread_of"]
 
 SERVER, CLIENT, LENGTH = "10.9.0.2", "10.9.0.1", 24
 START_TIMEOUT = 60.0  # seconds, for a Python to start
@@ -37,6 +38,7 @@ MOST = 16  # addresses that an engine may have (UST_MAX_ADDRS)
 MANY = 20_000  # connections, from which on it does not suffice
 ALL_AT_ONCE = 65_536  # connections with a request each; of more, OUTSTANDING have one, in turn
 OUTSTANDING = 4096  # a request on each of 10^6 would wait for seconds, and be sent again
+PORTS = {"tcp.port_min": 1024, "tcp.port_max": 65535}  # settings of a client
 SPARE = 64  # sockets beside the connections
 SETTLE = 0.3  # seconds between the last connection and a look at memory
 
@@ -95,7 +97,7 @@ class _Served(Side):
             if self.by_wrk:
                 _first_answer(None, address, task)
                 return cell(bench, wrk.measure(address, task, work, process.pid))
-            load = Load(client, task.load, task.connections, task.size, address, _spread(task))
+            load = Load(client, task.load, task.connections, task.size, address, spread_of(task))
             stack.enter_context(load)
             length = _first_answer(client, address, task)
             if task.connections > ALL_AT_ONCE:
@@ -147,21 +149,20 @@ class StackSide(_Served):
         if task.load == "idle":
             with _server(self._arguments(replace(task, connections=1))) as (process, _):
                 time.sleep(SETTLE)
-                self._without = _anonymous(process.pid)
+                self._without = anonymous(process.pid)
         return super().measure(bench, work, task)
 
     def _client(self, stack: contextlib.ExitStack, task: Task) -> Stack | None:
         if not self._ring:
             return None
-        settings = _settings(task) | {"tcp.port_min": 1024, "tcp.port_max": 65535}
+        settings = settings_for(task) | PORTS
         if task.load == "conn":
             settings |= {"tcp.tw_reuse": 1, "tcp.max_tw_buckets": 1 << 20}
         return stack.enter_context(Stack(self._io, f"{CLIENT}/{LENGTH}", settings=settings))
 
     def _arguments(self, task: Task) -> list[str]:
-        prefix, _, last = SERVER.rpartition(".")
-        hosts = [f"{prefix}.{int(last) + i}/{LENGTH}" for i in range(_spread(task))]
-        settings = [f"{name}={value}" for name, value in _settings(task).items()]
+        hosts = server_addresses(task)
+        settings = [f"{name}={value}" for name, value in settings_for(task).items()]
         where = ["--loop", "ustack", "--io", self._io, "--address", *hosts, "--setting", *settings]
         return super()._arguments(task) + where
 
@@ -206,7 +207,7 @@ class VethSide(KernelSide):
         return _server([*self._arguments(task), "--netns", str(far)], far)
 
 
-def _settings(task: Task) -> dict[str, int]:
+def settings_for(task: Task) -> dict[str, int]:
     """Return what a stack needs for so many connections."""
     if task.load == "idle":
         return {"tcp.max_tcbs": task.connections + SPARE}
@@ -215,7 +216,14 @@ def _settings(task: Task) -> dict[str, int]:
     return {"tcp.max_tcbs": 2 * task.connections + 16384}
 
 
-def _spread(task: Task) -> int:
+def server_addresses(task: Task) -> list[str]:
+    """Return the CIDRs of a server on a stack."""
+    prefix, _, last = SERVER.rpartition(".")
+    return [f"{prefix}.{int(last) + i}/{LENGTH}" for i in range(spread_of(task))]
+
+
+def spread_of(task: Task) -> int:
+    """Return over how many addresses of the server's its connections are spread."""
     if task.connections > 800_000:
         return MOST
     return SPREAD if task.load == "conn" or task.connections > MANY else 1
@@ -243,7 +251,7 @@ def _measure_memory(
     """
     time.sleep(SETTLE)
     kernel = _unreclaimable()
-    before = _anonymous(process.pid) if without is None else without
+    before = anonymous(process.pid) if without is None else without
     load.open(lambda: process.poll() is None)
     time.sleep(SETTLE)
     return Sample(
@@ -251,12 +259,12 @@ def _measure_memory(
         bytes=0,
         seconds=1.0,
         server_cpu=0.0,
-        memory=_anonymous(process.pid) - before,
+        memory=anonymous(process.pid) - before,
         kernel_memory=max(_unreclaimable() - kernel, 0) // 2,
     )
 
 
-def _anonymous(pid: int) -> int:
+def anonymous(pid: int) -> int:
     """Return a process's own memory in bytes: what it has written to, rings and files apart."""
     return _kib(Path(f"/proc/{pid}/smaps_rollup"), "Anonymous")
 

@@ -206,6 +206,7 @@ GRID = (
     f"http {TAP} --client wrk {ON_VETH}",
     *(f"mem --server {server}" for server in ("protocol", "streams", "c")),
     *(f"mem --server {server} --connections 1000000 --vs none" for server in ("protocol", "c")),
+    "mem --inside --connections 1000000",
     *(f"scale --server {server} --connections 1000000" for server in ("protocol", "c")),
     "loss",
     "cores",
