@@ -2,12 +2,12 @@
 /* Segments from one engine to another, for callgrind to count the instructions
  * of: see tools/instructions.py.
  *
- *   instructions text_len segments connections rounds
+ *   instructions text_len segments connections rounds [echo]
  *
  * In a round every connection writes so many segments of text_len bytes and the
- * other engine reads them. What is counted happens inside counted_sender() or
- * counted_receiver(), which are called once all is warm: everything that an end
- * does, its part in the ACKs included. Frames are carried between the engines
+ * other engine reads them, and sends them back if it is an echo. What is counted
+ * happens inside counted_sender() or counted_receiver(), which are called once
+ * all is warm: everything that an end does, its part in the ACKs included. Frames are carried between the engines
  * outside of both, checksums are the port's affair, and time passes by itself.
  * Prints how many segments with text were counted.                          */
 #include <errno.h>
@@ -26,6 +26,7 @@ static unsigned n_conns, n_segments, text_len;
 static ust_time now = 1000000000;
 static uint8_t text[65536];
 static int writing; /* it is the first turn of a round */
+static int echoing; /* what is received is sent back */
 
 static void insist(int holds, const char *what)
 {
@@ -62,15 +63,36 @@ static struct ust_engine *make(unsigned end)
 
 /* ------------------------------------------------------- what is counted */
 
+/* Takes all that has come for a connection. */
+static void read_all(struct ust_engine *eng, ust_handle h, int back)
+{
+    int64_t n;
+
+    do {
+        n = ust_recv(eng, h, text, sizeof text, 0);
+        if (n > 0 && back)
+            ust_send(eng, h, text, (size_t)n, 0);
+    } while (n == sizeof text);
+}
+
+static void read_events(struct ust_engine *eng, int back)
+{
+    struct ust_event ev[UST_MAX_BURST];
+    unsigned n;
+
+    do {
+        n = ust_engine_events(eng, ev, UST_MAX_BURST);
+        for (unsigned i = 0; i < n; i++)
+            read_all(eng, ev[i].handle, back);
+    } while (n == UST_MAX_BURST);
+}
+
 /* A turn of each end: frames in, what the application does, at most a burst out. */
 static unsigned sender(struct mbuf **in, unsigned n, struct mbuf **out)
 {
-    struct ust_event ev[UST_MAX_BURST];
-
     ust_engine_input(ends[0], now, in, n);
     ust_engine_tick(ends[0], now);
-    while (ust_engine_events(ends[0], ev, UST_MAX_BURST) == UST_MAX_BURST)
-        ;
+    read_events(ends[0], 0);
     for (unsigned i = 0; writing && i < n_conns; i++)
         for (unsigned k = 0; k < n_segments; k++)
             ust_send(ends[0], conns[i], text, text_len, 0);
@@ -80,17 +102,9 @@ static unsigned sender(struct mbuf **in, unsigned n, struct mbuf **out)
 
 static unsigned receiver(struct mbuf **in, unsigned n, struct mbuf **out)
 {
-    struct ust_event ev[UST_MAX_BURST];
-    unsigned n_events;
-
     ust_engine_input(ends[1], now, in, n);
     ust_engine_tick(ends[1], now);
-    do {
-        n_events = ust_engine_events(ends[1], ev, UST_MAX_BURST);
-        for (unsigned i = 0; i < n_events; i++)
-            while (ust_recv(ends[1], ev[i].handle, text, sizeof text, 0) == sizeof text)
-                ;
-    } while (n_events == UST_MAX_BURST);
+    read_events(ends[1], echoing);
     return ust_engine_output(ends[1], now, out, UST_MAX_BURST);
 }
 
@@ -159,17 +173,20 @@ static void connect_all(void)
         insist(ust_connect(ends[0], h, &server, PORT) == -EINPROGRESS, "connect");
         play_round();
         conns[i] = h;
-        insist(ust_accept(ends[1], listener) > 0, "accept");
+        h = ust_accept(ends[1], listener);
+        insist(h > 0, "accept");
+        ust_setopt(ends[1], h, UST_OPT_NODELAY, 1);
     }
 }
 
 int main(int argc, char **argv)
 {
-    unsigned rounds = argc == 5 ? (unsigned)atoi(argv[4]) : 0;
+    unsigned rounds = argc >= 5 ? (unsigned)atoi(argv[4]) : 0;
     struct ust_tcp_info before, after;
     uint64_t segments;
 
-    insist(rounds > 0, "usage: instructions text_len segments connections rounds");
+    insist(rounds > 0, "usage: instructions text_len segments connections rounds [echo]");
+    echoing = argc > 5;
     text_len = (unsigned)atoi(argv[1]);
     n_segments = (unsigned)atoi(argv[2]);
     n_conns = (unsigned)atoi(argv[3]);

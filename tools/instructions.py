@@ -32,9 +32,16 @@ RECORD = ROOT / "tools" / "instructions.json"
 PROGRAM = ROOT / "tools" / "instructions.c"
 FLAGS = ["-std=gnu11", "-O2", "-march=x86-64-v2", "-g", "-DNDEBUG", f"-I{PACKAGE}"]
 MAX_RISE = 1.05
-#: Bytes of a segment, segments of a connection a round, connections, rounds.
-CASES = {"small": (64, 1, 32, 100), "large": (1448, 32, 1, 100)}
-ENDS = {"in": "counted_receiver", "out": "counted_sender"}
+SMALL, LARGE = ("64", "1", "32", "100"), ("1448", "32", "1", "100")
+#: Whose turn is counted, and of what: bytes of a segment, segments of a connection a round,
+#: connections, rounds. Of an echo it is the server's, for a question and its answer.
+CASES = {
+    "small in": ("counted_receiver", *SMALL),
+    "small out": ("counted_sender", *SMALL),
+    "large in": ("counted_receiver", *LARGE),
+    "large out": ("counted_sender", *LARGE),
+    "echo": ("counted_receiver", "64", "1", "64", "100", "echo"),
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -83,13 +90,12 @@ def compiler() -> str:
 
 
 def count_all() -> dict[str, float]:
-    """Return instructions a segment, by case and end."""
+    """Return instructions a segment, by case."""
     with tempfile.TemporaryDirectory() as place:
         program = build(Path(place))
-        jobs = [(case, end) for case in CASES for end in ENDS]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            counts = list(pool.map(lambda job: count(program, *job), jobs))
-    return {f"{case} {end}": n for (case, end), n in zip(jobs, counts, strict=True)}
+            counts = list(pool.map(lambda case: count(program, case), CASES))
+    return dict(zip(CASES, counts, strict=True))
 
 
 def build(place: Path) -> Path:
@@ -110,11 +116,12 @@ def build(place: Path) -> Path:
     return place / "program"
 
 
-def count(program: Path, case: str, end: str) -> float:
-    """Return instructions a segment with text, of one end."""
-    out = program.with_name(f"{case}.{end}.out")
+def count(program: Path, case: str) -> float:
+    """Return instructions of one end a segment with text."""
+    function, *arguments = CASES[case]
+    out = program.with_name(f"{case}.out")
     command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}"]
-    command += [f"--toggle-collect={ENDS[end]}", str(program), *map(str, CASES[case])]
+    command += [f"--toggle-collect={function}", str(program), *arguments]
     done = run(command)
     collected = re.search(r"Collected : (\d+)", done.stderr)
     if not collected:
@@ -141,7 +148,10 @@ def risen(found: dict, recorded: dict) -> list[str]:
 def table(found: dict, recorded: dict) -> list[str]:
     """Return the lines of a report."""
     same = recorded.get("compiler") == found["compiler"]
-    lines = ["instructions a segment (64 bytes on each of 32 connections; 32 of 1448 on one)"]
+    lines = [
+        "instructions a segment (64 bytes on each of 32 connections; 32 of 1448 on one),"
+        " and of an echo of 64 bytes on 64"
+    ]
     for name, n in found["instructions"].items():
         before = recorded.get("instructions", {}).get(name)
         change = f"  {100 * (n / before - 1):+.1f} % of {before:,.0f}" if same and before else ""
