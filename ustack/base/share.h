@@ -15,7 +15,10 @@
  * least shrinks, to a sixteenth of what is left, but not below one buffer. The
  * reserve (mbuf.reserve) is for segments without text.
  *
- * What a socket holds is counted for receiving and for sending apart.       */
+ * What a socket holds is counted for receiving and for sending apart.
+ *
+ * These are asked several times a segment, so the answer that is nearly always
+ * right, that there is enough, is found by a product; the division comes after. */
 #pragma once
 #include "core.h"
 
@@ -31,16 +34,22 @@ static inline uint64_t share_free(const struct core *core, enum mbuf_class cls)
     return free > reserve ? (free - reserve) * MBUF_SMALL_SIZE : 0;
 }
 
-/* Bytes that one socket may hold while so many of total are free. */
-static inline uint64_t share_of(const struct core *core, uint64_t free, uint64_t total)
+/* Bytes that one socket may hold while so many of total are free, as far as
+ * enough of them: more is not told. */
+static inline uint64_t share_of(const struct core *core, uint64_t free, uint64_t total,
+                                uint64_t enough)
 {
     uint64_t kept = total / 100 * (uint64_t)core->set.mbuf_share_floor;
-    uint64_t part = free > kept ? (free - kept) / (uint64_t)core->set.mbuf_share_part : 0;
+    uint64_t above = free > kept ? free - kept : 0, part;
     uint64_t least = free / SHARE_LEAST_PART;
 
+    if (above >= enough * (uint64_t)core->set.mbuf_share_part)
+        return enough;
+    part = above / (uint64_t)core->set.mbuf_share_part;
     if (least > (uint64_t)core->set.mbuf_share_least)
         least = (uint64_t)core->set.mbuf_share_least;
-    return part > least ? part : least;
+    least = part > least ? part : least;
+    return least < enough ? least : enough;
 }
 
 static inline uint64_t share_size(const struct core *core, enum mbuf_class cls)
@@ -53,25 +62,28 @@ static inline bool share_allows(const struct core *core, const struct mbuf *m, u
 {
     enum mbuf_class cls = m->cls == MBUF_LARGE ? MBUF_LARGE : MBUF_SMALL;
 
-    return held == 0 || held < share_of(core, share_free(core, cls), share_size(core, cls));
+    return held == 0 ||
+           held < share_of(core, share_free(core, cls), share_size(core, cls), held + 1);
 }
 
-/* Bytes of small buffers that it may still take, if the others take as many. */
-static inline uint64_t share_room(const struct core *core, uint64_t held)
+/* Bytes of small buffers that it may still take, if the others take as many; as
+ * far as enough. */
+static inline uint64_t share_room(const struct core *core, uint64_t held, uint64_t enough)
 {
-    uint64_t most = share_of(core, share_free(core, MBUF_SMALL), share_size(core, MBUF_SMALL));
+    uint64_t most =
+        share_of(core, share_free(core, MBUF_SMALL), share_size(core, MBUF_SMALL), held + enough);
 
     return held < most ? most - held : 0;
 }
 
 /* The same of small and large ones, for a socket that sends. */
-static inline uint64_t share_send_room(const struct core *core, uint64_t held)
+static inline uint64_t share_send_room(const struct core *core, uint64_t held, uint64_t enough)
 {
     uint64_t free = share_free(core, MBUF_SMALL) + share_free(core, MBUF_LARGE);
-    uint64_t most =
-        share_of(core, free, share_size(core, MBUF_SMALL) + share_size(core, MBUF_LARGE));
+    uint64_t most = share_of(
+        core, free, share_size(core, MBUF_SMALL) + share_size(core, MBUF_LARGE), held + enough);
 
     if (held == 0 && most < MBUF_SMALL_SIZE)
-        most = MBUF_SMALL_SIZE;
+        most = MBUF_SMALL_SIZE < enough ? MBUF_SMALL_SIZE : enough;
     return held < most ? most - held : 0;
 }

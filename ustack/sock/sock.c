@@ -232,9 +232,9 @@ int64_t ust_send(struct ust_engine *eng, ust_handle h, const void *data, size_t 
         return -EAGAIN;
     if (!sock_may_send(tcb))
         return -EPIPE; /* also for a socket that never was connected, as Linux */
-    if (sndspace_tight(tcp, tcb, len))
-        count(core, C_SOCK_SHARE);
     n = sndspace_room(tcp, tcb);
+    if (n < len && sndspace_tight(tcp, tcb, len))
+        count(core, C_SOCK_SHARE);
     n = sndbuf_write(&core->pool, &tcb->sndbuf, data, len < n ? (uint32_t)len : n,
                      2 * (uint32_t)core->set.mbuf_reserve, &no_mbuf);
     if (n < len)

@@ -29,15 +29,15 @@ static uint32_t max32(uint32_t a, uint32_t b)
 }
 
 /* What may be offered of the buffers that all share: half of the memory, as of a
- * buffer's, but never less than a segment to who holds nothing. */
-static uint32_t shared(const struct tcp *tcp, const struct tcb *tcb)
+ * buffer's, but never less than a segment to who holds nothing. As far as enough. */
+static uint32_t shared(const struct tcp *tcp, const struct tcb *tcb, uint32_t enough)
 {
     const struct core *core = &tcp->net.core;
-    uint64_t held = tcb_rcv_held(tcp, tcb), wnd = share_room(core, held) / 2;
+    uint64_t held = tcb_rcv_held(tcp, tcb), wnd = share_room(core, held, 2ull * enough) / 2;
 
     if (held == 0 && wnd < tcb->rcv_mss)
         wnd = tcb->rcv_mss;
-    return wnd < UINT32_MAX ? (uint32_t)wnd : UINT32_MAX;
+    return (uint32_t)wnd;
 }
 
 /* ------------------------------------------------------- opening */
@@ -77,7 +77,7 @@ void rcvwnd_start(const struct tcp *tcp, struct tcb *tcb, uint32_t wnd)
     uint32_t most = min32(tcb->rcvbuf.limit, 65535u << tcb->rcv_wscale), mss = tcb->advmss;
 
     wnd = min32(wnd, most);
-    wnd = min32(wnd, max32(65535, shared(tcp, tcb))); /* no more was told */
+    wnd = min32(wnd, max32(65535, shared(tcp, tcb, wnd))); /* no more was told */
     tcb->rcv_adv = tcb->rcv_nxt + wnd;
     rw->space = min32(wnd, INITIAL_SEGMENTS * mss);
     rw->seq = tcb->rcv_nxt;
@@ -118,7 +118,8 @@ static uint32_t choose(const struct tcp *tcp, const struct tcb *tcb)
     const struct rcvbuf *rb = &tcb->rcvbuf;
     uint32_t space = rb->limit > rb->len ? rb->limit - rb->len : 0;
     uint32_t full = min32(tcb->rcvwnd.clamp, rb->limit);
-    uint32_t mss = min32(tcb->rcv_mss, full), most = shared(tcp, tcb);
+    uint32_t mss = min32(tcb->rcv_mss, full), ssthresh = tcb->rcvwnd.ssthresh;
+    uint32_t most = shared(tcp, tcb, max32(ssthresh, mss));
 
     if (space < full / 2) {
         space &= ~((1u << tcb->rcv_wscale) - 1);
@@ -127,7 +128,7 @@ static uint32_t choose(const struct tcp *tcp, const struct tcb *tcb)
     }
     if (most < mss)
         return 0;
-    space = min32(space, min32(tcb->rcvwnd.ssthresh, most));
+    space = min32(space, min32(ssthresh, most));
     return tcb->rcv_wscale ? align(space, tcb->rcv_wscale) : unscaled(tcb, space, full, mss);
 }
 

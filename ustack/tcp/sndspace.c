@@ -75,19 +75,15 @@ static uint32_t piece(const struct tcp *tcp, const struct tcb *tcb)
     return size > tcb->snd_mss ? size - size % tcb->snd_mss : tcb->snd_mss;
 }
 
-/* What the buffers that all share leave to it. */
-static uint32_t shared(const struct tcp *tcp, const struct tcb *tcb)
+/* What the buffers that all share leave to it, as far as enough. */
+static uint32_t shared(const struct tcp *tcp, const struct tcb *tcb, uint32_t enough)
 {
-    uint64_t room = share_send_room(&tcp->net.core, tcb->sndbuf.len);
-
-    return room < UINT32_MAX ? (uint32_t)room : UINT32_MAX;
+    return (uint32_t)share_send_room(&tcp->net.core, tcb->sndbuf.len, enough);
 }
 
 static uint32_t room_of(const struct tcp *tcp, const struct tcb *tcb)
 {
-    uint32_t own = sndbuf_room(&tcb->sndbuf), room = shared(tcp, tcb);
-
-    return own < room ? own : room;
+    return shared(tcp, tcb, sndbuf_room(&tcb->sndbuf));
 }
 
 bool sndspace_tight(const struct tcp *tcp, const struct tcb *tcb, size_t len)
@@ -113,7 +109,7 @@ bool sndspace_writable(const struct tcp *tcp, const struct tcb *tcb)
 {
     uint32_t mark = lowat(tcp, tcb);
 
-    if (sndbuf_room(&tcb->sndbuf) < tcb->sndbuf.limit / 3 || shared(tcp, tcb) == 0)
+    if (sndbuf_room(&tcb->sndbuf) < tcb->sndbuf.limit / 3 || shared(tcp, tcb, 1) == 0)
         return false;
     return mark == UINT32_MAX || 2 * (uint64_t)stuck(tcb) < mark;
 }
