@@ -63,6 +63,16 @@ static void siphash13_gives_what_cpython_gives(void)
         CHECK((int64_t)siphash13(&zero, message, expected[i].len) == expected[i].hash);
 }
 
+static void twelve_bytes_are_hashed_alike_as_three_numbers(void)
+{
+    const uint8_t message[12] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0xfc};
+    const struct siphash_key keys[] = {{0, 0}, {1, 2}, {~0ull, 0x1234567890abcdef}};
+
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        CHECK(siphash13_of_3(&keys[i], 0x04030201, 0x08070605, 0xfc0b0a09) ==
+              siphash13(&keys[i], message, sizeof message));
+}
+
 static void the_hash_depends_on_both_halves_of_the_key(void)
 {
     const struct siphash_key a = {1, 0}, b = {0, 1};
@@ -88,6 +98,7 @@ int main(void)
 {
     RUN(siphash24_gives_the_authors_test_vectors);
     RUN(siphash13_gives_what_cpython_gives);
+    RUN(twelve_bytes_are_hashed_alike_as_three_numbers);
     RUN(the_hash_depends_on_both_halves_of_the_key);
     RUN(a_message_is_read_at_any_alignment);
     return 0;

@@ -29,15 +29,22 @@ void ip_deliver(struct net *net, struct mbuf *m, const struct packet *p)
     net_drop(net, m, v4 ? C_IP_DROP_PROTO : C_IP6_DROP_PROTO);
 }
 
-/* The neighbour to send dst's packets through, from the cache when it is still
- * good; NULL without a route or without room for the neighbour. */
+/* Is there a neighbour in the cache that is still good? There never is for a
+ * broadcast or a group. */
+static bool is_cached(const struct net *net, const struct ip_out *o)
+{
+    return o->cache && o->cache->epoch == net->epoch;
+}
+
+/* The neighbour to send dst's packets through; NULL without a route or without
+ * room for the neighbour. */
 static struct neigh *resolve(struct net *net, const struct ip_out *o, enum counter *why)
 {
     struct ust_addr next_hop;
     struct neigh *n;
     int iface;
 
-    if (o->cache && o->cache->epoch == net->epoch)
+    if (is_cached(net, o))
         return &net->neighs[o->cache->neigh];
     *why = C_IP_DROP_NOROUTE;
     if (!net_route(net, o->dst, &iface, &next_hop))
@@ -99,7 +106,7 @@ int ip_output(struct net *net, struct mbuf *m, const struct ip_out *o)
     struct neigh *n;
     uint32_t mtu;
 
-    if (net->n_ifaces > 0 && net_is_group(net, o->dst))
+    if (!is_cached(net, o) && net->n_ifaces > 0 && net_is_group(net, o->dst))
         return output_group(net, m, o);
     n = resolve(net, o, &why);
     if (!n) {

@@ -48,11 +48,15 @@ static bool options_ok(const uint8_t *p, unsigned len)
 }
 
 /* A source that must not come off a wire (RFC 1122 3.2.1.3; MUST-63). */
-static bool source_is_martian(const struct net *net, const struct ust_addr *src)
+static bool source_is_martian(const struct net *net, uint32_t src)
 {
-    const uint8_t *p = v4_bytes(src);
+    unsigned first = src >> 24;
+    struct v4_kind kind;
 
-    return p[0] == 0 || p[0] == 127 || p[0] >= 0xe0 || net_is_group(net, src) || net_own(net, src);
+    if (first == 0 || first == 127 || first >= 0xe0)
+        return true;
+    kind = net_v4_kind(net, src);
+    return kind.own || kind.group;
 }
 
 static uint64_t header_sum(const uint8_t *ip, unsigned ihl)
@@ -101,8 +105,8 @@ void ipv4_input(struct net *net, struct mbuf *m)
     const uint8_t *ip = mbuf_data(&net->core.pool, m) + ETH_LEN;
     enum counter bad = validate(m, ip);
     struct packet p;
+    struct v4_kind to;
     uint16_t frag;
-    bool group;
 
     count(&net->core, C_IP_IN);
     if (bad != N_COUNTERS)
@@ -110,12 +114,12 @@ void ipv4_input(struct net *net, struct mbuf *m)
     p.src = addr_v4(ip + SRC);
     p.dst = addr_v4(ip + DST);
     if (m->iface != IFACE_LOOP &&
-        (source_is_martian(net, &p.src) || ip[DST] == 127 || ip[DST] == 0))
+        (source_is_martian(net, get32(ip + SRC)) || ip[DST] == 127 || ip[DST] == 0))
         return net_drop(net, m, C_IP_DROP_MARTIAN);
-    group = net_is_group(net, &p.dst);
-    if (!group && !net_own(net, &p.dst))
+    to = net_v4_kind(net, get32(ip + DST));
+    if (!to.group && !to.own)
         return net_drop(net, m, C_IP_DROP_DST);
-    parse(&p, m, ip, group);
+    parse(&p, m, ip, to.group);
     m->l4_off = p.l4_off;
     if (m->frame_len > p.l4_off + p.l4_len)
         mbuf_trim_to(&net->core.pool, m, p.l4_off + p.l4_len);
@@ -129,27 +133,28 @@ void ipv4_input(struct net *net, struct mbuf *m)
                                       .more = frag & MORE_FRAGMENTS});
 }
 
+/* Five words, whose sum is taken before they are stored: what has just been
+ * written in pieces is slow to load in others. */
 void ipv4_header(struct net *net, struct mbuf *m, const struct ip_out *o)
 {
-    uint8_t *ip = mbuf_push(&net->core.pool, m, IPV4_LEN);
+    uint8_t *ip = mbuf_push(&net->core.pool, m, IPV4_LEN), words[IPV4_LEN];
+    uint32_t ttl = o->ttl ? o->ttl : (uint8_t)net->core.set.ip_ttl, id = 0;
+    uint32_t frag = o->may_fragment ? 0 : DONT_FRAGMENT;
     uint16_t sum;
 
-    ip[0] = 0x45;
-    ip[1] = o->tos;
-    put16(ip + TOTAL_LEN, m->frame_len);
     if (o->frag) {
-        put16(ip + ID, o->frag->id);
-        put16(ip + FRAG, o->frag->offset / 8 | (o->frag->more ? MORE_FRAGMENTS : 0));
-    } else { /* RFC 6864 4.1: an atomic datagram needs no identification */
-        put16(ip + ID, o->may_fragment ? ip_next_id(net, o->src, o->dst) : 0);
-        put16(ip + FRAG, o->may_fragment ? 0 : DONT_FRAGMENT);
+        id = o->frag->id & 0xffff;
+        frag = o->frag->offset / 8 | (o->frag->more ? MORE_FRAGMENTS : 0);
+    } else if (o->may_fragment) { /* RFC 6864 4.1: an atomic datagram needs none */
+        id = ip_next_id(net, o->src, o->dst) & 0xffff;
     }
-    ip[TTL] = o->ttl ? o->ttl : (uint8_t)net->core.set.ip_ttl;
-    ip[PROTO] = o->proto;
-    memset(ip + CHECKSUM, 0, 2);
-    memcpy(ip + SRC, v4_bytes(o->src), 4);
-    memcpy(ip + DST, v4_bytes(o->dst), 4);
-    sum = checksum_finish(header_sum(ip, IPV4_LEN));
+    put32(words, 0x45u << 24 | (uint32_t)o->tos << 16 | (m->frame_len & 0xffff));
+    put32(words + ID, id << 16 | frag);
+    put32(words + TTL, ttl << 24 | (uint32_t)o->proto << 16);
+    memcpy(words + SRC, v4_bytes(o->src), 4);
+    memcpy(words + DST, v4_bytes(o->dst), 4);
+    sum = checksum_finish(header_sum(words, IPV4_LEN));
+    memcpy(ip, words, sizeof words);
     memcpy(ip + CHECKSUM, &sum, 2);
     m->l4_off = IPV4_LEN;
 }

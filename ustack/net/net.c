@@ -63,6 +63,17 @@ int net_add_iface(struct net *net, const uint8_t mac[6], uint32_t mtu, uint32_t 
     return (int)net->n_ifaces++;
 }
 
+/* Of a loopback network every address is ours, of others the one; an entry that is
+ * not IPv4 stands for 255.255.255.255, which never is. */
+static void set_v4(struct ifaddr *ifa)
+{
+    bool v4 = addr_is_v4(&ifa->addr);
+    int host_bits = v4 && ifa->iface == IFACE_LOOP ? 128 - ifa->prefix_len : 0;
+
+    ifa->v4 = v4 ? get32(v4_bytes(&ifa->addr)) : UINT32_MAX;
+    ifa->v4_mask = host_bits < 32 ? UINT32_MAX << host_bits : 0;
+}
+
 struct ifaddr *net_new_addr(struct net *net, int iface, const struct ust_addr *addr,
                             unsigned mapped_len)
 {
@@ -78,6 +89,7 @@ struct ifaddr *net_new_addr(struct net *net, int iface, const struct ust_addr *a
                            .on_link = true,
                            .preferred_until = UINT64_MAX,
                            .valid_until = UINT64_MAX};
+    set_v4(ifa);
     net->n_addrs++;
     net->epoch++;
     return ifa;
@@ -155,18 +167,22 @@ bool net_own(const struct net *net, const struct ust_addr *a)
     return false;
 }
 
+struct v4_kind net_v4_kind(const struct net *net, uint32_t a)
+{
+    struct v4_kind kind = {.group = a >> 28 == 0xe || a == UINT32_MAX};
+
+    for (uint32_t i = 0; i < net->n_addrs; i++) {
+        const struct ifaddr *ifa = &net->addrs[i];
+
+        kind.own |= ((a ^ ifa->v4) & ifa->v4_mask) == 0;
+        kind.group |= ifa->broadcast == a && a != 0;
+    }
+    return kind;
+}
+
 bool net_is_group(const struct net *net, const struct ust_addr *a)
 {
-    uint32_t v4 = get32(v4_bytes(a));
-
-    if (!addr_is_v4(a))
-        return a->b[0] == 0xff;
-    if (v4 >> 28 == 0xe || v4 == UINT32_MAX)
-        return true;
-    for (uint32_t i = 0; i < net->n_addrs; i++)
-        if (net->addrs[i].broadcast == v4 && v4 != 0)
-            return true;
-    return false;
+    return addr_is_v4(a) ? net_v4_kind(net, get32(v4_bytes(a))).group : a->b[0] == 0xff;
 }
 
 /* ------------------------------------------------------- the list of routes */

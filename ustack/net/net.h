@@ -37,12 +37,13 @@ struct ifaddr {
     struct ust_addr addr;
     uint8_t prefix_len; /* 0..128 */
     uint8_t iface;
-    bool tentative;     /* IPv6: duplicate address detection is going on */
-    bool automatic;     /* made from a router's advertisement */
-    bool on_link;       /* the prefix is on the link (RFC 4861 6.3.4: its L bit) */
-    uint8_t probes;     /* DAD solicitations sent */
-    uint32_t broadcast; /* last address of an IPv4 network, host order; 0: it has none */
-    ust_time defended;  /* last gratuitous ARP for a conflict; 0: never */
+    bool tentative;       /* IPv6: duplicate address detection is going on */
+    bool automatic;       /* made from a router's advertisement */
+    bool on_link;         /* the prefix is on the link (RFC 4861 6.3.4: its L bit) */
+    uint8_t probes;       /* DAD solicitations sent */
+    uint32_t v4, v4_mask; /* IPv4 addresses a with (a ^ v4) & v4_mask == 0 are ours, host order */
+    uint32_t broadcast;   /* last address of an IPv4 network, host order; 0: it has none */
+    ust_time defended;    /* last gratuitous ARP for a conflict; 0: never */
     ust_time preferred_until, valid_until; /* UINT64_MAX: for ever */
 };
 
@@ -102,6 +103,16 @@ struct flow_key {
     uint16_t lport, rport;
     uint32_t ping; /* 1: lport is an echo identifier; keeps the key free of padding */
 };
+
+static inline bool flow_key_same(const struct flow_key *a, const struct flow_key *b)
+{
+    uint64_t x[5], y[5];
+
+    static_assert(sizeof *a == sizeof x, "a key has no padding");
+    memcpy(x, a, sizeof x);
+    memcpy(y, b, sizeof y);
+    return ((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]) | (x[3] ^ y[3]) | (x[4] ^ y[4])) == 0;
+}
 
 /* What an ICMP error says of a packet of ours, in Linux's terms. */
 struct ip_error {
@@ -201,6 +212,11 @@ struct ifaddr *net_find_addr(const struct net *net, const struct ust_addr *a);
 bool net_own(const struct net *net, const struct ust_addr *a);
 /* Is a a broadcast address of ours, or 255.255.255.255, or a group? */
 bool net_is_group(const struct net *net, const struct ust_addr *a);
+/* Both at once of an IPv4 address, host order. */
+struct v4_kind {
+    bool own, group;
+};
+struct v4_kind net_v4_kind(const struct net *net, uint32_t a);
 
 /* loop.c: packets to our own addresses */
 void loop_init(struct net *net);

@@ -50,15 +50,13 @@ void tcp_init(struct tcp *tcp, const struct tcp_upcalls *up)
 uint32_t flow_hash(const struct tcp *tcp, const struct flow_key *key)
 {
     const struct siphash_key *secret = &tcp->net.core.key_flow;
-    uint8_t v4[12];
+    uint32_t local, remote;
 
     if (!addr_is_v4(&key->local) || !addr_is_v4(&key->remote))
         return (uint32_t)siphash13(secret, key, sizeof *key);
-    memcpy(v4, v4_bytes(&key->local), 4);
-    memcpy(v4 + 4, v4_bytes(&key->remote), 4);
-    memcpy(v4 + 8, &key->lport, 2);
-    memcpy(v4 + 10, &key->rport, 2);
-    return (uint32_t)siphash13(secret, v4, sizeof v4);
+    memcpy(&local, v4_bytes(&key->local), 4);
+    memcpy(&remote, v4_bytes(&key->remote), 4);
+    return (uint32_t)siphash13_of_3(secret, local, remote, (uint32_t)key->rport << 16 | key->lport);
 }
 
 static struct flow_key bind_key(const struct ust_addr *addr, uint16_t port)
@@ -85,8 +83,7 @@ uint32_t flow_find(const struct tcp *tcp, const struct flow_key *key)
          i = flowtable_next(&tcp->flows, hash, i)) {
         uint32_t value = tcp->flows.slots[i].value;
 
-        if (value >> FLOW_KIND_SHIFT != FLOW_BIND &&
-            memcmp(value_key(tcp, value), key, sizeof *key) == 0)
+        if (value >> FLOW_KIND_SHIFT != FLOW_BIND && flow_key_same(value_key(tcp, value), key))
             return value;
     }
     return TCP_NONE;
