@@ -11,6 +11,7 @@ enum { SETUP = 0, LIVE = UST_CONFIG_LIVE };
 /* clang-format off */
 #define SETTINGS(X) \
     X(engine_trace,       "engine.trace",            0, 0, 0, 1, LIVE, "1: keep a hash over all frames and their times") \
+    X(engine_shortcuts,   "engine.shortcuts",        1, 1, 0, 1, LIVE, "0: no short ways for the commonest segments; both ways do the same, as tests show") \
     X(mbuf_small,         "mbuf.small",              16384, 16384, 16, 1 << 24, SETUP, "2 KiB buffers") \
     X(mbuf_large,         "mbuf.large",              512, 512, 0, 1 << 16, SETUP, "64 KiB buffers, for super-segments and bulk writes") \
     X(mbuf_refs,          "mbuf.refs",               16384, 16384, 16, 1 << 24, SETUP, "references to parts of buffers") \

@@ -142,16 +142,59 @@ static bool take_marks(struct tcb *tcb, const struct segment *seg, struct ack_ne
     return marked;
 }
 
+/* Does it acknowledge all that is in flight, sent once and at one time, and is
+ * there nothing to repair? So it is wherever questions and answers take turns. */
+static bool is_plain(const struct tcp *tcp, const struct tcb *tcb, const struct segment *seg)
+{
+    const struct recovery *rec = tcb_rec(tcb);
+    const struct sent *s = &tcp->sents[rec->head];
+
+    return rec->head == rec->tail && rec->head != TCP_NONE && s->flags == SENT_TIMED &&
+           s->end == seg->ack && seg->opt.n_sacks == 0 && tcb->sack_ok &&
+           tcb->ca_state == UST_CA_OPEN && tcb->ecn.mode == ECN_OFF && !rec->tlp &&
+           !rec->dsack_round && tcp->net.core.set.engine_shortcuts;
+}
+
+/* What the steps of take_ack() come to when is_plain(), in their order. */
+static void take_plain_ack(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
+{
+    struct sent *s = &tcp->sents[tcb_rec(tcb)->head];
+    uint64_t us = tcp_now(tcp) > s->at ? (tcp_now(tcp) - s->at) / 1000 : 0;
+    struct cc_ack ack = {.acked = seg->ack - tcb->snd_una,
+                         .in_flight = tcb_flight(tcb),
+                         .ca_state = UST_CA_OPEN,
+                         .rtt_us = us ? (uint32_t)us : 1,
+                         .may_grow = true};
+
+    advance(tcp, tcb, seg);
+    tcb->delivered += s->segs;
+    rack_advance(tcp, tcb, s->flags, s->at, s->end);
+    if (!tcb->reo_persist && !(tcp->net.core.set.tcp_recovery & RECOVERY_STATIC))
+        tcb->reo_steps = 1;
+    rtt_least(tcp, tcb, us);
+    rtt_sample(tcp, tcb, us);
+    rate_plain(tcp, tcb, s, &ack);
+    sent_trim(tcp, tcb, s, s->end);
+    tcp_disarm_loss(tcb);
+    congestion_acked(tcp, tcb, &ack);
+    sndspace_check(tcp, tcb);
+    tcp_ready(tcp, tcb);
+}
+
 /* A segment whose ACK lies in what we have sent: what it tells the sender. */
 static void take_ack(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
 {
-    bool sacks = tcb->sack_ok && seg->opt.n_sacks > 0, quiet = says_nothing_else(tcb, seg), timed;
-    struct ack_news news = begin(tcb, seg);
+    bool sacks = tcb->sack_ok && seg->opt.n_sacks > 0, quiet, timed;
+    struct ack_news news;
 
-    if (!news.advanced && tcb_rec(tcb)->packets == 0 && !sacks)
+    if (seg->ack == tcb->snd_una && tcb_rec(tcb)->packets == 0 && !sacks)
         return;
+    if (is_plain(tcp, tcb, seg))
+        return take_plain_ack(tcp, tcb, seg);
     if (!flight_have(tcp, tcb))
         return; /* and it is as if the ACK had been lost */
+    quiet = says_nothing_else(tcb, seg);
+    news = begin(tcb, seg);
     if (news.advanced)
         advance(tcp, tcb, seg);
     if (sacks)

@@ -69,6 +69,7 @@ enum cc_cause {
 struct cc_ops {
     bool owns_window;  /* also in recovery, and when idle: nobody else reduces it */
     bool needs_ecn;    /* works by marks: asks for ECN, and wants each one echoed */
+    bool only_limited; /* on_ack() does nothing unless cwnd_limited */
     size_t state_size; /* at most CC_STATE_SIZE; 0: needs none, and state is NULL */
     void (*init)(struct cc *cc, void *state);
     void (*on_ack)(struct cc *cc, void *state, const struct cc_ack *ack);

@@ -174,6 +174,7 @@ static void on_restart(struct cc *cc, void *state, ust_time idle)
 }
 
 const struct cc_ops cc_cubic = {
+    .only_limited = true,
     .state_size = sizeof(struct cubic),
     .init = init,
     .on_ack = on_ack,

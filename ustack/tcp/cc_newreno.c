@@ -26,4 +26,4 @@ static void on_loss(struct cc *cc, void *state, enum cc_cause cause, uint32_t in
     cc->ssthresh = half > 2 * cc->mss ? half : 2 * cc->mss;
 }
 
-const struct cc_ops cc_newreno = {.on_ack = on_ack, .on_loss = on_loss};
+const struct cc_ops cc_newreno = {.only_limited = true, .on_ack = on_ack, .on_loss = on_loss};

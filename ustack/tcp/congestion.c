@@ -233,12 +233,14 @@ void congestion_acked(struct tcp *tcp, struct tcb *tcb, struct cc_ack *ack)
     void *state;
     const struct cc_ops *ops = controller(tcp, tcb, &state);
 
+    ack->cwnd_limited = ack->may_grow && is_limited(&tcb->cc);
+    if (ops->only_limited && !ack->cwnd_limited)
+        return;
     ack->now = tcp_now(tcp);
     ack->una = tcb->snd_una;
     ack->nxt = tcb->snd_nxt;
     ack->srtt_us = tcb->srtt / 8;
     ack->min_rtt_us = tcb->min_rtt;
-    ack->cwnd_limited = ack->may_grow && is_limited(&tcb->cc);
     ops->on_ack(&tcb->cc, state, ack);
     report_note(tcp, tcb, 0);
 }

@@ -131,16 +131,20 @@ static void delay(struct tcp *tcp, struct tcb *tcb)
         tcp_arm(tcp, tcb, TIMER_DELACK, at);
 }
 
+static bool window_moves(const struct tcp *tcp, const struct tcb *tcb)
+{
+    return tcb->rcvbuf.len < tcb_rcvlowat(tcb) ||
+           tcp_window_to_offer(tcp, tcb) >= tcb->rcv_adv - tcb->rcv_acked;
+}
+
 /* MUST-58: one decision for all that a burst brings. */
 void delack_decide(struct tcp *tcp, struct tcb *tcb)
 {
     uint32_t unacked = tcb->rcv_nxt - tcb->rcv_acked;
-    bool window_moves = tcb->rcvbuf.len < tcb_rcvlowat(tcb) ||
-                        tcp_window_to_offer(tcp, tcb) >= tcb->rcv_adv - tcb->rcv_acked;
 
     if (rcvwnd_pinched(tcb))
         tcb->quickack = 0;
-    if (tcb->reass != TCP_NONE || (unacked > tcb->rcv_mss && window_moves) ||
+    if (tcb->reass != TCP_NONE || (unacked > tcb->rcv_mss && window_moves(tcp, tcb)) ||
         (tcb->quickack && !tcb->pingpong))
         owe_ack(tcp, tcb);
     else

@@ -33,33 +33,56 @@ void rate_delivered(struct tcb *tcb, const struct sent *s, struct ack_news *news
     tcb_own_rec(tcb)->first_sent = s->at;
 }
 
-void rate_sample(const struct tcp *tcp, struct tcb *tcb, const struct ack_news *news,
-                 struct cc_ack *ack)
+static void count_delivered(const struct tcp *tcp, struct tcb *tcb, bool some, struct cc_ack *ack)
 {
-    struct recovery *rec = tcb_own_rec(tcb);
-    uint32_t delivered = tcb->delivered - news->delivered;
-    ust_time time;
-
     if (tcb->app_limited && seq_gt(tcb->delivered, tcb->app_limited))
         tcb->app_limited = 0;
-    if (delivered)
-        rec->delivered_at = tcp_now(tcp);
+    if (some)
+        tcb_own_rec(tcb)->delivered_at = tcp_now(tcp);
     ack->delivered = tcb->delivered;
-    ack->lost = rec->lost_total - news->lost;
-    if (news->rate_at == 0)
-        return;
-    ack->prior_delivered = news->rate_prior;
-    ack->app_limited = news->rate_app_limited;
-    time = tcp_now(tcp) - news->rate_at;
-    if (time < news->send_time)
-        time = news->send_time;
+}
+
+/* What ack tells of the rate since `since`, when as much was delivered as
+ * ack->prior_delivered; it took no less time to send that. */
+static void measure(const struct tcp *tcp, struct tcb *tcb, ust_time since, ust_time send_time,
+                    struct cc_ack *ack)
+{
+    ust_time time = tcp_now(tcp) - since;
+
+    if (time < send_time)
+        time = send_time;
     if (time == 0 || time < tcb->min_rtt * 1000ull)
         return; /* sent again just now: whose ACK is it? */
-    ack->rate = (uint64_t)(tcb->delivered - news->rate_prior) * tcb->snd_mss * NS_PER_S / time;
+    ack->rate = (uint64_t)(ack->delivered - ack->prior_delivered) * tcb->snd_mss * NS_PER_S / time;
     if (!ack->app_limited || ack->rate >= tcb->delivery_rate) {
         tcb->delivery_rate = ack->rate;
         tcb->rate_app_limited = ack->app_limited;
     }
+}
+
+void rate_sample(const struct tcp *tcp, struct tcb *tcb, const struct ack_news *news,
+                 struct cc_ack *ack)
+{
+    count_delivered(tcp, tcb, tcb->delivered != news->delivered, ack);
+    ack->lost = tcb_rec(tcb)->lost_total - news->lost;
+    if (news->rate_at == 0)
+        return;
+    ack->prior_delivered = news->rate_prior;
+    ack->app_limited = news->rate_app_limited;
+    measure(tcp, tcb, news->rate_at, news->send_time, ack);
+}
+
+void rate_plain(const struct tcp *tcp, struct tcb *tcb, const struct sent *s, struct cc_ack *ack)
+{
+    ust_time since = s->delivered_at, send_time = s->at - s->first_sent;
+
+    count_delivered(tcp, tcb, true, ack);
+    if (since == 0)
+        return;
+    tcb_own_rec(tcb)->first_sent = s->at;
+    ack->prior_delivered = s->delivered;
+    ack->app_limited = s->app_limited;
+    measure(tcp, tcb, since, send_time, ack);
 }
 
 /* Nothing more to send, while the window allows more. */

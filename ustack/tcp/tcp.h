@@ -532,6 +532,8 @@ void rate_delivered(struct tcb *tcb, const struct sent *s, struct ack_news *news
 /* Fills in what ack tells of it. */
 void rate_sample(const struct tcp *tcp, struct tcb *tcb, const struct ack_news *news,
                  struct cc_ack *ack);
+/* Both of the above, of an ACK that delivers just s, and loses nothing. */
+void rate_plain(const struct tcp *tcp, struct tcb *tcb, const struct sent *s, struct cc_ack *ack);
 void rate_check_app_limited(struct tcb *tcb);
 
 /* report.c: news for congestion controls outside the engine */
