@@ -12,6 +12,7 @@ import zlib
 from typing import Any
 
 import pytest
+
 import rig
 from link import End, Link
 
