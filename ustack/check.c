@@ -199,7 +199,7 @@ static int check_base(const struct ust_engine *eng, const char **why)
     *why = "the mbuf pool (mbuf.h, B1 to B3)";
     if (mbuf_pool_check(&tcp->net.core.pool))
         return 20;
-    *why = "the timer wheel (wheel.h, W1 to W3)";
+    *why = "the timer wheel (wheel.h, W1 to W4)";
     if (wheel_check(&tcp->net.core.wheel))
         return 21;
     *why = "the flow table (flowtable.h, F1 and F2)";

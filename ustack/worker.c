@@ -39,6 +39,7 @@ static int open_descriptors(struct ust_worker *w);
 static void close_descriptors(struct ust_worker *w);
 static int watch(int epoll, int fd);
 static unsigned rx(struct ust_worker *w, ust_time now);
+static bool has_backlog(const struct ust_worker *w);
 static bool has_room(const struct ust_worker *w);
 static unsigned send_backlogs(struct ust_worker *w);
 static void queue_frame(struct ust_worker *w, struct mbuf *m);
@@ -273,9 +274,13 @@ unsigned ust_worker_rx(struct ust_worker *w)
     return rx(w, at);
 }
 
+/* A look at the clock costs as much as some segments: who polls in vain asks for
+ * no more of them than it needs. */
 unsigned ust_worker_flush(struct ust_worker *w)
 {
-    return w->stopped ? 0 : worker_flush(w, ust_worker_now());
+    if (w->stopped || (!has_backlog(w) && ust_engine_deadline(w->eng) > 0))
+        return 0;
+    return worker_flush(w, ust_worker_now());
 }
 
 unsigned ust_worker_poll(struct ust_worker *w)
@@ -365,6 +370,14 @@ unsigned worker_flush(struct ust_worker *w, ust_time now)
     return sent;
 }
 
+static bool has_backlog(const struct ust_worker *w)
+{
+    for (unsigned i = 0; i < w->n_ports; i++)
+        if (w->ports[i].n_backlog > 0)
+            return true;
+    return false;
+}
+
 /* Is there a port that took all it was given? */
 static bool has_room(const struct ust_worker *w)
 {
@@ -409,15 +422,12 @@ static void queue_frame(struct ust_worker *w, struct mbuf *m)
 
 ust_time ust_worker_deadline(struct ust_worker *w)
 {
-    bool stuck = false;
     ust_time due, retry;
 
     if (w->stopped)
         return UINT64_MAX;
     due = has_room(w) ? ust_engine_deadline(w->eng) : UINT64_MAX;
-    for (unsigned i = 0; i < w->n_ports; i++)
-        stuck |= w->ports[i].n_backlog > 0;
-    retry = stuck ? ust_worker_now() + TX_RETRY_NS : UINT64_MAX;
+    retry = has_backlog(w) ? ust_worker_now() + TX_RETRY_NS : UINT64_MAX;
     return due < retry ? due : retry;
 }
 

@@ -29,6 +29,7 @@ static void move_to(struct wheel *w, uint64_t tick);
 static void advance(struct wheel *w, uint64_t limit);
 static int next_slot(const struct wheel *w, uint64_t *start);
 static uint64_t earliest(const struct wheel *w, uint32_t slot);
+static uint64_t look(const struct wheel *w);
 
 void wheel_init(struct wheel *w, struct wheel_node *nodes, uint32_t n_nodes, uint64_t now)
 {
@@ -51,7 +52,13 @@ void wheel_set(struct wheel *w, uint32_t id, uint64_t deadline)
         return;
     w->nodes[id].deadline = deadline;
     w->count++;
+    w->next_known &= deadline >= w->next;
     file(w, id);
+}
+
+static bool in_first_level(const struct wheel *w, uint64_t deadline)
+{
+    return (deadline >> WHEEL_TICK_SHIFT ^ w->tick) < WHEEL_SLOTS;
 }
 
 void wheel_cancel(struct wheel *w, uint32_t id)
@@ -59,6 +66,7 @@ void wheel_cancel(struct wheel *w, uint32_t id)
     assert(id < w->n_nodes);
     if (!wheel_armed(w, id))
         return;
+    w->next_known &= w->nodes[id].deadline > w->next && in_first_level(w, w->next);
     unlink_node(w, id);
     w->nodes[id].deadline = UINT64_MAX;
     w->count--;
@@ -69,14 +77,26 @@ uint32_t wheel_pop(struct wheel *w, uint64_t now)
     uint64_t limit = now >> WHEEL_TICK_SHIFT;
     uint32_t id;
 
+    if (w->next_known && now < w->next && limit == w->tick)
+        return WHEEL_NONE;
     while ((id = find_due(w, now)) == WHEEL_NONE && w->tick < limit)
         advance(w, limit);
-    if (id != WHEEL_NONE)
+    if (id != WHEEL_NONE) {
         wheel_cancel(w, id);
+    } else if (!w->next_known) {
+        w->next = look(w);
+        w->next_known = true;
+    }
     return id;
 }
 
 uint64_t wheel_next(const struct wheel *w)
+{
+    return w->next_known ? w->next : look(w);
+}
+
+/* What wheel_next() says. */
+static uint64_t look(const struct wheel *w)
 {
     uint64_t own = w->tick << WHEEL_TICK_SHIFT, start, deadline;
     uint32_t slot = w->tick & SLOT_MASK;
@@ -113,6 +133,8 @@ int wheel_check(const struct wheel *w)
         if (!seen && w->nodes[id].deadline <= w->scanned)
             return 3;
     }
+    if (w->next_known && w->next != look(w))
+        return 4;
     return w->resume != WHEEL_NONE && !seen ? 3 : 0;
 }
 
@@ -179,6 +201,7 @@ static uint32_t find_due(struct wheel *w, uint64_t now)
 static void move_to(struct wheel *w, uint64_t tick)
 {
     w->tick = tick;
+    w->next_known = false;
     w->scanned = 0;
     w->resume = w->slot[tick & SLOT_MASK];
 }

@@ -8,6 +8,7 @@
  *  W1  a node is linked in exactly one slot, or its deadline is UST_NEVER
  *  W2  count is the number of linked nodes
  *  W3  what stands before resume in the slot of tick is due after scanned
+ *  W4  while next_known, next is what wheel_next() would find by looking
  *
  * Deadlines beyond the last level (about 78 hours) wait in its farthest slot
  * and are filed again when it comes round.
@@ -36,6 +37,8 @@ struct wheel {
     uint32_t resume;  /* where wheel_pop() goes on looking, or NONE */
     uint64_t tick;    /* every slot before this tick has been emptied */
     uint64_t scanned; /* ns: the now of the last look at this tick's slot */
+    uint64_t next;    /* see W4: most looks find that nothing is due yet */
+    bool next_known;
     uint32_t slot[WHEEL_LEVELS * WHEEL_SLOTS];     /* first node or NONE */
     uint64_t used[WHEEL_LEVELS][WHEEL_SLOTS / 64]; /* non-empty slots */
 };

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SERVE_BUF = 256 * 1024 };
+enum { SERVE_BUF = 256 * 1024, TURNS = 8 /* between two looks at the clock */ };
 
 static bool serve(struct ust_serve *s, struct serve_conn *c);
 static bool echo(struct ust_serve *s, struct serve_conn *c);
@@ -63,11 +63,12 @@ int64_t ust_serve_run(struct ust_serve *s, uint64_t ns)
 {
     ust_time end = ust_worker_now() + ns;
     int64_t n, events = 0;
+    unsigned turns = 0;
 
     do {
         n = s->ops->turn(s, end);
         events += n;
-    } while (n >= 0 && ust_worker_now() < end);
+    } while (n >= 0 && (++turns % TURNS || ust_worker_now() < end));
     return n < 0 ? n : events;
 }
 
