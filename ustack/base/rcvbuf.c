@@ -86,7 +86,9 @@ uint32_t rcvbuf_read(struct mbuf_pool *pool, struct rcvbuf *rb, void *dst, uint3
         struct mbuf *m = &pool->meta[rb->q.head];
         uint32_t n = m->frame_len < size - done ? m->frame_len : size - done;
 
-        if (dst)
+        if (dst && n <= m->len)
+            memcpy((uint8_t *)dst + done, mbuf_data(pool, m), n);
+        else if (dst)
             mbuf_copy_out(pool, m, 0, (uint8_t *)dst + done, n);
         done += n;
         if (n < m->frame_len) {

@@ -7,7 +7,7 @@
 /* SO_RCVLOWAT, but for a window that would not let more come. */
 static bool enough_to_read(const struct tcb *tcb)
 {
-    uint32_t inq = tcb->rcvbuf.len - urgent_skips(tcb);
+    uint32_t inq = tcb->rcvbuf.len - (tcb->urgent != URGENT_NONE && urgent_skips(tcb));
 
     return inq > 0 && (inq >= tcb_rcvlowat(tcb) || tcb->rcv_adv - tcb->rcv_nxt <= tcb->rcv_mss);
 }

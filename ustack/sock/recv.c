@@ -27,13 +27,31 @@ static int64_t read_urgent(struct tcb *tcb, uint8_t *buf, size_t size, int flags
     return size > 0;
 }
 
+/* What is there, with no mark to heed. */
+static uint32_t read_plain(struct tcp *tcp, struct tcb *tcb, uint8_t *buf, size_t size)
+{
+    uint32_t n = size < UINT32_MAX ? (uint32_t)size : UINT32_MAX;
+
+    n = rcvbuf_read(&tcp->net.core.pool, &tcb->rcvbuf, buf, n);
+    if (n > 0) {
+        rcvwnd_text_read(tcp, tcb);
+        delack_read(tcp, tcb);
+    }
+    return n;
+}
+
 /* What is there, up to the mark, or beyond it if that is where we are. */
 static uint32_t read_text(struct tcp *tcp, struct tcb *tcb, uint8_t *buf, size_t size, int flags)
 {
     struct mbuf_pool *pool = &tcp->net.core.pool;
-    bool peek = flags & UST_MSG_PEEK, skip = urgent_skips(tcb);
-    uint32_t most = urgent_until_mark(tcb), n = size < most ? (uint32_t)size : most;
+    bool peek = flags & UST_MSG_PEEK, skip;
+    uint32_t most, n;
 
+    if (tcb->urgent == URGENT_NONE && !peek)
+        return read_plain(tcp, tcb, flags & UST_MSG_TRUNC ? NULL : buf, size);
+    most = urgent_until_mark(tcb);
+    n = size < most ? (uint32_t)size : most;
+    skip = urgent_skips(tcb);
     if (skip && n > most - 1)
         n = most - 1;
     if (peek)

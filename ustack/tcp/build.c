@@ -8,20 +8,16 @@
 #include "tcp.h"
 
 enum {
-    SPORT = 0,
-    DPORT = 2,
+    SPORT = 0,     /* and the other port */
     SEQ = 4,
     ACK = 8,
-    OFFSET = 12,
-    FLAGS = 13,
-    WINDOW = 14,
-    CHECKSUM = 16,
-    URGENT = 18,
+    OFFSET = 12,   /* in words, flags, window */
+    CHECKSUM = 16, /* and the urgent pointer */
 };
 
 static unsigned fastopen_len(const struct fastopen_option *fo)
 {
-    return fo->present ? fo->len + (fo->experimental ? 4u : 2u) : 0;
+    return fo && fo->present ? fo->len + (fo->experimental ? 4u : 2u) : 0;
 }
 
 unsigned tcp_options_len(const struct tcp_header *h)
@@ -38,7 +34,13 @@ unsigned tcp_options_len(const struct tcp_header *h)
         len += h->n_ecn > 2 ? 12 : 8;
     if (h->n_sacks)
         len += 4 + 8 * h->n_sacks;
-    return len + ((fastopen_len(&h->fastopen) + 3) & ~3u);
+    return len + ((fastopen_len(h->fastopen) + 3) & ~3u);
+}
+
+/* As most headers: no options but timestamps. Only SYNs have an MSS. */
+static bool is_usual(const struct tcp_header *h)
+{
+    return h->ts && !h->mss && !h->n_sacks && !h->n_ecn;
 }
 
 static uint8_t *put_timestamps(uint8_t *p, const struct tcp_header *h)
@@ -113,8 +115,8 @@ static void put_options(uint8_t *p, const struct tcp_header *h)
     }
     if (h->n_sacks)
         p = put_sacks(p, h);
-    if (h->fastopen.present)
-        put_fastopen(p, &h->fastopen);
+    if (h->fastopen && h->fastopen->present)
+        put_fastopen(p, h->fastopen);
 }
 
 /* m's data is the segment; its checksum field is zero. */
@@ -137,7 +139,7 @@ static void checksum(struct tcp *tcp, struct mbuf *m, const struct tcp_header *h
 
 void tcp_send_header(struct tcp *tcp, struct mbuf *m, const struct tcp_header *h)
 {
-    unsigned len = TCP_LEN + tcp_options_len(h);
+    unsigned len = TCP_LEN + (is_usual(h) ? TCP_TS_LEN : tcp_options_len(h));
     uint8_t *p = mbuf_push(&tcp->net.core.pool, m, len);
     struct ip_out out = {.src = &h->key->local,
                          .dst = &h->key->remote,
@@ -148,16 +150,15 @@ void tcp_send_header(struct tcp *tcp, struct mbuf *m, const struct tcp_header *h
                          .probe = h->ignore_path,
                          .cache = h->dst};
 
-    put16(p + SPORT, h->key->lport);
-    put16(p + DPORT, h->key->rport);
+    put32(p + SPORT, (uint32_t)h->key->lport << 16 | h->key->rport);
     put32(p + SEQ, h->seq);
     put32(p + ACK, h->flags & TH_ACK ? h->ack : 0);
-    p[OFFSET] = (uint8_t)(len / 4 << 4 | h->ae);
-    p[FLAGS] = h->flags;
-    put16(p + WINDOW, h->wnd);
-    put16(p + CHECKSUM, 0);
-    put16(p + URGENT, h->urg);
-    put_options(p + TCP_LEN, h);
+    put32(p + OFFSET, len << 26 | (uint32_t)h->ae << 24 | (uint32_t)h->flags << 16 | h->wnd);
+    put32(p + CHECKSUM, h->urg);
+    if (is_usual(h))
+        put_timestamps(p + TCP_LEN, h);
+    else
+        put_options(p + TCP_LEN, h);
     m->flags = 0;
     m->l4_off = 0;
     m->gso_size = (uint16_t)h->gso_mss;

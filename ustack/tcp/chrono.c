@@ -7,15 +7,17 @@
 
 static enum chrono held_by(const struct tcb *tcb)
 {
-    uint32_t unsent = seq_lt(tcb->snd_nxt, snd_end(tcb)) ? snd_end(tcb) - tcb->snd_nxt : 0;
-    uint32_t used = tcb->snd_nxt - tcb->snd_una;
-    uint32_t left = tcb->snd_wnd > used ? tcb->snd_wnd - used : 0;
+    uint32_t unsent, left;
 
     if (tcb->sndbuf.len == 0)
         return CHRONO_IDLE;
+    unsent = seq_lt(tcb->snd_nxt, snd_end(tcb)) ? snd_end(tcb) - tcb->snd_nxt : 0;
+    if (unsent == 0)
+        return tcb->want_write ? CHRONO_SNDBUF : CHRONO_BUSY;
+    left = tcb_window_left(tcb, tcb->snd_nxt);
     if (unsent > left && left < tcb->snd_mss && tcb_pipe(tcb) + tcb->snd_mss <= tcb->cc.cwnd)
         return CHRONO_RWND;
-    return tcb->want_write && unsent == 0 ? CHRONO_SNDBUF : CHRONO_BUSY;
+    return CHRONO_BUSY;
 }
 
 static void add(struct tcp *tcp, struct tcb *tcb, ust_time spent)

@@ -20,7 +20,8 @@ static void ack_sent(const struct tcp *tcp, struct tcb *tcb, uint32_t wnd)
     tcp_disarm(tcb, TIMER_DELACK);
 }
 
-static struct tcp_header header(const struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint8_t flags)
+static inline struct tcp_header header(const struct tcp *tcp, struct tcb *tcb, uint32_t seq,
+                                       uint8_t flags)
 {
     uint32_t wnd = tcp_window_to_offer(tcp, tcb);
     struct tcp_header h = {.key = &tcb->key,
@@ -38,7 +39,8 @@ static struct tcp_header header(const struct tcp *tcp, struct tcb *tcb, uint32_t
                                            tcb->mtu_discover >= MTU_DISCOVER_PROBE,
                            .ignore_path = tcb->mtu_discover >= MTU_DISCOVER_PROBE};
 
-    urgent_mark(tcb, &h);
+    if (tcb->snd_urgent)
+        urgent_mark(tcb, &h);
     return h;
 }
 
@@ -46,7 +48,7 @@ static unsigned sack_blocks(const struct tcp *tcp, struct tcb *tcb, struct range
 {
     unsigned n, room = tcb->ts_ok ? 3 : 4; /* 40 bytes of options */
 
-    if (!tcb->sack_ok)
+    if (!tcb->sack_ok || (tcb->reass == TCP_NONE && tcb->dup.lo == tcb->dup.hi))
         return 0;
     n = dsack_block(tcb, out);
     return n + reass_sacks(tcp, tcb, out + n, room - n);
@@ -59,7 +61,8 @@ static enum progress send_ack(struct tcp *tcp, struct tcb *tcb, uint32_t seq)
 
     h.n_sacks = sack_blocks(tcp, tcb, sacks);
     h.sacks = sacks;
-    ecn_mark(tcp, tcb, &h, ECN_ACK, true);
+    if (tcb->ecn.mode != ECN_OFF)
+        ecn_mark(tcp, tcb, &h, ECN_ACK, true);
     if (!tcp_send_bare(tcp, &h))
         return NO_MBUF;
     tcb->segs_out++;
@@ -131,7 +134,9 @@ static enum progress send_text(struct tcp *tcp, struct tcb *tcb, uint32_t seq, u
         h.n_sacks = sack_blocks(tcp, tcb, sacks);
         h.sacks = sacks;
     }
-    ecn_mark(tcp, tcb, &h, seq_lt(seq, tcb->snd_max) ? ECN_AGAIN : len ? ECN_TEXT : ECN_ACK, room);
+    if (tcb->ecn.mode != ECN_OFF)
+        ecn_mark(tcp, tcb, &h, seq_lt(seq, tcb->snd_max) ? ECN_AGAIN : len ? ECN_TEXT : ECN_ACK,
+                 room);
     tcp_send_header(tcp, m, &h);
     ack_sent(tcp, tcb, (uint32_t)h.wnd << tcb->rcv_wscale);
     text_sent(tcp, tcb, seq, len, fin);
@@ -197,15 +202,18 @@ static enum progress send_syn(struct tcp *tcp, struct tcb *tcb)
                            .ts_val = tcp_ts_now(tcp, tcb->ts_offset),
                            .ts_ecr = answer ? tcb->ts_recent : 0};
 
+    struct fastopen_option fo = {0};
     struct mbuf *m = syn_mbuf(tcp, tcb);
 
     if (!m)
         return NO_MBUF;
     if (!answer) {
-        fastopen_syn_option(tcp, tcb, &h.fastopen);
+        fastopen_syn_option(tcp, tcb, &fo);
+        h.fastopen = &fo;
     } else if (tcb->fo_renew && !tcb->retransmits) {
-        fastopen_cookie(tcp, &tcb->key, &h.fastopen);
-        h.fastopen.experimental = tcb->fo_experimental;
+        fastopen_cookie(tcp, &tcb->key, &fo);
+        fo.experimental = tcb->fo_experimental;
+        h.fastopen = &fo;
     }
     if (answer)
         ecn_answer_tcb(tcp, tcb, &h);

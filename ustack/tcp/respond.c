@@ -30,6 +30,7 @@ void tcp_respond_synack(struct tcp *tcp, const struct request *req)
     const struct tcb *listening = &tcp->tcbs[tcp->listeners[req->listener].tcb];
     uint16_t mss = tcp_advmss(tcp, &req->key.remote);
 
+    struct fastopen_option fo = {0};
     struct tcp_header h = {.key = &req->key,
                            .seq = req->iss,
                            .ack = req->irs + 1,
@@ -49,8 +50,9 @@ void tcp_respond_synack(struct tcp *tcp, const struct request *req)
     if (listening->user_mss && listening->user_mss < mss)
         h.mss = listening->user_mss;
     if (req->fastopen && req->retries == 0) {
-        fastopen_cookie(tcp, &req->key, &h.fastopen);
-        h.fastopen.experimental = req->experimental;
+        fastopen_cookie(tcp, &req->key, &fo);
+        fo.experimental = req->experimental;
+        h.fastopen = &fo;
     }
     ecn_answer(tcp, req, &h);
     tcp_send_bare(tcp, &h);

@@ -6,11 +6,6 @@
 static const struct ust_addr any_v6;
 static const struct ust_addr any_v4 = {{[10] = 0xff, 0xff}};
 
-uint32_t tcb_index(const struct tcp *tcp, const struct tcb *tcb)
-{
-    return (uint32_t)(tcb - tcp->tcbs);
-}
-
 void tcp_init(struct tcp *tcp, const struct tcp_upcalls *up)
 {
     tcp->up = up;

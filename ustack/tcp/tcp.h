@@ -70,7 +70,6 @@ struct tcp {
 void tcp_init(struct tcp *tcp, const struct tcp_upcalls *up);
 struct tcb *tcb_alloc(struct tcp *tcp);          /* CLOSED; NULL when full */
 void tcb_free(struct tcp *tcp, struct tcb *tcb); /* returns everything it holds */
-uint32_t tcb_index(const struct tcp *tcp, const struct tcb *tcb);
 uint32_t flow_hash(const struct tcp *tcp, const struct flow_key *key);
 /* The value (kind and index) of a flow, or TCP_NONE. */
 uint32_t flow_find(const struct tcp *tcp, const struct flow_key *key);
@@ -238,8 +237,8 @@ struct tcp_header {
     const struct range *sacks;
     unsigned n_sacks;
     uint32_t gso_mss; /* 0, or the payload bytes of a segment */
-    struct fastopen_option fastopen;
-    uint16_t urg;                   /* with TH_URG */
+    const struct fastopen_option *fastopen; /* or NULL */
+    uint16_t urg;                           /* with TH_URG */
     bool may_fragment, ignore_path; /* see struct ip_out */
     bool ae;                        /* RFC 9768 */
     unsigned n_ecn;                 /* fields of its option; 0: none */
@@ -307,9 +306,6 @@ void tcp_respond_timewait(struct tcp *tcp, struct timewait *tw);
 void tcp_send_rst(struct tcp *tcp, struct tcb *tcb);
 
 /* timer.c */
-void tcp_arm(struct tcp *tcp, struct tcb *tcb, enum tcp_timer t, ust_time deadline);
-void tcp_disarm(struct tcb *tcb, enum tcp_timer t);
-bool tcp_armed(const struct tcb *tcb, enum tcp_timer t);
 void tcp_timer(struct tcp *tcp, struct tcb *tcb);
 /* Arms t of rexmt, tlp and reo, and disarms the other two. */
 void tcp_arm_loss(struct tcp *tcp, struct tcb *tcb, enum tcp_timer t, ust_time deadline);
@@ -583,6 +579,31 @@ static inline struct core *tcp_core(struct tcp *tcp)
 static inline ust_time tcp_now(const struct tcp *tcp)
 {
     return tcp->net.core.now;
+}
+
+static inline uint32_t tcb_index(const struct tcp *tcp, const struct tcb *tcb)
+{
+    return (uint32_t)(tcb - tcp->tcbs);
+}
+
+static inline bool tcp_armed(const struct tcb *tcb, enum tcp_timer t)
+{
+    return tcb->deadline[t] != UINT64_MAX;
+}
+
+static inline void tcp_arm(struct tcp *tcp, struct tcb *tcb, enum tcp_timer t, ust_time deadline)
+{
+    struct wheel *w = &tcp->net.core.wheel;
+    uint32_t id = tcp->tcb_timers + tcb_index(tcp, tcb);
+
+    tcb->deadline[t] = deadline;
+    if (deadline < w->nodes[id].deadline)
+        wheel_set(w, id, deadline);
+}
+
+static inline void tcp_disarm(struct tcb *tcb, enum tcp_timer t)
+{
+    tcb->deadline[t] = UINT64_MAX;
 }
 
 static inline uint32_t tcb_flight(const struct tcb *tcb)

@@ -6,26 +6,6 @@
 
 #include "tcp.h"
 
-bool tcp_armed(const struct tcb *tcb, enum tcp_timer t)
-{
-    return tcb->deadline[t] != UINT64_MAX;
-}
-
-void tcp_arm(struct tcp *tcp, struct tcb *tcb, enum tcp_timer t, ust_time deadline)
-{
-    struct wheel *w = &tcp->net.core.wheel;
-    uint32_t id = tcp->tcb_timers + tcb_index(tcp, tcb);
-
-    tcb->deadline[t] = deadline;
-    if (deadline < w->nodes[id].deadline)
-        wheel_set(w, id, deadline);
-}
-
-void tcp_disarm(struct tcb *tcb, enum tcp_timer t)
-{
-    tcb->deadline[t] = UINT64_MAX;
-}
-
 /* An RTO from now, but no later than the user timeout allows. */
 static ust_time after_rto(const struct tcp *tcp, const struct tcb *tcb)
 {
