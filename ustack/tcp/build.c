@@ -8,7 +8,7 @@
 #include "tcp.h"
 
 enum {
-    SPORT = 0,     /* and the other port */
+    SPORT = 0, /* and the other port */
     SEQ = 4,
     ACK = 8,
     OFFSET = 12,   /* in words, flags, window */

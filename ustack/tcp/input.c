@@ -2,7 +2,7 @@
 /* Segment arrival (RFC 9293 3.10.7): validation, look-up, and the synchronized
  * states, one named function a step, in the RFC's order. LISTEN and passive
  * SYN-RECEIVED are in listen.c, SYN-SENT in open.c, TIME-WAIT in timewait.c,
- * what an ACK does to the sender in ack.c.
+ * what an ACK does to the sender in ack.c, text and FIN in text.c.
  *
  * Always: seg->m is freed or queued exactly once; a peer's mistake ends in one
  * named drop. After a step that may end the connection nothing touches the
@@ -166,12 +166,6 @@ static void owe_oow_ack(struct tcp *tcp, struct tcb *tcb, const struct segment *
     tcp_ready(tcp, tcb);
 }
 
-static void owe_ack(struct tcp *tcp, struct tcb *tcb)
-{
-    tcb->ack_now = true;
-    tcp_ready(tcp, tcb);
-}
-
 /* ------------------------------------------------------- the steps */
 
 static bool acceptable(const struct tcb *tcb, const struct segment *seg)
@@ -294,172 +288,6 @@ static void update_ts_recent(struct tcp *tcp, struct tcb *tcb, const struct segm
     tcb->ts_recent_age = tcp_now(tcp);
 }
 
-/* Cuts off what is already received and what lies beyond the window. */
-static void trim_to_window(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
-{
-    uint32_t wnd = tcb->rcv_adv - tcb->rcv_nxt, old;
-
-    if (seq_lt(seg->seq, tcb->rcv_nxt)) {
-        dsack_set(tcp, tcb, seg->seq, seq_min(seg->seq + seg->text_len, tcb->rcv_nxt));
-        old = tcb->rcv_nxt - seg->seq;
-        if (old > seg->text_len)
-            old = seg->text_len;
-        seg->seq += old;
-        seg->text_off = (uint16_t)(seg->text_off + old);
-        seg->text_len -= old;
-    }
-    if (seg->seq + seg->text_len - tcb->rcv_nxt > wnd) {
-        seg->text_len = wnd - (seg->seq - tcb->rcv_nxt);
-        seg->flags &= (uint8_t)~TH_FIN;
-    }
-    seg->len = seg->text_len + !!(seg->flags & TH_FIN);
-}
-
-static bool receives(const struct tcb *tcb)
-{
-    return tcb->state == UST_ESTABLISHED || tcb->state == UST_FIN_WAIT_1 ||
-           tcb->state == UST_FIN_WAIT_2;
-}
-
-static void take_in_order(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
-{
-    struct mbuf_pool *pool = &tcp->net.core.pool;
-
-    mbuf_trim_front(pool, seg->m, seg->text_off);
-    mbuf_trim_to(pool, seg->m, seg->text_len);
-    tcb->rcv_nxt += seg->text_len;
-    tcb->bytes_received += seg->text_len;
-    rcvbuf_append(pool, &tcb->rcvbuf, seg->m);
-    seg->m = NULL;
-    rcvwnd_measure(tcp, tcb, seg);
-    delack_text_arrived(tcp, tcb, seg->text_len);
-    if (tcb->reass != TCP_NONE) {
-        reass_drain(tcp, tcb);
-        owe_ack(tcp, tcb); /* RFC 5681 4.2: a filled hole is told at once */
-    }
-    delack_decide(tcp, tcb);
-    tcp_changed(tcp, tcb);
-}
-
-static void take_out_of_order(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
-{
-    struct extra *x = extra_have(tcp, tcb);
-
-    if (x && (seg->flags & TH_FIN)) {
-        tcb->fin_pending = true;
-        x->fin_seq = seg->seq + seg->text_len;
-    }
-    if (x)
-        x->rcv_ooopack += seg->text_len > 0;
-    if (seg->text_len > 0)
-        reass_add(tcp, tcb, seg);
-    count(tcp_core(tcp), C_TCP_DUPACKS_OUT);
-    tcb->dupacks_due++; /* each earns its own (RFC 5681 4.2) */
-    tcp_ready(tcp, tcb);
-}
-
-/* Text for an application that has closed: it is lost, and the peer must know
- * (RFC 9293 3.6.1). The RST is that of a connection that is gone, as Linux's. */
-static bool nobody_reads(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
-{
-    if (!tcb->orphan || seg->text_len == 0 || !seq_gt(seg->seq + seg->text_len, tcb->rcv_nxt))
-        return false;
-    count(tcp_core(tcp), C_TCP_DROP_CLOSED_RCV);
-    if (tcp_send_bare(tcp, &(struct tcp_header){.key = &tcb->key,
-                                                .seq = seg->ack,
-                                                .flags = TH_RST,
-                                                .tos = tcb->tos,
-                                                .ttl = tcb->ttl,
-                                                .dst = &tcb->dst}))
-        count(tcp_core(tcp), C_TCP_RESETS_OUT);
-    tcp_done(tcp, tcb, 0);
-    return true;
-}
-
-/* Text in order is worth more than text that has to wait. */
-static bool has_share(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
-{
-    const struct core *core = tcp_core(tcp);
-
-    if (share_allows(core, seg->m, tcb_rcv_held(tcp, tcb)))
-        return true;
-    reass_prune(tcp, tcb, seg->seq, 0);
-    return share_allows(core, seg->m, tcb_rcv_held(tcp, tcb));
-}
-
-/* Seventh */
-static enum verdict process_text(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
-{
-    struct core *core = tcp_core(tcp);
-
-    if (seg->text_len == 0 && !(seg->flags & TH_FIN))
-        return PASS;
-    if (!receives(tcb)) { /* a peer that has sent its FIN should not */
-        if (seg->text_len > 0)
-            count(core, C_TCP_DROP_CLOSED_RCV);
-        return PASS;
-    }
-    if (nobody_reads(tcp, tcb, seg))
-        return DROP;
-    if (seg->text_len > 0 && tcb->rcv_adv == tcb->rcv_nxt)
-        owe_ack(tcp, tcb); /* a probe of our closed window */
-    trim_to_window(tcp, tcb, seg);
-    if (seg->text_len > 0 && core->pool.n_free[MBUF_SMALL] < (uint64_t)core->set.mbuf_reserve) {
-        owe_ack(tcp, tcb);
-        count(core, C_TCP_DROP_NOMBUF);
-        return DROP;
-    }
-    if (seg->text_len > 0 && !has_share(tcp, tcb, seg)) {
-        owe_ack(tcp, tcb);
-        count(core, C_TCP_DROP_SHARE);
-        return DROP;
-    }
-    if (seg->text_len > 0)
-        delack_measure_mss(tcb, seg);
-    if (seg->seq != tcb->rcv_nxt) {
-        take_out_of_order(tcp, tcb, seg);
-        return DROP;
-    }
-    if (seg->text_len > 0)
-        take_in_order(tcp, tcb, seg);
-    return PASS;
-}
-
-static void fin_received(struct tcp *tcp, struct tcb *tcb)
-{
-    tcb->fin_received = true;
-    tcb->fin_pending = false;
-    reass_free(tcp, tcb); /* behind a FIN there is no text */
-    tcb->rcv_nxt++;
-    if (seq_lt(tcb->rcv_adv, tcb->rcv_nxt))
-        tcb->rcv_adv = tcb->rcv_nxt;
-    tcp_changed(tcp, tcb);
-}
-
-/* Eighth */
-static void process_fin(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
-{
-    bool here = (seg->flags & TH_FIN) && seg->seq + seg->len - 1 == tcb->rcv_nxt;
-
-    if (!receives(tcb) || (!here && !(tcb->fin_pending && tcb_extra(tcb)->fin_seq == tcb->rcv_nxt)))
-        return;
-    fin_received(tcp, tcb);
-    switch (tcb->state) {
-    case UST_ESTABLISHED:
-        tcb->state = UST_CLOSE_WAIT;
-        delack_fin(tcp, tcb);
-        break;
-    case UST_FIN_WAIT_1: /* ours is not acknowledged, or we would be in 2 */
-        tcb->state = UST_CLOSING;
-        owe_ack(tcp, tcb);
-        break;
-    case UST_FIN_WAIT_2:
-        owe_ack(tcp, tcb);
-        tcp_enter_timewait(tcp, tcb);
-        break;
-    }
-}
-
 /* A segment in the window is the peer's own: it is alive (MUST-29, MUST-37). */
 static void heard_from(struct tcp *tcp, struct tcb *tcb)
 {
@@ -486,10 +314,10 @@ static enum verdict check_synchronized(struct tcp *tcp, struct tcb *tcb, struct 
     ecn_received(tcp, tcb, seg);
     update_ts_recent(tcp, tcb, seg);
     if ((seg->flags & TH_URG) || tcb->urgent == URGENT_COMING)
-        urgent_input(tcp, tcb, seg); /* sixth */
-    v = process_text(tcp, tcb, seg); /* seventh */
+        urgent_input(tcp, tcb, seg);     /* sixth */
+    v = tcp_process_text(tcp, tcb, seg); /* seventh */
     if (v == PASS)
-        process_fin(tcp, tcb, seg); /* eighth */
+        tcp_process_fin(tcp, tcb, seg); /* eighth */
     return v;
 }
 

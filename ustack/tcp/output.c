@@ -135,7 +135,10 @@ static enum progress send_text(struct tcp *tcp, struct tcb *tcb, uint32_t seq, u
         h.sacks = sacks;
     }
     if (tcb->ecn.mode != ECN_OFF)
-        ecn_mark(tcp, tcb, &h, seq_lt(seq, tcb->snd_max) ? ECN_AGAIN : len ? ECN_TEXT : ECN_ACK,
+        ecn_mark(tcp, tcb, &h,
+                 seq_lt(seq, tcb->snd_max) ? ECN_AGAIN
+                 : len                     ? ECN_TEXT
+                                           : ECN_ACK,
                  room);
     tcp_send_header(tcp, m, &h);
     ack_sent(tcp, tcb, (uint32_t)h.wnd << tcb->rcv_wscale);

@@ -100,6 +100,12 @@ void tcp_open_sender(struct tcp *tcp, struct tcb *tcb);
 bool tcp_error_input(struct net *net, const struct ust_addr *src, const struct ust_addr *dst,
                      const uint8_t *quoted, const struct ip_error *e);
 
+/* text.c: the seventh and the eighth step */
+enum verdict tcp_process_text(struct tcp *tcp, struct tcb *tcb, struct segment *seg);
+/* Takes text of which nothing is old and nothing beyond the window. */
+enum verdict tcp_queue_text(struct tcp *tcp, struct tcb *tcb, struct segment *seg);
+void tcp_process_fin(struct tcp *tcp, struct tcb *tcb, const struct segment *seg);
+
 /* ack.c: the fifth check, what an ACK does to the sender */
 enum verdict tcp_check_ack(struct tcp *tcp, struct tcb *tcb, const struct segment *seg);
 /* A sample from the SYN that seg acknowledges. */
@@ -236,12 +242,12 @@ struct tcp_header {
     uint8_t wscale;
     const struct range *sacks;
     unsigned n_sacks;
-    uint32_t gso_mss; /* 0, or the payload bytes of a segment */
+    uint32_t gso_mss;                       /* 0, or the payload bytes of a segment */
     const struct fastopen_option *fastopen; /* or NULL */
     uint16_t urg;                           /* with TH_URG */
-    bool may_fragment, ignore_path; /* see struct ip_out */
-    bool ae;                        /* RFC 9768 */
-    unsigned n_ecn;                 /* fields of its option; 0: none */
+    bool may_fragment, ignore_path;         /* see struct ip_out */
+    bool ae;                                /* RFC 9768 */
+    unsigned n_ecn;                         /* fields of its option; 0: none */
     uint32_t ecn_bytes[3];
 };
 unsigned tcp_options_len(const struct tcp_header *h);
