@@ -323,6 +323,12 @@ static bool after_fin(struct tcp *tcp, struct tcb *tcb)
     return true;
 }
 
+void tcp_take_ack(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
+{
+    take_ack(tcp, tcb, seg);
+    tcp_update_window(tcp, tcb, seg);
+}
+
 enum verdict tcp_check_ack(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
 {
     if (!(seg->flags & TH_ACK)) {

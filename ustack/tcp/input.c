@@ -49,7 +49,6 @@ static void parse(struct segment *seg, struct mbuf *m, const uint8_t *th, const 
 {
     unsigned offset = (th[12] >> 4) * 4u;
 
-    memset(seg, 0, sizeof *seg);
     seg->m = m;
     seg->seq = get32(th + 4);
     seg->ack = get32(th + 8);
@@ -61,6 +60,9 @@ static void parse(struct segment *seg, struct mbuf *m, const uint8_t *th, const 
     seg->text_off = (uint16_t)(p->l4_off + offset);
     seg->text_len = p->l4_len - offset;
     seg->len = seg->text_len + !!(seg->flags & TH_SYN) + !!(seg->flags & TH_FIN);
+    if (offset == TCP_LEN + TCP_TS_LEN && tcp_only_timestamps(th + TCP_LEN, &seg->opt))
+        return;
+    tcp_no_options(&seg->opt);
     if (offset > TCP_LEN)
         tcp_parse_options(th + TCP_LEN, offset - TCP_LEN, seg->flags & TH_SYN, &seg->opt);
 }
@@ -321,8 +323,37 @@ static enum verdict check_synchronized(struct tcp *tcp, struct tcb *tcb, struct 
     return v;
 }
 
+/* Is it what an open connection is waiting for: the next text, or no text, and
+ * an ACK of what may be in flight, with nothing remarkable about it? */
+static bool is_expected(const struct tcp *tcp, const struct tcb *tcb, const struct segment *seg)
+{
+    return seg->seq == tcb->rcv_nxt && (seg->flags & ~TH_PSH) == TH_ACK &&
+           tcb->state == UST_ESTABLISHED && seg->text_len <= tcb->rcv_adv - tcb->rcv_nxt &&
+           seg->ack - tcb->snd_una <= tcb->snd_max - tcb->snd_una &&
+           !(tcb->ts_ok && seg->opt.ts_ok && seq_lt(seg->opt.ts_val, tcb->ts_recent)) &&
+           tcb->reass == TCP_NONE && tcb->urgent == URGENT_NONE && tcb->ecn.mode == ECN_OFF &&
+           tcb->keepalives == 0 && !tcb->fin_pending && tcp->net.core.set.engine_shortcuts;
+}
+
+/* What the steps come to when is_expected(). */
+static void take_expected(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
+{
+    tcp_take_ack(tcp, tcb, seg);
+    tcb->last_rcvd = tcb->last_ack = tcp_now(tcp);
+    chrono_update(tcp, tcb);
+    tcb->probes = 0;
+    if (tcb->ts_ok && seg->opt.ts_ok && seq_leq(seg->seq, tcb->rcv_acked)) {
+        tcb->ts_recent = seg->opt.ts_val;
+        tcb->ts_recent_age = tcp_now(tcp);
+    }
+    if (seg->text_len > 0)
+        tcp_queue_text(tcp, tcb, seg);
+}
+
 void tcp_synchronized(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
 {
+    if (is_expected(tcp, tcb, seg))
+        return take_expected(tcp, tcb, seg);
     strip_repeated_syn(tcb, seg);
     if (check_synchronized(tcp, tcb, seg) != DROP_ACK)
         return;

@@ -93,13 +93,6 @@ static void parse_one(const uint8_t *p, unsigned len, bool syn, struct tcp_optio
 
 void tcp_parse_options(const uint8_t *p, unsigned len, bool syn, struct tcp_options *opt)
 {
-    /* What nearly every segment carries: NOP, NOP, timestamps (RFC 7323 A). */
-    if (len == 12 && get32(p) == 0x0101080a) {
-        opt->ts_ok = true;
-        opt->ts_val = get32(p + 4);
-        opt->ts_ecr = get32(p + 8);
-        return;
-    }
     while (len > 0 && p[0] != OPT_EOL) {
         unsigned n = 1;
 

@@ -6,6 +6,7 @@
 
 #include "../base/mbuf.h"
 #include "../base/ranges.h"
+#include "../net/wire.h"
 
 enum tcp_flag {
     TH_FIN = 1,
@@ -31,14 +32,39 @@ struct tcp_options {
     uint16_t mss;   /* 0: absent */
     uint8_t wscale; /* at most 14 (RFC 7323 2.3) */
     bool wscale_ok, sack_ok, ts_ok;
+    bool ecn_ok;   /* has an AccECN option … */
+    uint8_t n_ecn; /* … with so many fields, see ecn_bytes */
     uint32_t ts_val, ts_ecr;
-    struct fastopen_option fastopen;
-    bool ecn_ok;           /* has an AccECN option … */
-    uint8_t n_ecn;         /* … with so many fields … */
-    uint32_t ecn_bytes[3]; /* … in the order of the header */
     uint8_t n_sacks;
+    struct fastopen_option fastopen;
+    uint32_t ecn_bytes[3]; /* in the order of the header */
     struct range sacks[TCP_MAX_SACKS];
 };
+
+/* Sets those by which all others are read. */
+static inline void tcp_no_options(struct tcp_options *opt)
+{
+    opt->mss = 0;
+    opt->wscale = 0;
+    opt->wscale_ok = opt->sack_ok = opt->ts_ok = opt->ecn_ok = false;
+    opt->n_ecn = opt->n_sacks = 0;
+    opt->ts_val = opt->ts_ecr = 0;
+    opt->fastopen.present = opt->fastopen.experimental = false;
+    opt->fastopen.len = 0;
+}
+
+/* What nearly every segment carries, in twelve bytes: NOP, NOP, timestamps
+ * (RFC 7323 A). False: they are something else, and opt is as it was. */
+static inline bool tcp_only_timestamps(const uint8_t *p, struct tcp_options *opt)
+{
+    if (get32(p) != 0x0101080a)
+        return false;
+    tcp_no_options(opt);
+    opt->ts_ok = true;
+    opt->ts_val = get32(p + 4);
+    opt->ts_ecr = get32(p + 8);
+    return true;
+}
 
 struct segment {
     struct mbuf *m; /* the frame; NULL once its text has been taken */

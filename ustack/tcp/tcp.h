@@ -108,6 +108,8 @@ void tcp_process_fin(struct tcp *tcp, struct tcb *tcb, const struct segment *seg
 
 /* ack.c: the fifth check, what an ACK does to the sender */
 enum verdict tcp_check_ack(struct tcp *tcp, struct tcb *tcb, const struct segment *seg);
+/* The same of an ACK that lies in what was sent, on an open connection. */
+void tcp_take_ack(struct tcp *tcp, struct tcb *tcb, const struct segment *seg);
 /* A sample from the SYN that seg acknowledges. */
 void tcp_time_syn(struct tcp *tcp, struct tcb *tcb, const struct segment *seg);
 void tcp_update_window(struct tcp *tcp, struct tcb *tcb, const struct segment *seg);
