@@ -151,7 +151,7 @@ static bool is_plain(const struct tcp *tcp, const struct tcb *tcb, const struct 
 
     return rec->head == rec->tail && rec->head != TCP_NONE && s->flags == SENT_TIMED &&
            s->end == seg->ack && seg->opt.n_sacks == 0 && tcb->sack_ok &&
-           tcb->ca_state == UST_CA_OPEN && tcb->ecn.mode == ECN_OFF && !rec->tlp &&
+           tcb->ca_state == UST_CA_OPEN && tcb_extra(tcb)->ecn.mode == ECN_OFF && !rec->tlp &&
            !rec->dsack_round && tcp->net.core.set.engine_shortcuts;
 }
 

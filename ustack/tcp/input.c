@@ -331,8 +331,9 @@ static bool is_expected(const struct tcp *tcp, const struct tcb *tcb, const stru
            tcb->state == UST_ESTABLISHED && seg->text_len <= tcb->rcv_adv - tcb->rcv_nxt &&
            seg->ack - tcb->snd_una <= tcb->snd_max - tcb->snd_una &&
            !(tcb->ts_ok && seg->opt.ts_ok && seq_lt(seg->opt.ts_val, tcb->ts_recent)) &&
-           tcb->reass == TCP_NONE && tcb->urgent == URGENT_NONE && tcb->ecn.mode == ECN_OFF &&
-           tcb->keepalives == 0 && !tcb->fin_pending && tcp->net.core.set.engine_shortcuts;
+           tcb->reass == TCP_NONE && tcb->urgent == URGENT_NONE &&
+           tcb_extra(tcb)->ecn.mode == ECN_OFF && tcb->keepalives == 0 && !tcb->fin_pending &&
+           tcp->net.core.set.engine_shortcuts;
 }
 
 /* What the steps come to when is_expected(). */

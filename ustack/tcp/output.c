@@ -48,7 +48,8 @@ static unsigned sack_blocks(const struct tcp *tcp, struct tcb *tcb, struct range
 {
     unsigned n, room = tcb->ts_ok ? 3 : 4; /* 40 bytes of options */
 
-    if (!tcb->sack_ok || (tcb->reass == TCP_NONE && tcb->dup.lo == tcb->dup.hi))
+    if (!tcb->sack_ok ||
+        (tcb->reass == TCP_NONE && tcb_extra(tcb)->dup.lo == tcb_extra(tcb)->dup.hi))
         return 0;
     n = dsack_block(tcb, out);
     return n + reass_sacks(tcp, tcb, out + n, room - n);
@@ -61,7 +62,7 @@ static enum progress send_ack(struct tcp *tcp, struct tcb *tcb, uint32_t seq)
 
     h.n_sacks = sack_blocks(tcp, tcb, sacks);
     h.sacks = sacks;
-    if (tcb->ecn.mode != ECN_OFF)
+    if (tcb_extra(tcb)->ecn.mode != ECN_OFF)
         ecn_mark(tcp, tcb, &h, ECN_ACK, true);
     if (!tcp_send_bare(tcp, &h))
         return NO_MBUF;
@@ -134,7 +135,7 @@ static enum progress send_text(struct tcp *tcp, struct tcb *tcb, uint32_t seq, u
         h.n_sacks = sack_blocks(tcp, tcb, sacks);
         h.sacks = sacks;
     }
-    if (tcb->ecn.mode != ECN_OFF)
+    if (tcb_extra(tcb)->ecn.mode != ECN_OFF)
         ecn_mark(tcp, tcb, &h,
                  seq_lt(seq, tcb->snd_max) ? ECN_AGAIN
                  : len                     ? ECN_TEXT
