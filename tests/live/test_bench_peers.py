@@ -107,8 +107,12 @@ def test_errors_that_wrk_tells_of_are_ours(error: str) -> None:
 
 def test_a_peers_command_is_told_the_work_and_compared(tmp_path: Path) -> None:
     program = tmp_path / "peer.py"
-    program.write_text('import sys; print(\'{"mine": {"requests_per_s": 1%s}}\' % sys.argv[1])')
-    command = f"mine={shlex.quote(sys.executable)} {shlex.quote(str(program))} {{connections}}"
+    program.write_text(
+        "import sys; assert sys.argv[2].startswith('ring:')\n"
+        'print(\'{"mine": {"requests_per_s": 1%s}}\' % sys.argv[1])'
+    )
+    words = f"{shlex.quote(sys.executable)} {shlex.quote(str(program))}"
+    command = f"mine={words} {{connections}} {{io}}"
     got = measured("rpc", "--connections", "2", *FEW, "--peer-cmd", command)
     assert got["mine"]["requests_per_s"] == 12
     assert got["ratio"]["mine"] == pytest.approx(got["ustack"]["requests_per_s"] / 12, rel=1e-4)

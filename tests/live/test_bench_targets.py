@@ -46,7 +46,8 @@ def test_a_target_is_judged_by_its_bounds(at_most: bool, value: float, word: str
 def test_every_target_and_every_point_of_the_grid_can_be_asked_for() -> None:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    for argv in [*(target.argv for target in table.TARGETS), *table.GRID]:
+    rows = [*table.TARGETS, *table.beside("lwip")]
+    for argv in [*(target.argv for target in rows), *table.GRID]:
         args = parser.parse_args(argv.format(ring="x", tap="y").split())
         assert args.server is None or args.server in BENCHES[args.bench].servers
 
@@ -85,6 +86,26 @@ def test_a_share_has_the_ends_of_both_spreads(monkeypatch: pytest.MonkeyPatch) -
     assert (first["value"], first["spread"]) == (0.7, [35 / 200, 140 / 50])
     assert (first["reached"], last["reached"]) == ("must", "missed")
     assert first["placement"] == "near"
+
+
+def test_another_stack_has_rows_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[tuple[str, list[str]]] = []
+
+    def run(argv: str, extra: list[str]) -> dict[str, Any] | str:
+        runs.append((argv, extra))
+        if argv.startswith("rpc"):
+            return {"ratio": {"lwip": 0.8}, "ratio_spread": {"lwip": [0.7, 0.9]}}
+        return "it does not"
+
+    monkeypatch.setattr(targets, "TARGETS", [])
+    monkeypatch.setattr(targets, "_run", run)
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        targets.run_targets(["--seconds", "1"], as_json=True, peers=["lwip=./bench {io}"])
+    rows = json.loads(out.getvalue())["targets"]
+    assert {row["what"] for row in rows} == {"÷ lwip"}
+    assert [row.get("reached") for row in rows] == ["must", "missed", None, None, "missed"]
+    assert all(e == ["--seconds", "1", "--peer-cmd", "lwip=./bench {io}"] for _, e in runs)
 
 
 def test_a_record_is_the_table_with_machine_commit_and_commands(

@@ -115,7 +115,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Measure and print; the exit status."""
     if args.bench in WHOLE:
-        return WHOLE[args.bench](_of_each_run(args), as_json=args.json, record=args.record)
+        kept = {"as_json": args.json, "record": args.record, "peers": args.peer_cmd}
+        return WHOLE[args.bench](_of_each_run(args), **kept)
     _refuse(args, "record")
     result = measure(args)
     if args.plot:
@@ -134,7 +135,7 @@ def _of_each_run(args: argparse.Namespace) -> list[str]:
         flag = "--" + name.replace("_", "-")
         if name in ("seconds", "repetitions", "requests") and value is not None:
             given += [flag, str(value)]
-        elif name == "record" and args.bench == "targets":
+        elif name in ("record", "peer_cmd") and args.bench == "targets":
             continue
         elif name not in ("bench", "json") and value:
             raise ConfigError(f"{flag} is for one benchmark, got {args.bench}; leave it out")

@@ -25,16 +25,24 @@ PATIENCE = 600.0  # seconds for one run of a command
 class CommandSide(Side):
     """A program that prints the same JSON: its figures under its name, under "ustack", or bare."""
 
-    def __init__(self, name: str, command: str) -> None:
-        """command: with {bench}, {task}, {connections}, {size}, {seconds}, {requests}, {server}."""
+    def __init__(self, name: str, command: str, io: str = "") -> None:
+        """command: with {app}, {task}, {connections}, {size}, {seconds}, {requests}, {server}.
+
+        It may have {io}, too: that of ustack's side.
+        """
         super().__init__(name)
-        self._command = command
+        self._command, self._io = command, io
 
     def measure(self, bench: Bench, work: Work, task: Task) -> Cell:
         """Run it once."""
         label = next((name for name, one in bench.tasks(work).items() if one == task), "")
-        values: dict[str, Any] = {"task": label or task.app, "app": task.app, "server": work.server}
-        values |= {"connections": task.connections, "size": task.size}
+        values: dict[str, Any] = {
+            "task": label or task.app,
+            "app": task.app,
+            "server": work.server,
+            "io": self._io,
+        }
+        values |= {"connections": task.connections, "size": task.size, "server": work.server}
         values |= {"seconds": work.seconds, "requests": work.requests}
         words = [_filled(word, values) for word in shlex.split(self._command)]
         try:
@@ -84,7 +92,7 @@ def choose_sides(
         elif peer != "none":
             _add_kernel(sides, notes, peer, server, limit, pair)
     for command in commands:
-        sides.append(_parse(command, sides))
+        sides.append(_parse(command, sides, io))
     for label, task in bench.tasks(work).items():
         notes += [
             f"{side.name} has not descriptors enough for {label or task.connections} connections"
@@ -146,10 +154,10 @@ def _told(serves: str) -> str:
     return "a server in C" if serves == "c" else f"the same server ({serves})"
 
 
-def _parse(text: str, sides: list[Side]) -> Side:
+def _parse(text: str, sides: list[Side], io: str) -> Side:
     name, sign, command = text.partition("=")
     if not sign or not name.isidentifier() or not command.strip():
         raise ConfigError(f"--peer-cmd must be NAME=COMMAND, got {text!r}; as lwip='./lwip-bench'")
     if name in RESERVED or name in {side.name for side in sides}:
         raise ConfigError(f"--peer-cmd {name}: the name is taken; choose another")
-    return CommandSide(name, command)
+    return CommandSide(name, command, io)

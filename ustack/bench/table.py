@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ustack.bench.inside import SHARE
 
-__all__ = ["GRID", "TARGETS", "Target", "Value", "judge"]
+__all__ = ["GRID", "TARGETS", "Target", "Value", "beside", "judge"]
 
 
 class Value(NamedTuple):
@@ -167,6 +167,19 @@ TARGETS = (
     Target("tap: bulk in, Protocol", TAP_BULK, V, _ratio("veth-uvloop", "in"), 0.6, 1),
     Target("tap: bulk out, Protocol", TAP_BULK, V, _ratio("veth-uvloop", "out"), 0.6, 1),
 )
+
+
+def beside(name: str) -> tuple[Target, ...]:
+    """Return the rows in which we are compared with another stack in user space, a --peer-cmd."""
+    what, each = f"÷ {name}", "--vs none"
+    return (
+        Target("echo 64 B × 64, Protocol", f"rpc {each}", what, _ratio(name), 0.7, 1),
+        Target("echo 64 B × 64, C", f"rpc --server c {each}", what, _ratio(name), 1, 1.5),
+        Target("bulk in, C", f"bulk --server c {each}", what, _ratio(name, "in"), 1, None),
+        Target("bulk in, C, checksums done", SUMS, what, _ratio(name, "in"), 1.3, 2),
+        Target("tap: echo 64 B × 64, Protocol", f"rpc {TAP} {each}", what, _ratio(name), None, 1),
+    )
+
 
 # ------------------------------------------------------------------------------ the grid
 

@@ -8,13 +8,14 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ustack._progress import Progress
 from ustack.bench.machine import describe
 from ustack.bench.report import aligned
-from ustack.bench.table import GRID, TARGETS, Target, judge
+from ustack.bench.table import GRID, TARGETS, Target, beside, judge
 from ustack.errors import UstackError
 
 __all__ = ["run_grid", "run_targets"]
@@ -23,23 +24,28 @@ PATIENCE = 600.0  # seconds for one run
 HEAD = ["work", "", "ustack", "least…most", "must", "goal", "", "cores"]
 
 
-def run_targets(extra: list[str], *, as_json: bool, record: str | None = None) -> int:
+def run_targets(
+    extra: list[str], *, as_json: bool, record: str | None = None, peers: Sequence[str] = ()
+) -> int:
     """Measure every row and print the table; extra: arguments for each run.
 
-    record: a file that the table is written to, in Markdown.
+    record: a file that the table is written to, in Markdown. peers: NAME=COMMAND, stacks to be
+    compared with in rows of their own.
     """
     started = time.monotonic()
     if record is not None:
         _write(record, "")  # not after a quarter of an hour
     rows: list[dict[str, Any]] = []
-    seen: dict[str, dict[str, Any] | str] = {}
-    runs = len({target.argv for target in TARGETS})
-    with Progress("targets", runs) as progress:
-        for target in TARGETS:
-            if target.argv not in seen:
+    wanted = [(target, "") for target in TARGETS]
+    wanted += [(t, peer) for peer in peers for t in beside(peer.partition("=")[0])]
+    seen: dict[tuple[str, str], dict[str, Any] | str] = {}
+    with Progress("targets", len({(target.argv, peer) for target, peer in wanted})) as progress:
+        for target, peer in wanted:
+            run = target.argv, peer
+            if run not in seen:
                 progress.step(target.argv)
-                seen[target.argv] = _run(target.argv, extra)
-            rows.append(_row(target, seen[target.argv]))
+                seen[run] = _run(target.argv, [*extra, *(["--peer-cmd", peer] if peer else [])])
+            rows.append(_row(target, seen[run]))
     took = time.monotonic() - started
     if as_json:
         print(json.dumps({"targets": rows, "machine": describe(), "seconds": took}, indent=2))
@@ -51,7 +57,9 @@ def run_targets(extra: list[str], *, as_json: bool, record: str | None = None) -
     return 0
 
 
-def run_grid(extra: list[str], *, as_json: bool, record: str | None = None) -> int:
+def run_grid(
+    extra: list[str], *, as_json: bool, record: str | None = None, peers: Sequence[str] = ()
+) -> int:
     """Measure the whole grid; print each table, or all of it as one JSON list, at the end."""
     every = []
     with Progress("grid", len(GRID)) as progress:
