@@ -53,10 +53,18 @@ class DataCalls(PlacedSocket):
                 raise TimeoutError("timed out")
             poll.poll(None if left is None else left * 1000 + 1)
 
+    def _waiting(self, flags: int) -> int:
+        """Return flags without MSG_DONTWAIT if there is a timeout to wait for."""
+        return flags & ~_stdlib.MSG_DONTWAIT if self.gettimeout() else flags
+
     def _take(self, name: str, *arguments: Any) -> Any:
-        """Receive by a method of this name, whose last argument is flags, of whoever has it."""
+        """Receive by a method of this name, whose last argument is flags, of whoever has it.
+
+        As with the standard library's, who has set a timeout waits for that, MSG_DONTWAIT or not.
+        """
         if self._endpoint is None:
             return getattr(super(), name)(*arguments)
+        arguments = (*arguments[:-1], self._waiting(arguments[-1]))
         if self._twin is not None:
             return self._either(lambda half: getattr(half, name)(*arguments), arguments[-1])
         return self._timed(lambda: getattr(self._endpoint, name)(*arguments))
@@ -71,7 +79,7 @@ class DataCalls(PlacedSocket):
         return int(self._take("recv_into", _arguments.writable(buffer, nbytes), 0, flags))
 
     def _send(self, data: Any, flags: int = 0, /) -> int:
-        return int(self._timed(lambda: self._endpoint.send(data, flags)))
+        return int(self._timed(lambda: self._endpoint.send(data, self._waiting(flags))))
 
     def _sendall(self, data: Any, flags: int = 0, /) -> None:
         if self.type == _stdlib.SOCK_DGRAM:
@@ -180,7 +188,11 @@ class DataCalls(PlacedSocket):
             raise _stdlib._GiveupOnSendfile(error) from None  # type: ignore[attr-defined]
         if not size:
             return 0
-        return int(self._sendfile_use_send(file, offset, count))  # type: ignore[attr-defined]
+        before = file.tell()
+        sent = int(self._sendfile_use_send(file, offset, count))  # type: ignore[attr-defined]
+        if not sent:
+            file.seek(before)
+        return sent
 
     def shutdown(self, how: int, /) -> None:
         """End sending, receiving, or both."""
@@ -188,3 +200,5 @@ class DataCalls(PlacedSocket):
             super().shutdown(how)
         else:
             self._endpoint.shutdown(how)
+            if self._twin is not None:
+                self._twin.shutdown(how)

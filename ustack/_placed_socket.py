@@ -14,6 +14,7 @@ an address is (process.py), the calls that take addresses (socket.py) or move da
 
 import contextlib
 import errno
+import operator
 import os
 import select
 import socket as _stdlib
@@ -180,10 +181,11 @@ class PlacedSocket(HotSocket):
         """Return an option as an int, or as at most so many bytes."""
         if self._endpoint is None:
             return super().getsockopt(level, optname, *arguments)
-        if (level, optname) in _HARMLESS:
-            value = self._options.get((level, optname), (0,))[0]
-            return value if not arguments else int(value).to_bytes(4, "little")[: arguments[0]]
-        return self._endpoint.getsockopt(level, optname, *arguments)
+        if (operator.index(level), operator.index(optname)) not in _HARMLESS:
+            return self._endpoint.getsockopt(level, optname, *arguments)
+        value = self._options.get((level, optname), (0,))[0]
+        raw = value.to_bytes(4, "little") if isinstance(value, int) else bytes(value)
+        return raw[: arguments[0]] if any(arguments) else int.from_bytes(raw[:4], "little")
 
     def settimeout(self, value: float | None, /) -> None:
         """Let calls last value seconds; None: for ever, 0: do not block."""
@@ -236,7 +238,11 @@ class PlacedSocket(HotSocket):
         fd = super().fileno() if self._twin is None else -1  # that may be an epoll's
         spare = _stdlib.socket(endpoint.family, endpoint.type) if fd < 0 else None
         HotSocket.__init__(
-            other, endpoint.family, endpoint.type, 0, fd if spare is None else spare.detach()
+            other,
+            endpoint.family,
+            endpoint.type,
+            self.proto,
+            fd if spare is None else spare.detach(),
         )
         gone = _stdlib.socket.detach(other)
         other._closed = False  # type: ignore[attr-defined]

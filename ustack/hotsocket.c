@@ -54,6 +54,7 @@ static int64_t insist(const struct part *p, transfer call, uint8_t *buf, size_t 
 static int64_t do_recv(const struct part *p, uint8_t *buf, size_t len, uint64_t ns);
 static int64_t do_send(const struct part *p, uint8_t *buf, size_t len, uint64_t ns);
 static PyObject *fail(const struct part *p, int64_t err);
+static PyObject *not_writable(PyObject *object);
 
 /* -------------------------------------------------------------- the methods */
 
@@ -100,7 +101,7 @@ static PyObject *hot_recv_into(PyObject *self, PyObject *const *args, Py_ssize_t
     if (!p->worker || p->slow || nargs != 1 || kwnames)
         return pass_on(self, RECV_INTO, args, nargs, kwnames);
     if (PyObject_GetBuffer(args[0], &buf, PyBUF_WRITABLE) < 0)
-        return NULL;
+        return not_writable(args[0]);
     n = insist(p, do_recv, buf.buf, (size_t)buf.len, deadline_of(p));
     PyBuffer_Release(&buf);
     return n < 0 ? fail(p, n) : PyLong_FromLongLong(n);
@@ -172,6 +173,16 @@ static PyObject *hot_set_timeout(PyObject *self, PyObject *ns)
 }
 
 /* ------------------------------------------------------------------ helpers */
+
+/* As the base says it. */
+static PyObject *not_writable(PyObject *object)
+{
+    if (PyErr_ExceptionMatches(PyExc_BufferError))
+        PyErr_Format(PyExc_TypeError,
+                     "recv_into() argument 1 must be read-write bytes-like object, not %.50s",
+                     Py_TYPE(object)->tp_name);
+    return NULL;
+}
 
 static struct part *part_of(PyObject *self)
 {

@@ -292,6 +292,13 @@ class Socket(Endpoint):
             return self.tcp_info().to_linux()[:buflen]
         return super().getsockopt(level, optname, buflen)
 
+    def getpeername(self) -> Address:
+        """Return the peer's address; OSError(ENOTCONN) without one, as after a RST."""
+        peer = super().getpeername()
+        if self.tcp_info().state == lib.UST_CLOSED:
+            raise OSError(errno.ENOTCONN, f"{os.strerror(errno.ENOTCONN)}: getpeername")
+        return peer
+
     def tcp_info(self) -> TcpInfo:
         """Return everything the engine knows about the connection, as of now."""
         raw = ffi.new("struct ust_tcp_info *")

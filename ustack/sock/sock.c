@@ -160,8 +160,7 @@ int ust_connect(struct ust_engine *eng, ust_handle h, const struct ust_addr *add
         return tcp_connect(tcp, tcb, addr, port);
     case UST_SYN_SENT:
     case UST_SYN_RECEIVED: return -EALREADY;
-    case UST_LISTEN: return -EINVAL;
-    default: return -EISCONN;
+    default: return -EISCONN; /* a listener, too, as Linux */
     }
 }
 
@@ -267,6 +266,18 @@ static void queue_fin(struct tcp *tcp, struct tcb *tcb)
     tcp_changed(tcp, tcb);
 }
 
+/* As Linux: with its receiving half goes all that a listener is; those who wait to be accepted are
+ * reset, who waits in accept() learns it, and it may listen again. */
+static int shut_listener(struct tcp *tcp, struct tcb *tcb, int how)
+{
+    if (how == UST_SHUT_WR)
+        return 0;
+    tcp_unlisten(tcp, tcb);
+    tcb->state = UST_CLOSED;
+    tcp_changed(tcp, tcb);
+    return 0;
+}
+
 int ust_shutdown(struct ust_engine *eng, ust_handle h, int how)
 {
     struct tcp *tcp = sock_tcp(eng);
@@ -278,6 +289,8 @@ int ust_shutdown(struct ust_engine *eng, ust_handle h, int how)
         return -EBADF;
     if (how < UST_SHUT_RD || how > UST_SHUT_RDWR)
         return -EINVAL;
+    if (tcb->state == UST_LISTEN)
+        return shut_listener(tcp, tcb, how);
     if (!tcb_synchronized(tcb) && !tcb->fo_pending)
         return -ENOTCONN;
     if (how != UST_SHUT_RD)
