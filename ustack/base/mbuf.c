@@ -18,7 +18,7 @@ enum {
 
 static void init_class(struct mbuf_pool *pool, enum mbuf_class cls, uint32_t first, uint32_t n);
 static struct mbuf *take(struct mbuf_pool *pool, enum mbuf_class cls);
-static void give(struct mbuf_pool *pool, struct mbuf *m);
+static inline void give(struct mbuf_pool *pool, struct mbuf *m);
 static int check_class(const struct mbuf_pool *pool, enum mbuf_class cls);
 
 size_t mbuf_pool_meta_size(uint32_t small, uint32_t large, uint32_t refs)
@@ -115,7 +115,7 @@ struct mbuf *mbuf_ref(struct mbuf_pool *pool, struct mbuf *m, uint32_t skip, uin
     return ref;
 }
 
-void mbuf_free_one(struct mbuf_pool *pool, struct mbuf *m)
+static inline void free_one(struct mbuf_pool *pool, struct mbuf *m)
 {
     struct mbuf *owner = &pool->meta[m->owner];
 
@@ -130,13 +130,18 @@ void mbuf_free_one(struct mbuf_pool *pool, struct mbuf *m)
         give(pool, owner);
 }
 
+void mbuf_free_one(struct mbuf_pool *pool, struct mbuf *m)
+{
+    free_one(pool, m);
+}
+
 void mbuf_free(struct mbuf_pool *pool, struct mbuf *m)
 {
     struct mbuf *next;
 
     for (; m; m = next) {
         next = mbuf_at(pool, m->next);
-        mbuf_free_one(pool, m);
+        free_one(pool, m);
     }
 }
 

@@ -210,8 +210,7 @@ static void decay(const struct tcp *tcp, struct tcb *tcb, ust_time idle)
 void congestion_restart(struct tcp *tcp, struct tcb *tcb)
 {
     ust_time idle = tcp_now(tcp) - tcb->last_sent;
-    const struct cc_ops *ops;
-    void *state;
+    const struct cc_ops *ops = cc_table[tcb->cc.algorithm];
 
     if (tcb->snd_una != tcb->snd_max || idle == 0)
         return;
@@ -220,9 +219,8 @@ void congestion_restart(struct tcp *tcp, struct tcb *tcb)
         decay(tcp, tcb, idle);
     if (tcb->cc.state == CC_NO_STATE)
         return;
-    ops = controller(tcp, tcb, &state);
     if (ops->on_restart)
-        ops->on_restart(&tcb->cc, state, idle);
+        ops->on_restart(&tcb->cc, tcp->cc_states[tcb->cc.state].words, idle);
     report_note(tcp, tcb, 0);
 }
 
@@ -230,12 +228,13 @@ void congestion_restart(struct tcp *tcp, struct tcb *tcb)
 
 void congestion_acked(struct tcp *tcp, struct tcb *tcb, struct cc_ack *ack)
 {
+    const struct cc_ops *ops = cc_table[tcb->cc.algorithm];
     void *state;
-    const struct cc_ops *ops = controller(tcp, tcb, &state);
 
     ack->cwnd_limited = ack->may_grow && is_limited(&tcb->cc);
-    if (ops->only_limited && !ack->cwnd_limited)
+    if (ops->only_limited && !ack->cwnd_limited && tcb->cc.state != CC_NO_STATE)
         return;
+    ops = controller(tcp, tcb, &state);
     ack->now = tcp_now(tcp);
     ack->una = tcb->snd_una;
     ack->nxt = tcb->snd_nxt;

@@ -141,6 +141,11 @@ static void unlink_record(struct tcp *tcp, struct tcb *tcb, struct sent *s)
     struct recovery *rec = tcb_own_rec(tcb);
     uint32_t i = sent_index(tcp, s);
 
+    if (rec->head == rec->tail) { /* the only one */
+        rec->head = rec->tail = rec->oldest = rec->newest = TCP_NONE;
+        rec->cursor = rec->resend = TCP_NONE;
+        return give_back(tcp, tcb, s);
+    }
     time_remove(tcp, rec, s);
     if (rec->cursor == i)
         rec->cursor = s->prev != TCP_NONE ? s->prev : s->next;
@@ -214,22 +219,11 @@ static void lengthen(struct tcb *tcb, struct sent *s, uint32_t end, bool fin)
     s->flags |= fin ? SENT_FIN : 0;
 }
 
-void sent_add(struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint32_t end, bool fin)
+static void fill(const struct tcp *tcp, struct tcb *tcb, struct sent *s, uint32_t seq, uint32_t end,
+                 bool fin)
 {
     struct recovery *rec = tcb_own_rec(tcb);
-    struct sent *tail = sent_at(tcp, rec->tail), *s;
-    bool same = tail && goes_on(tcb, tail);
 
-    assert(tail || rec->tail == TCP_NONE);
-    rec->burst = true;
-    if (same)
-        return lengthen(tcb, tail, end, fin);
-    s = take(tcp, tcb);
-    if (!s) {
-        assert(tail); /* its own record, if no other */
-        stretch(tcp, tcb, tail);
-        return lengthen(tcb, tail, end, fin);
-    }
     s->seq = seq;
     s->end = end;
     s->at = stamp(tcp, rec);
@@ -239,6 +233,42 @@ void sent_add(struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint32_t end, bool
     s->segs = packets_of(end - seq, fin, tcb->snd_mss);
     s->flags = fin ? SENT_FIN : 0;
     rec->packets += s->segs;
+}
+
+/* Nothing is in flight yet: the connection's own record is all there is. */
+static void add_first(struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint32_t end, bool fin)
+{
+    struct recovery *rec = tcb_own_rec(tcb);
+    uint32_t i = flight_index(tcp, tcb);
+    struct sent *s = &tcp->sents[i];
+
+    assert(!rec->own_used && rec->n_records == 0);
+    rec->own_used = true;
+    rec->n_records = 1;
+    rec->head = rec->tail = rec->oldest = rec->newest = i;
+    fill(tcp, tcb, s, seq, end, fin);
+    s->flags |= SENT_TIMED;
+    s->next = s->prev = s->later = s->older = TCP_NONE;
+}
+
+void sent_add(struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint32_t end, bool fin)
+{
+    struct recovery *rec = tcb_own_rec(tcb);
+    struct sent *tail = sent_at(tcp, rec->tail), *s;
+
+    if (!tail) {
+        rec->burst = true;
+        return add_first(tcp, tcb, seq, end, fin);
+    }
+    if (goes_on(tcb, tail))
+        return lengthen(tcb, tail, end, fin);
+    rec->burst = true;
+    s = take(tcp, tcb);
+    if (!s) {
+        stretch(tcp, tcb, tail);
+        return lengthen(tcb, tail, end, fin);
+    }
+    fill(tcp, tcb, s, seq, end, fin);
     link_after(tcp, rec, s, rec->tail);
     time_insert(tcp, rec, s, rec->newest);
 }
