@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "base/checksum.h"
+#include "base/share.h"
 #include "config.h"
 #include "sock/sock.h"
 
@@ -151,6 +152,7 @@ static void init_layers(struct ust_engine *eng, const struct ust_config *cfg)
     init_keys(core, cfg);
     mbuf_pool_init(&core->pool, core->pool.meta, core->pool.base, (uint32_t)cfg->set.mbuf_small,
                    (uint32_t)cfg->set.mbuf_large, (uint32_t)cfg->set.mbuf_refs, &core->faults);
+    share_settle(core);
     wheel_init(&core->wheel, core->wheel.nodes, tcp->timewait_timers + tcp->n_timewaits, 0);
     init_table(&tcp->net.neigh_table, tcp->net.n_neighs);
     init_table(&tcp->net.pmtu_table, tcp->net.n_pmtus);
@@ -221,7 +223,10 @@ struct ust_engine *ust_engine_clone(const struct ust_engine *eng)
 
 int ust_engine_set(struct ust_engine *eng, const char *name, int64_t value)
 {
-    return settings_set(&engine_core(eng)->set, name, value, true);
+    int err = settings_set(&engine_core(eng)->set, name, value, true);
+
+    share_settle(engine_core(eng));
+    return err;
 }
 
 int ust_engine_get(const struct ust_engine *eng, const char *name, int64_t *value)

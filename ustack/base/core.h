@@ -26,6 +26,7 @@ struct core {
     struct siphash_key key_cookie; /* SYN cookies */
     struct faults faults;
     struct mbuf_pool pool;
+    uint64_t share_kept[2]; /* bytes of small, and of all buffers, that share.h keeps back */
     struct wheel wheel;
     uint64_t counters[N_COUNTERS];
 };

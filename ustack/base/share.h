@@ -34,12 +34,11 @@ static inline uint64_t share_free(const struct core *core, enum mbuf_class cls)
     return free > reserve ? (free - reserve) * MBUF_SMALL_SIZE : 0;
 }
 
-/* Bytes that one socket may hold while so many of total are free, as far as
- * enough of them: more is not told. */
-static inline uint64_t share_of(const struct core *core, uint64_t free, uint64_t total,
+/* Bytes that one socket may hold while so many are free and so many of them kept
+ * for others, as far as enough: more is not told. */
+static inline uint64_t share_of(const struct core *core, uint64_t free, uint64_t kept,
                                 uint64_t enough)
 {
-    uint64_t kept = total / 100 * (uint64_t)core->set.mbuf_share_floor;
     uint64_t above = free > kept ? free - kept : 0, part;
     uint64_t least = free / SHARE_LEAST_PART;
 
@@ -52,9 +51,26 @@ static inline uint64_t share_of(const struct core *core, uint64_t free, uint64_t
     return least < enough ? least : enough;
 }
 
-static inline uint64_t share_size(const struct core *core, enum mbuf_class cls)
+static inline uint64_t share_kept_of(const struct core *core, uint64_t total)
 {
-    return core->pool.n[cls] * (uint64_t)(cls == MBUF_LARGE ? MBUF_LARGE_SIZE : MBUF_SMALL_SIZE);
+    return total / 100 * (uint64_t)core->set.mbuf_share_floor;
+}
+
+/* The pool or a setting is new. */
+static inline void share_settle(struct core *core)
+{
+    uint64_t small = core->pool.n[MBUF_SMALL] * (uint64_t)MBUF_SMALL_SIZE;
+    uint64_t large = core->pool.n[MBUF_LARGE] * (uint64_t)MBUF_LARGE_SIZE;
+
+    core->share_kept[0] = share_kept_of(core, small);
+    core->share_kept[1] = share_kept_of(core, small + large);
+}
+
+static inline uint64_t share_kept(const struct core *core, enum mbuf_class cls)
+{
+    if (cls == MBUF_LARGE)
+        return share_kept_of(core, core->pool.n[MBUF_LARGE] * (uint64_t)MBUF_LARGE_SIZE);
+    return core->share_kept[0];
 }
 
 /* May a socket that holds so many bytes keep m, which is taken already? */
@@ -63,7 +79,7 @@ static inline bool share_allows(const struct core *core, const struct mbuf *m, u
     enum mbuf_class cls = m->cls == MBUF_LARGE ? MBUF_LARGE : MBUF_SMALL;
 
     return held == 0 ||
-           held < share_of(core, share_free(core, cls), share_size(core, cls), held + 1);
+           held < share_of(core, share_free(core, cls), share_kept(core, cls), held + 1);
 }
 
 /* Bytes of small buffers that it may still take, if the others take as many; as
@@ -71,7 +87,7 @@ static inline bool share_allows(const struct core *core, const struct mbuf *m, u
 static inline uint64_t share_room(const struct core *core, uint64_t held, uint64_t enough)
 {
     uint64_t most =
-        share_of(core, share_free(core, MBUF_SMALL), share_size(core, MBUF_SMALL), held + enough);
+        share_of(core, share_free(core, MBUF_SMALL), core->share_kept[0], held + enough);
 
     return held < most ? most - held : 0;
 }
@@ -80,8 +96,7 @@ static inline uint64_t share_room(const struct core *core, uint64_t held, uint64
 static inline uint64_t share_send_room(const struct core *core, uint64_t held, uint64_t enough)
 {
     uint64_t free = share_free(core, MBUF_SMALL) + share_free(core, MBUF_LARGE);
-    uint64_t most = share_of(
-        core, free, share_size(core, MBUF_SMALL) + share_size(core, MBUF_LARGE), held + enough);
+    uint64_t most = share_of(core, free, core->share_kept[1], held + enough);
 
     if (held == 0 && most < MBUF_SMALL_SIZE)
         most = MBUF_SMALL_SIZE < enough ? MBUF_SMALL_SIZE : enough;

@@ -42,7 +42,7 @@ void tcp_init(struct tcp *tcp, const struct tcp_upcalls *up)
 /* ------------------------------------------------------- flow table */
 
 /* Of IPv4 flows only what differs between them is hashed. */
-uint32_t flow_hash(const struct tcp *tcp, const struct flow_key *key)
+static inline uint32_t hash_of(const struct tcp *tcp, const struct flow_key *key)
 {
     const struct siphash_key *secret = &tcp->net.core.key_flow;
     uint32_t local, remote;
@@ -52,6 +52,11 @@ uint32_t flow_hash(const struct tcp *tcp, const struct flow_key *key)
     memcpy(&local, v4_bytes(&key->local), 4);
     memcpy(&remote, v4_bytes(&key->remote), 4);
     return (uint32_t)siphash13_of_3(secret, local, remote, (uint32_t)key->rport << 16 | key->lport);
+}
+
+uint32_t flow_hash(const struct tcp *tcp, const struct flow_key *key)
+{
+    return hash_of(tcp, key);
 }
 
 static struct flow_key bind_key(const struct ust_addr *addr, uint16_t port)
@@ -72,7 +77,7 @@ static const struct flow_key *value_key(const struct tcp *tcp, uint32_t value)
 
 uint32_t flow_find(const struct tcp *tcp, const struct flow_key *key)
 {
-    uint32_t hash = flow_hash(tcp, key), i;
+    uint32_t hash = hash_of(tcp, key), i;
 
     for (i = flowtable_first(&tcp->flows, hash); i != FLOWTABLE_NONE;
          i = flowtable_next(&tcp->flows, hash, i)) {
