@@ -25,6 +25,15 @@ static inline uint64_t checksum_add_words(const void *data, unsigned n, uint64_t
     return sum;
 }
 
+/* Of the five words of an IPv4 header without options. */
+static inline uint64_t checksum_add_ipv4(const void *header)
+{
+    uint32_t w[5];
+
+    memcpy(w, header, sizeof w);
+    return (uint64_t)w[0] + w[1] + w[2] + w[3] + w[4];
+}
+
 /* Folds to 16 bits, not complemented. */
 static inline uint16_t checksum_fold(uint64_t sum)
 {

@@ -28,15 +28,5 @@ void eth_input(struct net *net, struct mbuf *m)
 
 void eth_output(struct net *net, struct mbuf *m, int iface, const uint8_t dst[6], uint16_t type)
 {
-    uint8_t *p = mbuf_push(&net->core.pool, m, ETH_LEN);
-
-    memcpy(p + ETH_DST, dst, 6);
-    memcpy(p + ETH_SRC, net->ifaces[iface].mac, 6);
-    put16(p + ETH_TYPE, type);
-    m->iface = (uint8_t)iface;
-    m->l3_off = ETH_LEN;
-    m->l4_off = (uint16_t)(m->l4_off + ETH_LEN);
-    m->csum_start = m->l4_off;
-    count(&net->core, C_ETH_OUT);
-    mbuf_enqueue(&net->core.pool, &net->outq, m);
+    eth_push(net, m, iface, dst, type);
 }

@@ -121,7 +121,10 @@ int ip_output(struct net *net, struct mbuf *m, const struct ip_out *o)
             return fragment_output(net, m, o, n, path);
     }
     add_header(net, m, o, n->iface);
-    neigh_output(net, n, m);
+    if (neigh_is_ready(net, n))
+        eth_push(net, m, n->iface, n->mac, addr_is_v4(o->dst) ? ETHERTYPE_IPV4 : ETHERTYPE_IPV6);
+    else
+        neigh_output(net, n, m);
     return 0;
 }
 

@@ -61,9 +61,7 @@ static bool source_is_martian(const struct net *net, uint32_t src)
 
 static uint64_t header_sum(const uint8_t *ip, unsigned ihl)
 {
-    if (ihl == IPV4_LEN) /* a constant count unrolls */
-        return checksum_add_words(ip, IPV4_LEN / 4, 0);
-    return checksum_add(ip, ihl, 0);
+    return ihl == IPV4_LEN ? checksum_add_ipv4(ip) : checksum_add(ip, ihl, 0);
 }
 
 static enum counter validate(const struct mbuf *m, const uint8_t *ip)
@@ -153,7 +151,7 @@ void ipv4_header(struct net *net, struct mbuf *m, const struct ip_out *o)
     put32(words + TTL, ttl << 24 | (uint32_t)o->proto << 16);
     memcpy(words + SRC, v4_bytes(o->src), 4);
     memcpy(words + DST, v4_bytes(o->dst), 4);
-    sum = checksum_finish(header_sum(words, IPV4_LEN));
+    sum = checksum_finish(checksum_add_ipv4(words));
     memcpy(ip, words, sizeof words);
     memcpy(ip + CHECKSUM, &sum, 2);
     m->l4_off = IPV4_LEN;

@@ -28,9 +28,6 @@
 
 enum { NONE = 0xffffffff };
 
-/* The LRU lists are touched at most this often for one entry. */
-static const ust_time lru_grain = NS_PER_MS;
-
 static uint32_t neigh_hash(const struct net *net, int iface, const struct ust_addr *addr)
 {
     return (uint32_t)siphash13(&net->core.key_flow, addr, sizeof *addr) + (uint32_t)iface;
@@ -301,7 +298,7 @@ static void park(struct net *net, struct neigh *n, struct mbuf *m)
 
 static void touch(struct net *net, struct neigh *n)
 {
-    if (net->core.now - n->used < lru_grain)
+    if (net->core.now - n->used < NEIGH_LRU_GRAIN)
         return;
     n->used = net->core.now;
     lru_unlink(net, n);

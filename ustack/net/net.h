@@ -267,6 +267,22 @@ void eth_input(struct net *net, struct mbuf *m);
 /* Puts the Ethernet header in front of m and queues it. */
 void eth_output(struct net *net, struct mbuf *m, int iface, const uint8_t dst[6], uint16_t type);
 
+static inline void eth_push(struct net *net, struct mbuf *m, int iface, const uint8_t dst[6],
+                            uint16_t type)
+{
+    uint8_t *p = mbuf_push(&net->core.pool, m, ETH_LEN);
+
+    memcpy(p + ETH_DST, dst, 6);
+    memcpy(p + ETH_SRC, net->ifaces[iface].mac, 6);
+    put16(p + ETH_TYPE, type);
+    m->iface = (uint8_t)iface;
+    m->l3_off = ETH_LEN;
+    m->l4_off = (uint16_t)(m->l4_off + ETH_LEN);
+    m->csum_start = m->l4_off;
+    count(&net->core, C_ETH_OUT);
+    mbuf_enqueue(&net->core.pool, &net->outq, m);
+}
+
 /* arp.c: ARP messages (RFC 826, 5227) */
 void arp_input(struct net *net, struct mbuf *m);
 /* target_mac NULL: to everybody. */
@@ -303,6 +319,18 @@ void neigh_doubt(struct net *net, const struct ip_dst *dst);
 int neigh_add_permanent(struct net *net, int iface, const struct ust_addr *addr,
                         const uint8_t mac[6]);
 int neigh_del(struct net *net, int iface, const struct ust_addr *addr);
+/* The LRU lists are touched at most this often for one entry. */
+#define NEIGH_LRU_GRAIN NS_PER_MS
+/* Is it known, and was it used just now, so that there is nothing to note? */
+static inline bool neigh_is_ready(const struct net *net, const struct neigh *n)
+{
+    ust_time now = net->core.now;
+
+    return now - n->used < NEIGH_LRU_GRAIN &&
+           (n->state == NEIGH_PERMANENT ||
+            (n->state == NEIGH_REACHABLE &&
+             now - n->confirmed < ms(net->core.set.neigh_reachable_ms)));
+}
 /* Sends m (an IP packet) to n now or when it is resolved. Owns m. */
 void neigh_output(struct net *net, struct neigh *n, struct mbuf *m);
 void neigh_timer(struct net *net, uint32_t i);

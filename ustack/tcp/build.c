@@ -139,7 +139,8 @@ static void checksum(struct tcp *tcp, struct mbuf *m, const struct tcp_header *h
 
 void tcp_send_header(struct tcp *tcp, struct mbuf *m, const struct tcp_header *h)
 {
-    unsigned len = TCP_LEN + (is_usual(h) ? TCP_TS_LEN : tcp_options_len(h));
+    bool usual = is_usual(h);
+    unsigned len = TCP_LEN + (usual ? TCP_TS_LEN : tcp_options_len(h));
     uint8_t *p = mbuf_push(&tcp->net.core.pool, m, len);
     struct ip_out out = {.src = &h->key->local,
                          .dst = &h->key->remote,
@@ -155,7 +156,7 @@ void tcp_send_header(struct tcp *tcp, struct mbuf *m, const struct tcp_header *h
     put32(p + ACK, h->flags & TH_ACK ? h->ack : 0);
     put32(p + OFFSET, len << 26 | (uint32_t)h->ae << 24 | (uint32_t)h->flags << 16 | h->wnd);
     put32(p + CHECKSUM, h->urg);
-    if (is_usual(h))
+    if (usual)
         put_timestamps(p + TCP_LEN, h);
     else
         put_options(p + TCP_LEN, h);
