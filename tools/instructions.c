@@ -18,11 +18,11 @@
 #include "base/mbuf.h"
 #include "ustack.h"
 
-enum { PORT = 80, MAX_CONNS = 64, WARM_UP = 200, ROUND_NS = 1000000, MTU = 1500 };
+enum { PORT = 80, MAX_CONNS = 4096, WARM_UP = 200, ROUND_NS = 1000000, MTU = 1500 };
 
 static struct ust_engine *ends[2]; /* the sender, and the receiver */
 static ust_handle conns[MAX_CONNS];
-static unsigned n_conns, n_segments, text_len;
+static unsigned n_conns, n_open, n_segments, text_len;
 static ust_time now = 1000000000;
 static uint8_t text[65536];
 static int writing; /* it is the first turn of a round */
@@ -93,7 +93,7 @@ static unsigned sender(struct mbuf **in, unsigned n, struct mbuf **out)
     ust_engine_input(ends[0], now, in, n);
     ust_engine_tick(ends[0], now);
     read_events(ends[0], 0);
-    for (unsigned i = 0; writing && i < n_conns; i++)
+    for (unsigned i = 0; writing && i < n_open; i++)
         for (unsigned k = 0; k < n_segments; k++)
             ust_send(ends[0], conns[i], text, text_len, 0);
     writing = 0;
@@ -177,6 +177,7 @@ static void connect_all(void)
         insist(h > 0, "accept");
         ust_setopt(ends[1], h, UST_OPT_NODELAY, 1);
     }
+    n_open = n_conns;
 }
 
 int main(int argc, char **argv)

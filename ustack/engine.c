@@ -266,14 +266,21 @@ static void advance(struct core *core, ust_time now)
         core->now = now;
 }
 
+enum { AHEAD = 4 }; /* frames between a TCB's being asked for and its turn */
+
 void ust_engine_input(struct ust_engine *eng, ust_time now, struct mbuf **burst, unsigned n)
 {
     struct core *core = engine_core(eng);
 
     advance(core, now);
+    ahead_look_up(&eng->tcp, burst, n);
     for (unsigned i = 0; i < n; i++) {
         if (i + 1 < n)
             __builtin_prefetch(mbuf_data(&core->pool, burst[i + 1]));
+        if (i + AHEAD < n && (burst[i + AHEAD]->flags & MBUF_HASHED))
+            ahead_fetch_tcb(&eng->tcp, burst[i + AHEAD]);
+        if (i + 1 < n && (burst[i + 1]->flags & MBUF_HASHED))
+            ahead_fetch_flight(&eng->tcp, burst[i + 1]);
         if (core->set.engine_trace)
             trace(eng, burst[i], false);
         eth_input(&eng->tcp.net, burst[i]);

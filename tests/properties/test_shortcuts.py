@@ -36,6 +36,8 @@ SETTINGS: list[dict[str, int]] = [
     {"tcp.keepalive_time": 1, "tcp.rto_restart": 1, "tcp.early_retrans": 0},
 ]
 
+CROWD = 300  #: sockets beside, every other time: with so many, bursts are looked at ahead
+
 
 def told(end: End) -> dict[str, Any]:
     """All that an end tells of itself."""
@@ -54,7 +56,10 @@ def talk(seed: int, settings: dict[str, int], conditions: dict[str, float]) -> l
     """What both ends tell, step by step, of some random talk: questions, bulk, silence."""
     rng = random.Random(seed)
     steps = []
-    with Link(seed, settings | {"engine.trace": 1}, **conditions) as link:
+    with Link(seed, settings | {"engine.trace": 1, "tcp.max_tcbs": 512}, **conditions) as link:
+        for end in link.ends:
+            for _ in range(seed % 2 * CROWD):
+                end.engine.socket()
         ends = link.connected()
         for end in ends:
             end.engine.setopt(end.handle or 0, rig.lib.UST_OPT_NODELAY, rng.randrange(2))

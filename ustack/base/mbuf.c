@@ -28,7 +28,7 @@ size_t mbuf_pool_meta_size(uint32_t small, uint32_t large, uint32_t refs)
 
 size_t mbuf_pool_data_size(uint32_t small, uint32_t large)
 {
-    return (size_t)small * MBUF_SMALL_SIZE + (size_t)large * MBUF_LARGE_SIZE;
+    return (size_t)small * MBUF_SMALL_STRIDE + (size_t)large * MBUF_LARGE_SIZE;
 }
 
 void mbuf_pool_init(struct mbuf_pool *pool, void *meta, void *data, uint32_t small, uint32_t large,
@@ -241,8 +241,8 @@ int mbuf_pool_check(const struct mbuf_pool *pool)
 /* Builds the free list so that the lowest index is given out first. */
 static void init_class(struct mbuf_pool *pool, enum mbuf_class cls, uint32_t first, uint32_t n)
 {
-    uint64_t size = cls == MBUF_LARGE ? MBUF_LARGE_SIZE : MBUF_SMALL_SIZE;
-    uint64_t start = cls == MBUF_LARGE ? (uint64_t)first * MBUF_SMALL_SIZE : 0;
+    uint64_t size = cls == MBUF_LARGE ? MBUF_LARGE_SIZE : MBUF_SMALL_STRIDE;
+    uint64_t start = cls == MBUF_LARGE ? (uint64_t)first * MBUF_SMALL_STRIDE : 0;
 
     pool->n[cls] = pool->n_free[cls] = n;
     pool->first[cls] = first;

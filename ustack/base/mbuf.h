@@ -27,7 +27,8 @@ enum {
     MBUF_NONE = 0xffffffff, /* no mbuf: end of a list */
     MBUF_HEADROOM = 192,    /* Ethernet + IPv6 + TCP with options, and to spare */
     MBUF_SMALL_SIZE = 2048,
-    MBUF_LARGE_SIZE = 66048, /* headroom + 14 + 65535, rounded up */
+    MBUF_SMALL_STRIDE = 2048 + 64, /* an odd number of lines: their starts fill all cache sets */
+    MBUF_LARGE_SIZE = 66048,       /* headroom + 14 + 65535, rounded up */
 };
 
 enum mbuf_class { MBUF_SMALL, MBUF_LARGE, MBUF_REF, MBUF_CLASSES };
@@ -37,6 +38,7 @@ enum mbuf_flag {
     MBUF_CSUM_PARTIAL = 2, /* tx: csum_start/csum_offset say what to fill in;
                                the field holds the folded pseudo-header sum */
     MBUF_LINK_MCAST = 4,   /* rx: sent to a group or broadcast MAC */
+    MBUF_HASHED = 8,       /* rx: seq is the hash of its flow, see tcp/ahead.c */
 };
 
 enum mbuf_gso { /* of virtio_net_hdr */

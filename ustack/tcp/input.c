@@ -87,7 +87,9 @@ static void tcb_input(struct tcp *tcp, struct tcb *tcb, struct segment *seg, con
 static void dispatch(struct tcp *tcp, const struct flow_key *key, struct segment *seg,
                      const struct packet *p)
 {
-    uint32_t value = flow_find(tcp, key), i = value & FLOW_INDEX_MASK;
+    bool hashed = seg->m->flags & MBUF_HASHED;
+    uint32_t value = hashed ? flow_find_hashed(tcp, key, seg->m->seq) : flow_find(tcp, key);
+    uint32_t i = value & FLOW_INDEX_MASK;
     struct tcb *listening;
 
     if (value == TCP_NONE) {

@@ -77,7 +77,12 @@ static const struct flow_key *value_key(const struct tcp *tcp, uint32_t value)
 
 uint32_t flow_find(const struct tcp *tcp, const struct flow_key *key)
 {
-    uint32_t hash = hash_of(tcp, key), i;
+    return flow_find_hashed(tcp, key, hash_of(tcp, key));
+}
+
+uint32_t flow_find_hashed(const struct tcp *tcp, const struct flow_key *key, uint32_t hash)
+{
+    uint32_t i;
 
     for (i = flowtable_first(&tcp->flows, hash); i != FLOWTABLE_NONE;
          i = flowtable_next(&tcp->flows, hash, i)) {

@@ -73,6 +73,7 @@ void tcb_free(struct tcp *tcp, struct tcb *tcb); /* returns everything it holds 
 uint32_t flow_hash(const struct tcp *tcp, const struct flow_key *key);
 /* The value (kind and index) of a flow, or TCP_NONE. */
 uint32_t flow_find(const struct tcp *tcp, const struct flow_key *key);
+uint32_t flow_find_hashed(const struct tcp *tcp, const struct flow_key *key, uint32_t hash);
 int flow_insert(struct tcp *tcp, const struct flow_key *key, enum flow_kind kind, uint32_t i);
 void flow_remove(struct tcp *tcp, const struct flow_key *key, enum flow_kind kind, uint32_t i);
 /* The bind entry of a listener or bound socket for exactly (addr, port). */
@@ -99,6 +100,12 @@ void tcp_established(struct tcp *tcp, struct tcb *tcb);
 void tcp_open_sender(struct tcp *tcp, struct tcb *tcb);
 bool tcp_error_input(struct net *net, const struct ust_addr *src, const struct ust_addr *dst,
                      const uint8_t *quoted, const struct ip_error *e);
+
+/* ahead.c: what a burst is about to need. First the hashes of all, then for each
+ * frame, a few before its turn, its TCB, and after that what the TCB leads to. */
+void ahead_look_up(struct tcp *tcp, struct mbuf **burst, unsigned n);
+void ahead_fetch_tcb(const struct tcp *tcp, const struct mbuf *m);
+void ahead_fetch_flight(const struct tcp *tcp, const struct mbuf *m);
 
 /* text.c: the seventh and the eighth step */
 enum verdict tcp_process_text(struct tcp *tcp, struct tcb *tcb, struct segment *seg);
