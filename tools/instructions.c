@@ -2,10 +2,11 @@
 /* Segments from one engine to another, for callgrind to count the instructions
  * of: see tools/instructions.py.
  *
- *   instructions text_len segments connections rounds [echo]
+ *   instructions text_len segments connections rounds [echo | connect]
  *
  * In a round every connection writes so many segments of text_len bytes and the
- * other engine reads them, and sends them back if it is an echo. What is counted
+ * other engine reads them, and sends them back if it is an echo; or it makes so
+ * many connections, each for one echo, which it then closes. What is counted
  * happens inside counted_sender() or counted_receiver(), which are called once
  * all is warm: everything that an end does, its part in the ACKs included. Frames are carried between the engines
  * outside of both, checksums are the port's affair, and time passes by itself.
@@ -18,15 +19,18 @@
 #include "base/mbuf.h"
 #include "ustack.h"
 
-enum { PORT = 80, MAX_CONNS = 4096, WARM_UP = 200, ROUND_NS = 1000000, MTU = 1500 };
+enum { PORT = 80, MAX_CONNS = 4096, WARM_UP = 100, ROUND_NS = 1000000, MTU = 1500 };
 
 static struct ust_engine *ends[2]; /* the sender, and the receiver */
 static ust_handle conns[MAX_CONNS];
 static unsigned n_conns, n_open, n_segments, text_len;
 static ust_time now = 1000000000;
 static uint8_t text[65536];
-static int writing; /* it is the first turn of a round */
-static int echoing; /* what is received is sent back */
+static int writing;    /* it is the first turn of a round */
+static int echoing;    /* what is received is sent back */
+static int connecting; /* each echo has a connection of its own */
+static ust_handle listener;
+static unsigned n_closed;
 
 static void insist(int holds, const char *what)
 {
@@ -75,6 +79,39 @@ static void read_all(struct ust_engine *eng, ust_handle h, int back)
     } while (n == sizeof text);
 }
 
+/* A connection of one echo, on either end. */
+static void serve(unsigned end, const struct ust_event *ev)
+{
+    struct ust_engine *eng = ends[end];
+    ust_handle h = ev->handle;
+    int64_t n;
+
+    if (end == 1 && h == listener) {
+        while ((h = ust_accept(eng, listener)) > 0)
+            ust_setopt(eng, h, UST_OPT_NODELAY, 1);
+        return;
+    }
+    if (end == 0 && !(ev->events & UST_READABLE)) {
+        insist(ust_send(eng, h, text, text_len, 0) == text_len, "send");
+        return;
+    }
+    n = ust_recv(eng, h, text, sizeof text, 0);
+    if (end == 1 && n > 0)
+        ust_send(eng, h, text, (size_t)n, 0);
+    if (end == 0 || n == 0) {
+        ust_close(eng, h);
+        n_closed += end;
+    }
+}
+
+static void make_connections(void)
+{
+    struct ust_addr server = address(1);
+
+    for (unsigned i = 0; i < n_conns; i++)
+        insist(ust_connect(ends[0], ust_socket(ends[0]), &server, PORT) == -EINPROGRESS, "connect");
+}
+
 static void read_events(struct ust_engine *eng, int back)
 {
     struct ust_event ev[UST_MAX_BURST];
@@ -83,7 +120,10 @@ static void read_events(struct ust_engine *eng, int back)
     do {
         n = ust_engine_events(eng, ev, UST_MAX_BURST);
         for (unsigned i = 0; i < n; i++)
-            read_all(eng, ev[i].handle, back);
+            if (connecting)
+                serve(eng == ends[1], &ev[i]);
+            else
+                read_all(eng, ev[i].handle, back);
     } while (n == UST_MAX_BURST);
 }
 
@@ -93,6 +133,8 @@ static unsigned sender(struct mbuf **in, unsigned n, struct mbuf **out)
     ust_engine_input(ends[0], now, in, n);
     ust_engine_tick(ends[0], now);
     read_events(ends[0], 0);
+    if (writing && connecting)
+        make_connections();
     for (unsigned i = 0; writing && i < n_open; i++)
         for (unsigned k = 0; k < n_segments; k++)
             ust_send(ends[0], conns[i], text, text_len, 0);
@@ -162,11 +204,11 @@ static void play_round(void)
 static void connect_all(void)
 {
     struct ust_addr server = address(1);
-    ust_handle listener = ust_socket(ends[1]);
 
+    listener = ust_socket(ends[1]);
     insist(ust_bind(ends[1], listener, &server, PORT) == 0, "bind");
     insist(ust_listen(ends[1], listener, MAX_CONNS) == 0, "listen");
-    for (unsigned i = 0; i < n_conns; i++) {
+    for (unsigned i = 0; !connecting && i < n_conns; i++) {
         ust_handle h = ust_socket(ends[0]);
 
         ust_setopt(ends[0], h, UST_OPT_NODELAY, 1);
@@ -177,7 +219,7 @@ static void connect_all(void)
         insist(h > 0, "accept");
         ust_setopt(ends[1], h, UST_OPT_NODELAY, 1);
     }
-    n_open = n_conns;
+    n_open = connecting ? 0 : n_conns;
 }
 
 int main(int argc, char **argv)
@@ -187,7 +229,8 @@ int main(int argc, char **argv)
     uint64_t segments;
 
     insist(rounds > 0, "usage: instructions text_len segments connections rounds [echo]");
-    echoing = argc > 5;
+    echoing = argc > 5 && !strcmp(argv[5], "echo");
+    connecting = argc > 5 && !strcmp(argv[5], "connect");
     text_len = (unsigned)atoi(argv[1]);
     n_segments = (unsigned)atoi(argv[2]);
     n_conns = (unsigned)atoi(argv[3]);
@@ -197,14 +240,20 @@ int main(int argc, char **argv)
     connect_all();
     for (unsigned i = 0; i < WARM_UP; i++)
         play_round();
-    insist(ust_tcp_info(ends[0], conns[0], &before) == 0, "no information");
+    insist(connecting || ust_tcp_info(ends[0], conns[0], &before) == 0, "no information");
+    n_closed = 0;
     turns[0] = counted_sender;
     turns[1] = counted_receiver;
     for (unsigned i = 0; i < rounds; i++)
         play_round();
-    insist(ust_tcp_info(ends[0], conns[0], &after) == 0, "no information");
-    segments = (after.data_segs_out - before.data_segs_out) * n_conns;
-    insist(after.total_retrans == 0, "something was lost");
+    if (connecting) {
+        insist(n_closed == rounds * n_conns, "not all have ended");
+        segments = n_closed;
+    } else {
+        insist(ust_tcp_info(ends[0], conns[0], &after) == 0, "no information");
+        insist(after.total_retrans == 0, "something was lost");
+        segments = (after.data_segs_out - before.data_segs_out) * n_conns;
+    }
     printf("%llu\n", (unsigned long long)segments);
     ust_engine_free(ends[0]);
     ust_engine_free(ends[1]);

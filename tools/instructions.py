@@ -34,13 +34,15 @@ FLAGS = ["-std=gnu11", "-O2", "-march=x86-64-v2", "-g", "-DNDEBUG", f"-I{PACKAGE
 MAX_RISE = 1.05
 SMALL, LARGE = ("64", "1", "32", "100"), ("1448", "32", "1", "100")
 #: Whose turn is counted, and of what: bytes of a segment, segments of a connection a round,
-#: connections, rounds. Of an echo it is the server's, for a question and its answer.
+#: connections, rounds. Of an echo it is the server's, for a question and its answer; of a
+#: connection, too, from SYN to FIN, with one echo in it.
 CASES = {
     "small in": ("counted_receiver", *SMALL),
     "small out": ("counted_sender", *SMALL),
     "large in": ("counted_receiver", *LARGE),
     "large out": ("counted_sender", *LARGE),
     "echo": ("counted_receiver", "64", "1", "64", "100", "echo"),
+    "connection": ("counted_receiver", "64", "1", "32", "100", "connect"),
 }
 
 
@@ -150,7 +152,7 @@ def table(found: dict, recorded: dict) -> list[str]:
     same = recorded.get("compiler") == found["compiler"]
     lines = [
         "instructions a segment (64 bytes on each of 32 connections; 32 of 1448 on one),"
-        " and of an echo of 64 bytes on 64"
+        " of an echo of 64 bytes on 64, and of a connection for one echo"
     ]
     for name, n in found["instructions"].items():
         before = recorded.get("instructions", {}).get(name)
