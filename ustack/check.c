@@ -186,7 +186,7 @@ static int check_tcb(const struct tcp *tcp, const struct tcb *tcb, const char **
     INVARIANT(9, buffers_ok(&tcp->net.core.pool, tcb));
     INVARIANT(10, !live ||
                       wheel_armed(&tcp->net.core.wheel, tcp->tcb_timers + tcb_index(tcp, tcb)) ||
-                      tcb->deadline[TIMER_REXMT] == UINT64_MAX);
+                      !tcp_armed(tcb, TIMER_REXMT));
     INVARIANT(11, !live || sent_check(tcp, tcb) == 0);
 #undef INVARIANT
     return 0;
@@ -210,6 +210,9 @@ static int check_base(const struct ust_engine *eng, const char **why)
     *why = "what stands for no flight (flight.c, L1)";
     if (!flight_check(tcp))
         return 23;
+    *why = "what stands for no traffic (traffic.c, Y1)";
+    if (!traffic_check(tcp))
+        return 25;
     *why = "what stands for no extra (extra.c, X1)";
     if (!extra_check(tcp))
         return 24;

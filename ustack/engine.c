@@ -74,6 +74,7 @@ static size_t bind_memory(struct ust_engine *eng, const struct settings *set, ch
     tcp->timewaits = carve(&c, tcp->n_timewaits, sizeof *tcp->timewaits);
     tcp->reasses = carve(&c, tcp->n_reasses, sizeof *tcp->reasses);
     tcp->cc_states = carve(&c, tcp->n_cc_states, sizeof *tcp->cc_states);
+    tcp->traffics = carve(&c, (size_t)tcp->n_tcbs + 1, sizeof *tcp->traffics);
     tcp->extras = carve(&c, tcp->n_extras, sizeof *tcp->extras);
     tcp->flights = carve(&c, tcp->n_flights, sizeof *tcp->flights);
     tcp->sents = carve(&c, tcp->n_flights + tcp->n_sents, sizeof *tcp->sents);

@@ -7,12 +7,17 @@
 
 static void close_gap(struct flowtable *ft, uint32_t gap);
 
+static uint32_t limit(uint32_t slots)
+{
+    return (uint32_t)(slots * 3ull / 4);
+}
+
 uint32_t flowtable_slots(uint32_t n)
 {
     uint32_t slots = 1;
 
     assert(n <= 1u << 30);
-    while (slots < 2 * n)
+    while (limit(slots) < n)
         slots *= 2;
     return slots;
 }
@@ -30,7 +35,7 @@ int flowtable_insert(struct flowtable *ft, uint32_t hash, uint32_t value)
     uint32_t i = hash & ft->mask;
 
     assert(value != FLOWTABLE_NONE);
-    if (ft->count >= (ft->mask + 1) / 2)
+    if (ft->count >= limit(ft->mask + 1))
         return -1;
     while (ft->slots[i].value != FLOWTABLE_NONE)
         i = (i + 1) & ft->mask;
@@ -65,7 +70,7 @@ int flowtable_check(const struct flowtable *ft)
             if (ft->slots[j].value == FLOWTABLE_NONE)
                 return 2;
     }
-    return count != ft->count || count > (ft->mask + 1) / 2 ? 1 : 0;
+    return count != ft->count || count > limit(ft->mask + 1) ? 1 : 0;
 }
 
 /* Empties slot gap. An entry further on may fill it if the gap lies between

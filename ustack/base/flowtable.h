@@ -8,7 +8,7 @@
  *          i = flowtable_next(ft, hash, i))
  *         if (same(ft->slots[i].value)) ...
  *
- *  F1  n_slots is a power of two and count <= n_slots / 2
+ *  F1  n_slots is a power of two and count <= n_slots * 3 / 4
  *  F2  no empty slot lies between a value's home slot and where it is
  *
  * Removal shifts later entries back, so there are no tombstones.            */
@@ -28,10 +28,10 @@ struct flowtable {
     uint32_t count;
 };
 
-/* The number of slots for so many values: the next power of two >= 2 * n. */
+/* The number of slots for so many values: the next power of two of which it is three quarters at most. */
 uint32_t flowtable_slots(uint32_t n);
 void flowtable_init(struct flowtable *ft, struct flow_slot *slots, uint32_t n_slots);
-/* 0, or -1 when the table is at its limit (half of the slots). */
+/* 0, or -1 when the table is at its limit (three quarters of the slots). */
 int flowtable_insert(struct flowtable *ft, uint32_t hash, uint32_t value);
 /* Removes the entry with this hash and value; 0, or -1 if there is none. */
 int flowtable_remove(struct flowtable *ft, uint32_t hash, uint32_t value);

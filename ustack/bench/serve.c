@@ -47,12 +47,14 @@ void ust_serve_free(struct ust_serve *s)
     if (!s)
         return;
     s->ops->free(s);
-    while (s->conns) {
-        struct serve_conn *c = s->conns;
+    while (s->slabs) {
+        struct serve_slab *slab = s->slabs;
 
-        s->conns = c->next;
-        free(c->rest);
-        free(c);
+        s->slabs = slab->next;
+        for (unsigned i = 0; i < SERVE_SLAB; i++)
+            if (slab->conns[i].id)
+                free(slab->conns[i].rest);
+        free(slab);
     }
     free(s->answer);
     free(s->buf);
@@ -72,17 +74,30 @@ int64_t ust_serve_run(struct ust_serve *s, uint64_t ns)
     return n < 0 ? n : events;
 }
 
+static bool add_slab(struct ust_serve *s)
+{
+    struct serve_slab *slab = calloc(1, sizeof *slab);
+
+    if (!slab)
+        return false;
+    slab->next = s->slabs;
+    s->slabs = slab;
+    for (unsigned i = SERVE_SLAB; i-- > 0;) {
+        slab->conns[i].next = s->free;
+        s->free = &slab->conns[i];
+    }
+    return true;
+}
+
 struct serve_conn *serve_accept(struct ust_serve *s, int64_t id)
 {
-    struct serve_conn *c = calloc(1, sizeof *c);
+    struct serve_conn *c;
 
-    if (!c)
+    if (!s->free && !add_slab(s))
         return NULL;
-    c->id = id;
-    c->next = s->conns;
-    if (c->next)
-        c->next->prev = c;
-    s->conns = c;
+    c = s->free;
+    s->free = c->next;
+    *c = (struct serve_conn){.id = id};
     return c;
 }
 
@@ -161,12 +176,12 @@ static bool send_or_keep(struct ust_serve *s, struct serve_conn *c, const uint8_
     if (c->size < len) {
         free(c->rest);
         c->rest = malloc(len);
-        c->size = c->rest ? len : 0;
+        c->size = c->rest ? (uint32_t)len : 0;
     }
     if (!c->rest)
         return false;
     memcpy(c->rest, data + n, len);
-    c->n_rest = len;
+    c->n_rest = (uint32_t)len;
     return true;
 }
 
@@ -181,7 +196,7 @@ static bool send_rest(struct ust_serve *s, struct serve_conn *c)
         return true;
     if (n < 0)
         return false;
-    c->n_rest -= (size_t)n;
+    c->n_rest -= (uint32_t)n;
     memmove(c->rest, c->rest + n, c->n_rest);
     return true;
 }
@@ -189,12 +204,7 @@ static bool send_rest(struct ust_serve *s, struct serve_conn *c)
 static void end(struct ust_serve *s, struct serve_conn *c)
 {
     s->ops->close(s, c);
-    if (c->prev)
-        c->prev->next = c->next;
-    else
-        s->conns = c->next;
-    if (c->next)
-        c->next->prev = c->prev;
     free(c->rest);
-    free(c);
+    *c = (struct serve_conn){.next = s->free};
+    s->free = c;
 }

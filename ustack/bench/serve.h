@@ -9,12 +9,21 @@
 
 #include "../ustack.h"
 
+enum { SERVE_SLAB = 1024 };
+
 struct serve_conn {
-    int64_t id;    /* ust_handle, or descriptor */
-    uint8_t *rest; /* of an answer; size bytes of memory */
-    size_t n_rest; /* bytes that have not left */
-    size_t size;
-    struct serve_conn *prev, *next; /* in ust_serve's list */
+    int64_t id; /* ust_handle, or descriptor; 0: free */
+    union {
+        uint8_t *rest;           /* of an answer; size bytes of memory */
+        struct serve_conn *next; /* free list */
+    };
+    uint32_t n_rest; /* bytes that have not left */
+    uint32_t size;
+};
+
+struct serve_slab {
+    struct serve_slab *next;
+    struct serve_conn conns[SERVE_SLAB];
 };
 
 struct serve_ops {
@@ -32,7 +41,8 @@ struct ust_serve {
     uint8_t *answer;
     size_t answer_len;
     uint8_t *buf;
-    struct serve_conn *conns; /* all of them */
+    struct serve_slab *slabs;
+    struct serve_conn *free; /* of them */
 
     struct ust_worker *worker; /* serve_stack.c */
     struct ust_engine *engine;

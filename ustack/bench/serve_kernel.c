@@ -73,8 +73,10 @@ static int64_t kernel_turn(struct ust_serve *s, ust_time until)
 
 static void kernel_free(struct ust_serve *s)
 {
-    for (struct serve_conn *c = s->conns; c; c = c->next)
-        close((int)c->id);
+    for (struct serve_slab *slab = s->slabs; slab; slab = slab->next)
+        for (unsigned i = 0; i < SERVE_SLAB; i++)
+            if (slab->conns[i].id)
+                close((int)slab->conns[i].id);
     if (s->epoll >= 0)
         close(s->epoll);
 }

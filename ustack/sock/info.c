@@ -7,7 +7,7 @@
 
 static ust_time armed_at(const struct tcb *tcb, enum tcp_timer t)
 {
-    return tcp_armed(tcb, t) ? tcb->deadline[t] : 0;
+    return tcp_armed(tcb, t) ? tcp_deadline(tcb, t) : 0;
 }
 
 static void fill_sender(const struct tcb *tcb, struct ust_tcp_info *info)
@@ -21,7 +21,7 @@ static void fill_sender(const struct tcb *tcb, struct ust_tcp_info *info)
     info->snd_wscale = tcb->snd_wscale;
     info->cwnd = tcb->cc.cwnd;
     info->ssthresh = tcb->cc.ssthresh;
-    info->delivery_rate = tcb->delivery_rate;
+    info->delivery_rate = tcb_traffic(tcb)->delivery_rate;
     info->rate_app_limited = tcb->rate_app_limited;
     info->max_pacing_rate =
         tcb_extra(tcb)->max_pacing_rate ? tcb_extra(tcb)->max_pacing_rate : UINT64_MAX;
@@ -30,11 +30,11 @@ static void fill_sender(const struct tcb *tcb, struct ust_tcp_info *info)
     info->unsent = seq_lt(tcb->snd_nxt, snd_end(tcb)) ? snd_end(tcb) - tcb->snd_nxt : 0;
     info->syn_sent = tcb->snd_max != tcb->iss;
     info->fin_sent = tcb->fin_sent;
-    info->bytes_acked = tcb->bytes_acked;
-    info->bytes_sent = tcb->bytes_sent;
+    info->bytes_acked = tcb_traffic(tcb)->bytes_acked;
+    info->bytes_sent = tcb_traffic(tcb)->bytes_sent;
     info->bytes_retrans = tcb_extra(tcb)->bytes_retrans;
     info->segs_out = tcb->segs_out;
-    info->data_segs_out = tcb->data_segs_out;
+    info->data_segs_out = tcb_traffic(tcb)->data_segs_out;
     info->total_retrans = tcb_extra(tcb)->total_retrans;
     info->dupacks_in = tcb_extra(tcb)->dupacks_in;
     info->unacked = tcb_rec(tcb)->packets + (tcb->snd_una == tcb->iss && info->syn_sent);
@@ -43,7 +43,7 @@ static void fill_sender(const struct tcb *tcb, struct ust_tcp_info *info)
     info->retrans = tcb_rec(tcb)->again;
     info->reordering = tcb->reordering;
     info->reord_seen = tcb_extra(tcb)->reordered;
-    info->delivered = tcb->delivered;
+    info->delivered = tcb_traffic(tcb)->delivered;
     info->dsack_dups = tcb_extra(tcb)->dsack_dups;
 }
 
@@ -57,7 +57,7 @@ static void fill_receiver(const struct tcp *tcp, const struct tcb *tcb, struct u
     info->rcv_wnd = tcb->rcv_adv - tcb->rcv_nxt;
     info->rcv_mss = tcb->rcv_mss;
     info->rcv_ssthresh = tcb->rcvwnd.ssthresh;
-    info->rcv_rtt_us = tcb->rcvwnd.rtt8 / 8;
+    info->rcv_rtt_us = tcb_traffic(tcb)->rcv_rtt8 / 8;
     info->rcv_space = tcb->rcvwnd.space;
     info->rcv_ooopack = tcb_extra(tcb)->rcv_ooopack;
     info->syn_data = tcb->syn_data;
@@ -70,9 +70,9 @@ static void fill_receiver(const struct tcp *tcp, const struct tcb *tcb, struct u
     info->ooo_bytes = r ? r->bytes : 0;
     info->ooo_ranges = r ? r->n : 0;
     info->fin_received = tcb->fin_received;
-    info->bytes_received = tcb->bytes_received;
+    info->bytes_received = tcb_traffic(tcb)->bytes_received;
     info->segs_in = tcb->segs_in;
-    info->data_segs_in = tcb->data_segs_in;
+    info->data_segs_in = tcb_traffic(tcb)->data_segs_in;
 }
 
 static uint32_t ms_since(const struct tcp *tcp, ust_time at)
@@ -83,8 +83,8 @@ static uint32_t ms_since(const struct tcp *tcp, ust_time at)
 static void fill_times(const struct tcp *tcp, const struct tcb *tcb, struct ust_tcp_info *info)
 {
     info->last_data_sent_ms = ms_since(tcp, tcb->last_sent);
-    info->last_data_recv_ms = ms_since(tcp, tcb->last_text);
-    info->last_ack_recv_ms = ms_since(tcp, tcb->last_ack);
+    info->last_data_recv_ms = ms_since(tcp, tcb_traffic(tcb)->last_text);
+    info->last_ack_recv_ms = ms_since(tcp, tcb->last_rcvd);
     info->rwnd_limited_us = chrono_spent(tcp, tcb, CHRONO_RWND) / 1000;
     info->sndbuf_limited_us = chrono_spent(tcp, tcb, CHRONO_SNDBUF) / 1000;
     info->busy_us = chrono_spent(tcp, tcb, CHRONO_BUSY) / 1000 + info->rwnd_limited_us +

@@ -65,7 +65,7 @@ static void drop_acked(struct tcp *tcp, struct tcb *tcb, uint32_t ack)
         return; /* nothing but the SYN */
     if (bytes > tcb->sndbuf.len)
         bytes = tcb->sndbuf.len; /* the FIN holds no byte */
-    tcb->bytes_acked += bytes;
+    tcb_own_traffic(tcb)->bytes_acked += bytes;
     sndbuf_drop(&tcp->net.core.pool, &tcb->sndbuf, bytes);
 }
 
@@ -83,7 +83,7 @@ static struct ack_news begin(const struct tcb *tcb, const struct segment *seg)
     return (struct ack_news){.prior_una = tcb->snd_una,
                              .prior_fack = scoreboard_fack(tcb),
                              .prior_flight = tcb_flight(tcb),
-                             .delivered = tcb->delivered,
+                             .delivered = tcb_traffic(tcb)->delivered,
                              .lost = tcb_rec(tcb)->lost_total,
                              .sacked_bytes = tcb_rec(tcb)->sacked_bytes,
                              .ts_ecr = seg->opt.ts_ecr,
@@ -133,7 +133,7 @@ static void set_loss_timer(struct tcp *tcp, struct tcb *tcb)
 /* Does the ACK tell of congestion marks? */
 static bool take_marks(struct tcb *tcb, const struct segment *seg, struct ack_news *news)
 {
-    struct ecn_news marks = {.packets = tcb->delivered - news->delivered,
+    struct ecn_news marks = {.packets = tcb_traffic(tcb)->delivered - news->delivered,
                              .bytes = recovery_delivered(tcb, news),
                              .forward = news->advanced || news->sacked};
     bool marked = ecn_feedback(tcb, seg, &marks);
@@ -167,7 +167,7 @@ static void take_plain_ack(struct tcp *tcp, struct tcb *tcb, const struct segmen
                          .may_grow = true};
 
     advance(tcp, tcb, seg);
-    tcb->delivered += s->segs;
+    tcb_own_traffic(tcb)->delivered += s->segs;
     rack_advance(tcp, tcb, s->flags, s->at, s->end);
     if (!tcb->reo_persist && !(tcp->net.core.set.tcp_recovery & RECOVERY_STATIC))
         tcb->reo_steps = 1;
@@ -243,7 +243,7 @@ void tcp_time_syn(struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
     uint32_t age = tcp_ts_now(tcp, tcb->ts_offset) - seg->opt.ts_ecr;
 
     if (tcb->rtt_timing)
-        rtt_sample(tcp, tcb, (tcp_now(tcp) - tcb->rtt_start) / 1000);
+        rtt_sample(tcp, tcb, (tcp_now(tcp) - tcb->min_rtt_at) / 1000);
     else if (tcb->retransmits && tcb->ts_ok && seg->opt.ts_ok && seg->opt.ts_ecr && age < 60000)
         rtt_sample(tcp, tcb, age * 1000ull);
     tcb->rtt_timing = false;

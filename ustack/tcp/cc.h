@@ -31,13 +31,6 @@ struct cc {
     uint32_t state;                      /* index of its cc_state, or CC_NO_STATE */
     uint8_t algorithm;                   /* enum ust_cc */
     uint64_t pacing_rate;                /* bytes/s; 0: as cwnd and the RTT give it (pace.c) */
-
-    /* Is the window used? (RFC 2861, RFC 7661; as Linux judges) */
-    bool limited;        /* cwnd held sending back in this window of data */
-    uint32_t usage_seq;  /* where this window of data ends */
-    uint32_t max_flight; /* most bytes in flight in it */
-    uint32_t used;       /* most bytes in flight since used_since */
-    ust_time used_since;
 };
 
 /* What one ACK tells. */

@@ -20,34 +20,35 @@ static enum chrono held_by(const struct tcb *tcb)
     return CHRONO_BUSY;
 }
 
-static void add(struct tcp *tcp, struct tcb *tcb, ust_time spent)
+/* ns in which, less when it began while it is the one of now. */
+static ust_time *spent_in(struct tcb *tcb, enum chrono which)
 {
-    struct extra *x;
-
-    if (tcb->chrono == CHRONO_BUSY)
-        tcb->busy += spent;
-    else if ((x = extra_have(tcp, tcb)))
-        x->times.spent[tcb->chrono - CHRONO_RWND] += spent;
+    return which == CHRONO_BUSY ? &tcb_own_traffic(tcb)->busy
+                                : &tcb_own_extra(tcb)->times.spent[which - CHRONO_RWND];
 }
 
 void chrono_update(struct tcp *tcp, struct tcb *tcb)
 {
     enum chrono now = held_by(tcb);
 
+    if (now > CHRONO_BUSY && !extra_have(tcp, tcb))
+        now = CHRONO_BUSY;
     if (now == (enum chrono)tcb->chrono)
         return;
+    traffic_have(tcp, tcb);
     if (tcb->chrono != CHRONO_IDLE)
-        add(tcp, tcb, tcp_now(tcp) - tcb->chrono_at);
+        *spent_in(tcb, tcb->chrono) += tcp_now(tcp);
+    if (now != CHRONO_IDLE)
+        *spent_in(tcb, now) -= tcp_now(tcp);
     tcb->chrono = (uint8_t)now;
-    tcb->chrono_at = tcp_now(tcp);
 }
 
 ust_time chrono_spent(const struct tcp *tcp, const struct tcb *tcb, enum chrono which)
 {
-    const struct times *t = &tcb_extra(tcb)->times;
-    ust_time spent = which == CHRONO_BUSY ? tcb->busy : t->spent[which - CHRONO_RWND];
+    ust_time spent = which == CHRONO_BUSY ? tcb_traffic(tcb)->busy
+                                          : tcb_extra(tcb)->times.spent[which - CHRONO_RWND];
 
-    return tcb->chrono == which ? spent + (tcp_now(tcp) - tcb->chrono_at) : spent;
+    return tcb->chrono == which ? spent + tcp_now(tcp) : spent;
 }
 
 void chrono_rto(struct tcp *tcp, struct tcb *tcb)

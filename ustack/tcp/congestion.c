@@ -127,8 +127,10 @@ void congestion_start(struct tcp *tcp, struct tcb *tcb)
     cc->mss = tcb->snd_mss;
     cc->cwnd = tcb->retransmits ? cc->mss : initial_window(tcp, tcb); /* RFC 6928 2 */
     cc->ssthresh = CC_SSTHRESH_NONE;
-    cc->usage_seq = tcb->snd_una;
-    cc->used_since = tcp_now(tcp);
+    if (!tcb_traffic(tcb)->nobody) {
+        tcb_own_traffic(tcb)->usage_seq = tcb->snd_una;
+        tcb_own_traffic(tcb)->used_since = tcp_now(tcp);
+    }
 }
 
 bool congestion_owns_window(const struct tcb *tcb)
@@ -145,16 +147,19 @@ static uint32_t current_ssthresh(const struct cc *cc)
     return cc->ssthresh > most ? cc->ssthresh : most;
 }
 
-static bool is_limited(const struct cc *cc)
+static bool is_limited(const struct tcb *tcb)
 {
-    return cc->limited || (cc_in_slow_start(cc) && cc->cwnd < 2 * (uint64_t)cc->max_flight);
+    const struct traffic *t = tcb_traffic(tcb);
+
+    return t->limited || (cc_in_slow_start(&tcb->cc) && tcb->cc.cwnd < 2 * (uint64_t)t->max_flight);
 }
 
 /* The application has used less for an RTO: half-way down to that. */
 static void shrink_to_use(const struct tcp *tcp, struct tcb *tcb)
 {
+    struct traffic *t = tcb_own_traffic(tcb);
     struct cc *cc = &tcb->cc;
-    uint32_t used = cc->used, least = initial_window(tcp, tcb);
+    uint32_t used = t->used, least = initial_window(tcp, tcb);
 
     if (used < least)
         used = least;
@@ -162,30 +167,32 @@ static void shrink_to_use(const struct tcp *tcp, struct tcb *tcb)
         cc->ssthresh = current_ssthresh(cc);
         cc->cwnd = (uint32_t)(((uint64_t)cc->cwnd + used) / 2);
     }
-    cc->used = 0;
-    cc->used_since = tcp_now(tcp);
+    t->used = 0;
+    t->used_since = tcp_now(tcp);
 }
 
 void congestion_used(struct tcp *tcp, struct tcb *tcb, bool limited)
 {
     uint32_t flight = tcb_flight(tcb);
-    struct cc *cc = &tcb->cc;
+    struct traffic *t;
 
-    if (seq_geq(tcb->snd_una, cc->usage_seq) || limited ||
-        (!cc->limited && flight > cc->max_flight)) {
-        cc->limited = limited;
-        cc->max_flight = flight;
-        cc->usage_seq = tcb->snd_nxt;
+    if (tcb_traffic(tcb)->nobody)
+        return;
+    t = tcb_own_traffic(tcb);
+    if (seq_geq(tcb->snd_una, t->usage_seq) || limited || (!t->limited && flight > t->max_flight)) {
+        t->limited = limited;
+        t->max_flight = flight;
+        t->usage_seq = tcb->snd_nxt;
     }
-    if (is_limited(cc)) {
-        cc->used = 0;
-        cc->used_since = tcp_now(tcp);
+    if (is_limited(tcb)) {
+        t->used = 0;
+        t->used_since = tcp_now(tcp);
         return;
     }
-    if (flight > cc->used)
-        cc->used = flight;
+    if (flight > t->used)
+        t->used = flight;
     if (tcp->net.core.set.tcp_idle_restart && !congestion_owns_window(tcb) &&
-        tcp_now(tcp) - cc->used_since >= tcb->rto_us * 1000ull)
+        tcp_now(tcp) - t->used_since >= tcb->rto_us * 1000ull)
         shrink_to_use(tcp, tcb);
 }
 
@@ -194,6 +201,7 @@ static void decay(const struct tcp *tcp, struct tcb *tcb, ust_time idle)
 {
     ust_time rto = tcb->rto_us * 1000ull;
     uint32_t least = initial_window(tcp, tcb);
+    struct traffic *t = tcb_own_traffic(tcb);
     struct cc *cc = &tcb->cc;
 
     cc->ssthresh = current_ssthresh(cc);
@@ -203,8 +211,8 @@ static void decay(const struct tcp *tcp, struct tcb *tcb, ust_time idle)
         cc->cwnd /= 2;
     if (cc->cwnd < least)
         cc->cwnd = least;
-    cc->used = 0;
-    cc->used_since = tcp_now(tcp);
+    t->used = 0;
+    t->used_since = tcp_now(tcp);
 }
 
 void congestion_restart(struct tcp *tcp, struct tcb *tcb)
@@ -231,7 +239,7 @@ void congestion_acked(struct tcp *tcp, struct tcb *tcb, struct cc_ack *ack)
     const struct cc_ops *ops = cc_table[tcb->cc.algorithm];
     void *state;
 
-    ack->cwnd_limited = ack->may_grow && is_limited(&tcb->cc);
+    ack->cwnd_limited = ack->may_grow && is_limited(tcb);
     if (ops->only_limited && !ack->cwnd_limited && tcb->cc.state != CC_NO_STATE)
         return;
     ops = controller(tcp, tcb, &state);

@@ -77,7 +77,7 @@ void delack_measure_mss(struct tcb *tcb, const struct segment *seg)
 /* What the gap before this segment teaches. */
 static void adapt_ato(const struct tcp *tcp, struct tcb *tcb)
 {
-    uint64_t gap = (tcp_now(tcp) - tcb->last_text) / 1000;
+    uint64_t gap = (tcp_now(tcp) - tcb_traffic(tcb)->last_text) / 1000;
     uint32_t least = least_ato(tcp);
 
     if (tcb->ato == 0) {
@@ -92,7 +92,7 @@ static void adapt_ato(const struct tcp *tcp, struct tcb *tcb)
     } else if (gap > tcb->rto_us) {
         more_quick_acks(tcp, tcb); /* the peer has slowed down, let it speed up */
     }
-    tcb->last_text = tcp_now(tcp);
+    tcb_own_traffic(tcb)->last_text = tcp_now(tcp);
 }
 
 void delack_text_arrived(struct tcp *tcp, struct tcb *tcb, uint32_t len)
@@ -125,9 +125,9 @@ static void delay(struct tcp *tcp, struct tcb *tcb)
         return owe_ack(tcp, tcb);
     if (!tcp_armed(tcb, TIMER_DELACK))
         return tcp_arm(tcp, tcb, TIMER_DELACK, at);
-    if (tcb->deadline[TIMER_DELACK] <= tcp_now(tcp) + us * 250ull)
+    if (tcp_deadline(tcb, TIMER_DELACK) <= tcp_now(tcp) + us * 250ull)
         return owe_ack(tcp, tcb); /* nearly over */
-    if (at < tcb->deadline[TIMER_DELACK])
+    if (at < tcp_deadline(tcb, TIMER_DELACK))
         tcp_arm(tcp, tcb, TIMER_DELACK, at);
 }
 
@@ -195,7 +195,7 @@ void delack_ack_sent(const struct tcp *tcp, struct tcb *tcb)
 
 void delack_text_sent(const struct tcp *tcp, struct tcb *tcb)
 {
-    if (tcp_now(tcp) - tcb->last_text < tcb->ato * 1000ull)
+    if (tcp_now(tcp) - tcb_traffic(tcb)->last_text < tcb->ato * 1000ull)
         tcb->pingpong = true;
 }
 

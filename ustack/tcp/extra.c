@@ -15,12 +15,12 @@
 
 static struct extra *extra_of(const struct tcb *tcb)
 {
-    return (struct extra *)((char *)tcb + (ptrdiff_t)tcb->extra * TCP_LINE);
+    return (struct extra *)((char *)tcb + (ptrdiff_t)tcb->extra * TCP_UNIT);
 }
 
 static void refer(struct tcb *tcb, const struct extra *x)
 {
-    tcb->extra = (int32_t)(((const char *)x - (const char *)tcb) / TCP_LINE);
+    tcb->extra = (int32_t)(((const char *)x - (const char *)tcb) / TCP_UNIT);
 }
 
 void extra_init(struct tcp *tcp)

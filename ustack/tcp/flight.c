@@ -20,12 +20,12 @@
 
 static struct flight *flight_of(const struct tcb *tcb)
 {
-    return (struct flight *)((char *)tcb + (ptrdiff_t)tcb->flight * TCP_LINE);
+    return (struct flight *)((char *)tcb + (ptrdiff_t)tcb->flight * TCP_UNIT);
 }
 
 static void refer(struct tcb *tcb, const struct flight *f)
 {
-    tcb->flight = (int32_t)(((const char *)f - (const char *)tcb) / TCP_LINE);
+    tcb->flight = (int32_t)(((const char *)f - (const char *)tcb) / TCP_UNIT);
 }
 
 static const struct recovery blank = {.head = TCP_NONE,
@@ -81,6 +81,7 @@ bool flight_have(struct tcp *tcp, struct tcb *tcb)
         count(tcp_core(tcp), C_TCP_FLIGHT_NONE);
         return false;
     }
+    traffic_have(tcp, tcb);
     f->rec = blank;
     f->rec.recover = tcb->snd_una;
     refer(tcb, f);

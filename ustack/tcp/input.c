@@ -77,7 +77,8 @@ static void closed_input(struct tcp *tcp, struct segment *seg, const struct pack
 static void tcb_input(struct tcp *tcp, struct tcb *tcb, struct segment *seg, const struct packet *p)
 {
     tcb->segs_in++;
-    tcb->data_segs_in += seg->text_len > 0;
+    if (seg->text_len > 0)
+        traffic_have(tcp, tcb)->data_segs_in++;
     if (tcb->state == UST_SYN_SENT)
         tcp_syn_sent(tcp, tcb, seg, p);
     else
@@ -295,7 +296,7 @@ static void update_ts_recent(struct tcp *tcp, struct tcb *tcb, const struct segm
 /* A segment in the window is the peer's own: it is alive (MUST-29, MUST-37). */
 static void heard_from(struct tcp *tcp, struct tcb *tcb)
 {
-    tcb->last_rcvd = tcb->last_ack = tcp_now(tcp);
+    tcb->last_rcvd = tcp_now(tcp);
     chrono_update(tcp, tcb);
     if (!tcb->orphan) /* nobody waits for it: a closed window is not for ever */
         tcb->probes = 0;
@@ -342,7 +343,7 @@ static bool is_expected(const struct tcp *tcp, const struct tcb *tcb, const stru
 static void take_expected(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
 {
     tcp_take_ack(tcp, tcb, seg);
-    tcb->last_rcvd = tcb->last_ack = tcp_now(tcp);
+    tcb->last_rcvd = tcp_now(tcp);
     chrono_update(tcp, tcb);
     tcb->probes = 0;
     if (tcb->ts_ok && seg->opt.ts_ok && seq_leq(seg->seq, tcb->rcv_acked)) {

@@ -295,7 +295,7 @@ static void from_request(struct tcp *tcp, struct tcb *tcb, const struct request 
     rtt_init(tcp, tcb);
     if (req->retries == 0 && !req->cookie) {
         tcb->rtt_timing = true;
-        tcb->rtt_start = req->sent;
+        tcb->min_rtt_at = req->sent;
     }
 }
 
@@ -369,7 +369,7 @@ static void take_syn_text(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
     mbuf_trim_front(pool, seg->m, seg->text_off);
     mbuf_trim_to(pool, seg->m, seg->text_len);
     tcb->rcv_nxt += seg->text_len;
-    tcb->bytes_received += seg->text_len;
+    traffic_have(tcp, tcb)->bytes_received += seg->text_len;
     rcvbuf_append(pool, &tcb->rcvbuf, seg->m);
     seg->m = NULL;
 }

@@ -77,7 +77,9 @@ void tcp_open_sender(struct tcp *tcp, struct tcb *tcb)
     recovery_init(tcp, tcb);
     sndspace_grow(tcp, tcb);
     tcb->snd_sml = tcb->snd_una;
-    tcb->last_rcvd = tcb->last_ack = tcb->last_text = tcb->last_sent = tcp_now(tcp);
+    tcb->last_rcvd = tcb->last_sent = tcp_now(tcp);
+    if (!tcb_traffic(tcb)->nobody)
+        tcb_own_traffic(tcb)->last_text = tcp_now(tcp);
 }
 
 static int choose_source(struct tcp *tcp, struct tcb *tcb, struct flow_key *key)
@@ -199,8 +201,10 @@ static void complete(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
     fastopen_answered(tcp, tcb, seg);
     tcb->snd_una = tcb->snd_nxt = tcb->snd_max = seg->ack;
     sndbuf_drop(&tcp->net.core.pool, &tcb->sndbuf, taken);
-    tcb->bytes_acked += taken;
-    tcb->bytes_sent += taken;
+    if (taken > 0) {
+        traffic_have(tcp, tcb)->bytes_acked += taken;
+        tcb_own_traffic(tcb)->bytes_sent += taken;
+    }
     tcp_time_syn(tcp, tcb, seg);
     rtt_reset_backoff(tcp, tcb);
     tcb->syn_due = false;

@@ -101,10 +101,10 @@ static void text_sent(struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint32_t l
     tcb->snd_nxt = seq_max(tcb->snd_nxt, end);
     tcb->snd_max = seq_max(tcb->snd_max, end);
     tcb->fin_sent |= fin;
-    tcb->bytes_sent += len;
+    tcb_own_traffic(tcb)->bytes_sent += len;
     pace_sent(tcp, tcb, len);
     tcb->segs_out++;
-    tcb->data_segs_out += len > 0;
+    tcb_own_traffic(tcb)->data_segs_out += len > 0;
     tcb->last_sent = tcp_now(tcp);
     if (!tcb->stalled)
         tcb->stalled = tcp_now(tcp) ? tcp_now(tcp) : 1;
@@ -228,7 +228,7 @@ static enum progress send_syn(struct tcp *tcp, struct tcb *tcb)
     tcb->segs_out++;
     if (tcb->snd_max == tcb->iss) {
         tcb->rtt_timing = true;
-        tcb->rtt_start = tcp_now(tcp);
+        tcb->min_rtt_at = tcp_now(tcp);
     }
     tcb->snd_nxt = seq_max(tcb->snd_nxt, tcb->iss + 1);
     tcb->snd_max = seq_max(tcb->snd_max, tcb->iss + 1);
@@ -322,8 +322,10 @@ enum progress tcp_send_new(struct tcp *tcp, struct tcb *tcb, unsigned max)
 
     if (tcb->mtu_epoch != tcp->net.mtu_epoch)
         tcp_set_mss(tcp, tcb);
-    if (seq_lt(tcb->snd_nxt, snd_end(tcb)))
+    if (seq_lt(tcb->snd_nxt, snd_end(tcb))) {
+        traffic_have(tcp, tcb);
         congestion_restart(tcp, tcb);
+    }
     while (more && done == FINISHED)
         done = tcp->net.outq.count >= max ? NO_ROOM : send_next(tcp, tcb, &more);
     if (tcb->snd_nxt != from && !tcb->fo_pending)

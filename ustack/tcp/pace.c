@@ -64,16 +64,16 @@ uint32_t pace_allows(struct tcp *tcp, struct tcb *tcb)
     if (!paced(tcp, tcb))
         return UINT32_MAX;
     rate = pace_rate(tcp, tcb);
-    if (tcb->pace_at <= now) {
+    if (tcb_traffic(tcb)->pace_at <= now) {
         tcb->pace_full = false;
         ahead = 0;
     } else {
-        ahead = tcb->pace_at - now;
+        ahead = tcb_traffic(tcb)->pace_at - now;
     }
     burst = burst_time(rate, tcb);
     if (tcb->pace_full || ahead >= burst) {
         tcb->pace_full = true;
-        tcp_arm(tcp, tcb, TIMER_PACE, tcb->pace_at);
+        tcp_arm(tcp, tcb, TIMER_PACE, tcb_traffic(tcb)->pace_at);
         return 0;
     }
     bytes = (burst - ahead) / 1000 * rate / 1000000;
@@ -87,15 +87,15 @@ void pace_sent(struct tcp *tcp, struct tcb *tcb, uint32_t len)
     ust_time now = tcp_now(tcp);
     uint64_t ns, unused;
 
-    if (!paced(tcp, tcb) || tcb->bytes_sent <= UNPACED_SEGS * (uint64_t)tcb->snd_mss)
+    if (!paced(tcp, tcb) || tcb_traffic(tcb)->bytes_sent <= UNPACED_SEGS * (uint64_t)tcb->snd_mss)
         return;
     ns = time_of(pace_rate(tcp, tcb), len);
-    if (tcb->pace_at > now) {
-        tcb->pace_at += ns;
+    if (tcb_traffic(tcb)->pace_at > now) {
+        tcb_own_traffic(tcb)->pace_at += ns;
         return;
     }
-    unused = now - tcb->pace_at;
-    tcb->pace_at = now + ns - (unused < ns / 2 ? unused : ns / 2);
+    unused = now - tcb_traffic(tcb)->pace_at;
+    tcb_own_traffic(tcb)->pace_at = now + ns - (unused < ns / 2 ? unused : ns / 2);
 }
 
 /* As Linux: what leaves in a millisecond, two segments at least; on a short path

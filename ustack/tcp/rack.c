@@ -23,7 +23,7 @@ void rack_advance(struct tcp *tcp, struct tcb *tcb, uint8_t flags, ust_time at, 
     if ((flags & SENT_EVER) && rtt < tcb->min_rtt * 1000ull)
         return;
     rec->rack_moved = true;
-    tcb->rack_rtt = rtt < UINT32_MAX ? (uint32_t)rtt : UINT32_MAX;
+    tcb_own_traffic(tcb)->rack_rtt = rtt < UINT32_MAX ? (uint32_t)rtt : UINT32_MAX;
     if (sent_after(at, end, rec->rack_at, rec->rack_end)) {
         rec->rack_at = at;
         rec->rack_end = end;
@@ -49,7 +49,7 @@ static ust_time reo_window(const struct tcp *tcp, const struct tcb *tcb)
 int64_t rack_left(const struct tcp *tcp, const struct tcb *tcb, const struct sent *s,
                   ust_time window)
 {
-    return (int64_t)(s->at + tcb->rack_rtt + window - tcp_now(tcp));
+    return (int64_t)(s->at + tcb_traffic(tcb)->rack_rtt + window - tcp_now(tcp));
 }
 
 /* 6.2 step 5. Returns the longest time that a record is still given, 0: none. */
@@ -115,7 +115,7 @@ void rack_adapt(const struct tcp *tcp, struct tcb *tcb, const struct ack_news *n
         if (tcb->reo_steps < UINT8_MAX)
             tcb->reo_steps++;
         rec->dsack_round = false;
-        rec->reo_delivered = tcb->delivered;
+        rec->reo_delivered = tcb_traffic(tcb)->delivered;
         tcb->reo_persist = PERSIST;
     } else if (!tcb->reo_persist) {
         tcb->reo_steps = 1;

@@ -35,11 +35,11 @@ void rate_delivered(struct tcb *tcb, const struct sent *s, struct ack_news *news
 
 static void count_delivered(const struct tcp *tcp, struct tcb *tcb, bool some, struct cc_ack *ack)
 {
-    if (tcb->app_limited && seq_gt(tcb->delivered, tcb->app_limited))
+    if (tcb->app_limited && seq_gt(tcb_traffic(tcb)->delivered, tcb->app_limited))
         tcb->app_limited = 0;
     if (some)
         tcb_own_rec(tcb)->delivered_at = tcp_now(tcp);
-    ack->delivered = tcb->delivered;
+    ack->delivered = tcb_traffic(tcb)->delivered;
 }
 
 /* What ack tells of the rate since `since`, when as much was delivered as
@@ -54,8 +54,8 @@ static void measure(const struct tcp *tcp, struct tcb *tcb, ust_time since, ust_
     if (time == 0 || time < tcb->min_rtt * 1000ull)
         return; /* sent again just now: whose ACK is it? */
     ack->rate = (uint64_t)(ack->delivered - ack->prior_delivered) * tcb->snd_mss * NS_PER_S / time;
-    if (!ack->app_limited || ack->rate >= tcb->delivery_rate) {
-        tcb->delivery_rate = ack->rate;
+    if (!ack->app_limited || ack->rate >= tcb_traffic(tcb)->delivery_rate) {
+        tcb_own_traffic(tcb)->delivery_rate = ack->rate;
         tcb->rate_app_limited = ack->app_limited;
     }
 }
@@ -63,7 +63,7 @@ static void measure(const struct tcp *tcp, struct tcb *tcb, ust_time since, ust_
 void rate_sample(const struct tcp *tcp, struct tcb *tcb, const struct ack_news *news,
                  struct cc_ack *ack)
 {
-    count_delivered(tcp, tcb, tcb->delivered != news->delivered, ack);
+    count_delivered(tcp, tcb, tcb_traffic(tcb)->delivered != news->delivered, ack);
     ack->lost = tcb_rec(tcb)->lost_total - news->lost;
     if (news->rate_at == 0)
         return;
@@ -94,6 +94,6 @@ void rate_check_app_limited(struct tcb *tcb)
 
     if (!out || tcb_pipe(tcb) >= tcb->cc.cwnd || rec->waiting)
         return;
-    end = tcb->delivered + rec->packets - rec->sacked - rec->lost + rec->again;
+    end = tcb_traffic(tcb)->delivered + rec->packets - rec->sacked - rec->lost + rec->again;
     tcb->app_limited = end ? end : 1;
 }

@@ -80,8 +80,10 @@ void rcvwnd_start(const struct tcp *tcp, struct tcb *tcb, uint32_t wnd)
     wnd = min32(wnd, max32(65535, shared(tcp, tcb, wnd))); /* no more was told */
     tcb->rcv_adv = tcb->rcv_nxt + wnd;
     rw->space = min32(wnd, INITIAL_SEGMENTS * mss);
-    rw->seq = tcb->rcv_nxt;
-    rw->time = tcp_now(tcp);
+    if (!tcb_traffic(tcb)->nobody) {
+        tcb_own_traffic(tcb)->rcv_seq = tcb->rcv_nxt;
+        tcb_own_traffic(tcb)->rcv_time = tcp_now(tcp);
+    }
     if (rw->clamp == 0 || rw->clamp >= most)
         rw->clamp = most;
     if (rw->clamp > 2 * mss && rw->clamp + mss > most) /* one segment stays in reserve */
@@ -164,28 +166,28 @@ bool rcvwnd_text_arrived(struct tcb *tcb, uint32_t len)
     return true;
 }
 
-static void take_rtt(struct rcvwnd *rw, uint64_t us, bool whole_window)
+static void take_rtt(struct traffic *t, uint64_t us, bool whole_window)
 {
     uint32_t sample = us > UINT32_MAX / 16 ? UINT32_MAX / 16 : us == 0 ? 1 : (uint32_t)us;
 
     /* a whole window: the sender may have had less to send, it is at most that */
-    if (rw->rtt8 == 0 || (whole_window && sample * 8 < rw->rtt8))
-        rw->rtt8 = sample * 8;
+    if (t->rcv_rtt8 == 0 || (whole_window && sample * 8 < t->rcv_rtt8))
+        t->rcv_rtt8 = sample * 8;
     else if (!whole_window)
-        rw->rtt8 += sample - rw->rtt8 / 8;
+        t->rcv_rtt8 += sample - t->rcv_rtt8 / 8;
 }
 
 /* The time that a whole window took is a round trip, or more. */
 static void measure_by_window(const struct tcp *tcp, struct tcb *tcb)
 {
-    struct rcvwnd *rw = &tcb->rcvwnd;
+    struct traffic *t = tcb_own_traffic(tcb);
 
-    if (rw->rtt_time && seq_lt(tcb->rcv_nxt, rw->rtt_seq))
+    if (t->rcv_rtt_time && seq_lt(tcb->rcv_nxt, t->rcv_rtt_seq))
         return;
-    if (rw->rtt_time)
-        take_rtt(rw, (tcp_now(tcp) - rw->rtt_time) / 1000, true);
-    rw->rtt_seq = tcb->rcv_adv;
-    rw->rtt_time = tcp_now(tcp) ? tcp_now(tcp) : 1;
+    if (t->rcv_rtt_time)
+        take_rtt(t, (tcp_now(tcp) - t->rcv_rtt_time) / 1000, true);
+    t->rcv_rtt_seq = tcb->rcv_adv;
+    t->rcv_rtt_time = tcp_now(tcp) ? tcp_now(tcp) : 1;
 }
 
 void rcvwnd_measure(const struct tcp *tcp, struct tcb *tcb, const struct segment *seg)
@@ -197,7 +199,7 @@ void rcvwnd_measure(const struct tcp *tcp, struct tcb *tcb, const struct segment
         return;
     age = tcp_ts_now(tcp, tcb->ts_offset) - seg->opt.ts_ecr;
     if (age > 0 && age < 60000) /* below a millisecond the window tells more */
-        take_rtt(&tcb->rcvwnd, age * 1000ull, false);
+        take_rtt(tcb_own_traffic(tcb), age * 1000ull, false);
 }
 
 /* Twice what was read in a round trip, since the measure is one late; and when
@@ -228,20 +230,23 @@ static void grow(const struct tcp *tcp, struct tcb *tcb, uint32_t copied)
  * is deducted, as in Linux. */
 void rcvwnd_text_read(const struct tcp *tcp, struct tcb *tcb)
 {
+    const struct traffic *was = tcb_traffic(tcb);
     struct rcvwnd *rw = &tcb->rcvwnd;
-    uint64_t us = (tcp_now(tcp) - rw->time) / 1000, rtt = rw->rtt8 / 8, copied;
+    struct traffic *t;
+    uint64_t us = (tcp_now(tcp) - was->rcv_time) / 1000, rtt = was->rcv_rtt8 / 8, copied;
     uint32_t left = tcb->rcvbuf.len, read_to = tcb->rcv_nxt - tcb->fin_received - left;
 
     if (rtt == 0 || us < rtt)
         return;
-    copied = read_to - rw->seq;
+    t = tcb_own_traffic(tcb);
+    copied = read_to - t->rcv_seq;
     copied = (copied > left ? copied - left : 0) * rtt / us;
     if (copied > rw->space)
         grow(tcp, tcb, (uint32_t)copied);
     else if (left > 0 && us < 2 * rtt)
         return;
-    rw->seq = read_to;
-    rw->time = tcp_now(tcp);
+    t->rcv_seq = read_to;
+    t->rcv_time = tcp_now(tcp);
 }
 
 /* ------------------------------------------------------- by the application */

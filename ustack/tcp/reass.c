@@ -274,7 +274,7 @@ static void deliver(struct tcp *tcp, struct tcb *tcb, struct mbuf *m)
     if (old > 0)
         mbuf_trim_front(pool, m, old);
     tcb->rcv_nxt += m->frame_len;
-    tcb->bytes_received += m->frame_len;
+    tcb_own_traffic(tcb)->bytes_received += m->frame_len;
     rcvbuf_append(pool, &tcb->rcvbuf, m);
 }
 

@@ -265,7 +265,7 @@ uint32_t recovery_delivered(const struct tcb *tcb, const struct ack_news *news)
     const struct recovery *rec = tcb_rec(tcb);
 
     if (!tcb->sack_ok)
-        return (tcb->delivered - news->delivered) * tcb->snd_mss;
+        return (tcb_traffic(tcb)->delivered - news->delivered) * tcb->snd_mss;
     return tcb->snd_una - news->prior_una + rec->sacked_bytes - news->sacked_bytes;
 }
 
@@ -286,7 +286,7 @@ void recovery_window(struct tcp *tcp, struct tcb *tcb, const struct ack_news *ne
     rate_sample(tcp, tcb, news, &ack);
     congestion_acked(tcp, tcb, &ack);
     if (reducing(tcb) && !congestion_owns_window(tcb))
-        prr_ack(tcb, tcb->delivered - news->delivered, rec->lost_total - news->lost,
+        prr_ack(tcb, tcb_traffic(tcb)->delivered - news->delivered, rec->lost_total - news->lost,
                 news->advanced);
 }
 

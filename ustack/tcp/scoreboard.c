@@ -83,7 +83,7 @@ void scoreboard_dupack(struct tcp *tcp, struct tcb *tcb)
 
     guess(tcp, tcb, before + 1, 0);
     if (tcb_rec(tcb)->sacked > before)
-        tcb->delivered += tcb_rec(tcb)->sacked - before;
+        tcb_own_traffic(tcb)->delivered += tcb_rec(tcb)->sacked - before;
 }
 
 void scoreboard_guess_none(struct tcb *tcb)
@@ -98,7 +98,7 @@ static void guess_fewer(struct tcp *tcp, struct tcb *tcb, uint32_t acked)
     struct recovery *rec = tcb_own_rec(tcb);
 
     if (acked > 0) {
-        tcb->delivered += acked > rec->sacked ? acked - rec->sacked : 1;
+        tcb_own_traffic(tcb)->delivered += acked > rec->sacked ? acked - rec->sacked : 1;
         rec->sacked = acked - 1 >= rec->sacked ? 0 : rec->sacked - (acked - 1);
     }
     guess(tcp, tcb, rec->sacked, acked);
@@ -141,7 +141,7 @@ static void take_acked(struct tcp *tcp, struct tcb *tcb, const struct sent *s, u
     if (!tcb->sack_ok)
         rate_delivered(tcb, s, news);
     if (!(s->flags & SENT_SACKED) && tcb->sack_ok) {
-        tcb->delivered += n;
+        tcb_own_traffic(tcb)->delivered += n;
         note_delivery(tcb, news, s);
         if (!acks_original(tcp, tcb, s->flags, s->at, news))
             rack_advance(tcp, tcb, s->flags, s->at, seq_min(s->end, tcb->snd_una));
@@ -208,7 +208,7 @@ static bool take_dsack(struct tcp *tcp, struct tcb *tcb, const struct range *b,
     if (tcb_extra(tcb)->reordered && !news->dsack_tlp)
         rec->dsack_round = true;
     news->dsack = true;
-    tcb->delivered += n;
+    tcb_own_traffic(tcb)->delivered += n;
     if (rec->undo && rec->undo_retrans > 0 && seq_leq(b->hi, news->prior_una) &&
         seq_gt(b->hi, rec->undo_marker))
         rec->undo_retrans = rec->undo_retrans > (int32_t)n ? rec->undo_retrans - (int32_t)n : 0;
@@ -258,7 +258,7 @@ static void tag(struct tcp *tcp, struct tcb *tcb, struct sent *s, struct ack_new
     rec->fack = rec->sacked ? seq_max(rec->fack, s->end) : s->end;
     sent_set(tcp, tcb, s, flags);
     note_delivery(tcb, news, s);
-    tcb->delivered += s->segs;
+    tcb_own_traffic(tcb)->delivered += s->segs;
     news->sacked = true;
 }
 

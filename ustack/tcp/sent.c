@@ -186,7 +186,8 @@ static bool goes_on(const struct tcb *tcb, const struct sent *s)
     uint32_t len = s->end - s->seq;
 
     return tcb_rec(tcb)->burst && s->flags == SENT_TIMED && s->mss == tcb->snd_mss &&
-           s->delivered == tcb->delivered && len == (uint32_t)s->segs * s->mss && s->segs < 32768;
+           s->delivered == tcb_traffic(tcb)->delivered && len == (uint32_t)s->segs * s->mss &&
+           s->segs < 32768;
 }
 
 /* No record is to be had: the last one becomes younger and longer, and what
@@ -202,7 +203,7 @@ static void stretch(struct tcp *tcp, struct tcb *tcb, struct sent *s)
     time_remove(tcp, rec, s);
     time_insert(tcp, rec, s, rec->newest);
     s->at = stamp(tcp, rec);
-    s->delivered = tcb->delivered;
+    s->delivered = tcb_traffic(tcb)->delivered;
     rate_sent(tcp, tcb, s);
     sack_forget_blocks(rec);
 }
@@ -227,7 +228,7 @@ static void fill(const struct tcp *tcp, struct tcb *tcb, struct sent *s, uint32_
     s->seq = seq;
     s->end = end;
     s->at = stamp(tcp, rec);
-    s->delivered = tcb->delivered;
+    s->delivered = tcb_traffic(tcb)->delivered;
     rate_sent(tcp, tcb, s);
     s->mss = (uint16_t)tcb->snd_mss;
     s->segs = packets_of(end - seq, fin, tcb->snd_mss);
@@ -369,7 +370,7 @@ void sent_resent(struct tcp *tcp, struct tcb *tcb, struct sent *s, uint8_t flags
 
     time_remove(tcp, rec, s);
     s->at = stamp(tcp, rec);
-    s->delivered = tcb->delivered;
+    s->delivered = tcb_traffic(tcb)->delivered;
     rate_sent(tcp, tcb, s);
     sent_set(tcp, tcb, s, s->flags | flags);
 }

@@ -70,6 +70,15 @@ enum tcp_timer {
     TCP_TIMERS
 };
 
+/* Timers that are never armed together share one: see timer.c. */
+enum tcp_slot {
+    SLOT_LOSS,   /* rexmt, tlp, reo: in flight; persist: not; finwait: over */
+    SLOT_DELACK, /* delack */
+    SLOT_KEEP,   /* keepalive */
+    SLOT_LATER,  /* retry, pace: both ask for output */
+    TCP_SLOTS
+};
+
 /* Out-of-order data: ranges, and the frames that make them up as one list in
  * the order of seq.
  *
@@ -100,11 +109,6 @@ struct rcvwnd {
     uint32_t ssthresh; /* the window opens no further for now; bytes */
     uint32_t clamp;    /* nor ever, until the buffer grows; 0: not set */
     uint32_t space;    /* most that was read in one round trip */
-    uint32_t seq;      /* what was read when the measured one began */
-    uint32_t rtt8;     /* round trip from the receiver's side, us times 8; 0: none */
-    uint32_t rtt_seq;  /* a whole window has come when rcv_nxt is here */
-    ust_time time;     /* when the measured one began */
-    ust_time rtt_time; /* when the window of rtt_seq was offered; 0: never */
 };
 
 enum chrono { CHRONO_IDLE, CHRONO_BUSY, CHRONO_RWND, CHRONO_SNDBUF };
@@ -117,7 +121,7 @@ struct times {
     uint32_t rtos, rto_episodes;
 };
 
-enum { TCP_LINE = 64 };
+enum { TCP_LINE = 64, TCP_UNIT = 8 };
 
 /* What few connections have: options that were set, ECN, urgent data, and what
  * goes wrong, and is counted. See extra.c. All zero means that there is none of
@@ -152,8 +156,41 @@ struct extra {
     uint32_t next; /* free list */
 };
 
+/* What a connection has that has carried text. There is one for each TCB,
+ * taken with the first text or FIN, and kept: the memory of idle connections
+ * that have not talked is not touched. The first stands for all that have none. */
+struct traffic {
+    uint64_t bytes_acked, bytes_received, bytes_sent;
+    ust_time last_text; /* when text last came */
+    uint32_t data_segs_in, data_segs_out;
+    uint32_t delivered;     /* packets ever acknowledged or sacked */
+    uint32_t rack_rtt;      /* round trip of the transmission that RACK last saw arrive, ns */
+    uint64_t delivery_rate; /* bytes/s, last measured; 0: never */
+    ust_time pace_at;       /* when what was sent will have left at the pacing rate */
+    ust_time busy;          /* see chrono.c */
+
+    /* Is the congestion window used? (RFC 2861, RFC 7661; as Linux judges) */
+    ust_time used_since;
+    uint32_t used;       /* most bytes in flight since used_since */
+    uint32_t usage_seq;  /* where this window of data ends */
+    uint32_t max_flight; /* most bytes in flight in it */
+    bool limited;        /* cwnd held sending back in this window of data */
+    bool nobody;         /* no connection has it: it must not change */
+
+    /* how the receive buffer grows; see rcvwnd.c */
+    uint32_t rcv_seq;      /* what was read when the measured round trip began … */
+    uint32_t rcv_rtt8;     /* round trip from the receiver's side, us times 8; 0: none */
+    uint32_t rcv_rtt_seq;  /* a whole window has come when rcv_nxt is here */
+    uint32_t next;         /* free list */
+    ust_time rcv_time;     /* … and when that was */
+    ust_time rcv_rtt_time; /* when the window of rcv_rtt_seq was offered; 0: never */
+};
+
+/* The lines are in the order in which a segment needs them. What only some
+ * connections need is elsewhere: struct traffic, flight and extra, each at a
+ * distance from the TCB in units of TCP_UNIT. */
 struct tcb {
-    _Alignas(64) struct flow_key key;
+    struct flow_key key;
     uint8_t state;    /* enum ust_tcp_state */
     uint8_t ca_state; /* enum ust_ca_state */
     uint8_t snd_wscale, rcv_wscale;
@@ -197,83 +234,80 @@ struct tcb {
     bool rtt_timing : 1;                       /* the SYN is being timed */
     bool pace_full : 1;                        /* a burst has left: nothing before pace_at */
     bool forced : 1;                           /* persist timer: send less than SWS asks for */
+    uint8_t chrono : 2;                        /* enum chrono of now: see chrono.c */
+    bool rate_app_limited : 1; /* delivery_rate: while the application had no more to send */
+    uint8_t syn_data : 1;      /* text went in the SYN, ours or theirs, and was taken */
+    uint8_t fastopen_fail : 2; /* enum ust_fastopen_fail */
+    uint8_t mtu_discover;      /* IP_MTU_DISCOVER */
+
+    int32_t traffic, flight, extra; /* distances */
 
     /* sending */
     uint32_t snd_una, snd_nxt, snd_max, snd_wnd;
     uint32_t snd_wl1, snd_wl2, iss;
-    uint32_t snd_mss;   /* payload bytes of a full segment, options deducted */
-    uint32_t mtu_epoch; /* of the layer below when snd_mss was set */
-    uint32_t snd_sml;   /* end of the last small segment (Minshall's Nagle) */
-    uint32_t max_wnd;   /* largest window the peer ever offered */
-    struct cc cc;
-    int32_t flight;         /* its struct flight, from here, in lines: see flight.c */
-    int32_t extra;          /* its struct extra, likewise: see extra.c */
-    uint32_t delivered;     /* packets ever acknowledged or sacked */
-    uint32_t app_limited;   /* until so many are delivered; 0: not */
-    uint32_t rack_rtt;      /* round trip of the transmission that RACK last saw arrive, ns */
-    uint16_t reordering;    /* packets; how far back text has come */
-    uint8_t reo_steps;      /* reordering window, quarters of the least RTT */
-    uint8_t reo_persist;    /* recoveries for which it stays so */
-    uint64_t delivery_rate; /* bytes/s, last measured; 0: never */
-    bool rate_app_limited;  /* while the application had no more to send */
-    ust_time pace_at;       /* when what was sent will have left at the pacing rate */
-    uint8_t retransmits;    /* RTOs in a row */
-    uint8_t backoff;
-    uint8_t probes, keepalives;
-    struct sndbuf sndbuf;
+    uint32_t snd_mss; /* payload bytes of a full segment, options deducted */
 
     /* receiving */
     uint32_t rcv_nxt, rcv_adv, irs;
     uint32_t rcv_acked;    /* rcv_nxt of the last ACK sent */
     uint32_t rcv_mss;      /* about the peer's MSS */
     uint16_t last_seg_len; /* of a segment smaller than that; 0: none */
-    uint32_t quickack;     /* ACKs still to send at once */
+    uint16_t quickack;     /* ACKs still to send at once */
     uint32_t ato;          /* us that an ACK may wait; 0: not known yet */
-    struct rcvwnd rcvwnd;
-    uint32_t dupacks_due, challenges_due; /* each is sent */
-    struct rcvbuf rcvbuf;
-    uint32_t reass; /* index, or TCP_NONE */
-
-    /* options */
-    uint16_t peer_mss, user_mss;
-    uint16_t advmss;
-    uint8_t tos, ttl;
     uint32_t ts_recent, ts_offset;
+    uint32_t segs_in, segs_out; /* wrap, as Linux's */
     ust_time ts_recent_age;
+    ust_time last_rcvd, last_sent;
+    struct rcvwnd rcvwnd;
+    uint32_t reass; /* index, or TCP_NONE */
+    struct rcvbuf rcvbuf;
+    struct sndbuf sndbuf;
+
+    uint32_t ready_prev, ready_next;
+    union {
+        struct {
+            uint32_t event_prev, event_next;
+        };
+        struct {
+            uint32_t orphan_prev, orphan_next; /* see orphan.c */
+        };
+        struct {
+            uint32_t parent; /* listener's TCB of an embryo */
+            uint32_t next;   /* free list or accept queue */
+        };
+    };
+    uint64_t user;
+    ust_time deadline[TCP_SLOTS]; /* UINT64_MAX: not armed */
+    uint8_t timer[TCP_SLOTS];     /* enum tcp_timer that it is of */
+    struct cc cc;
+    uint32_t snd_sml;   /* end of the last small segment (Minshall's Nagle) */
+    uint32_t max_wnd;   /* largest window the peer ever offered */
+    uint32_t mtu_epoch; /* of the layer below when snd_mss was set */
+    struct ip_dst dst;
+    uint32_t dupacks_due, challenges_due; /* each is sent */
+
+    uint32_t app_limited; /* until so many packets are delivered; 0: not */
+    uint16_t reordering;  /* packets; how far back text has come */
+    uint8_t reo_steps;    /* reordering window, quarters of the least RTT */
+    uint8_t reo_persist;  /* recoveries for which it stays so */
+    uint8_t retransmits;  /* RTOs in a row */
+    uint8_t backoff;
+    uint8_t probes, keepalives;
 
     /* time */
     uint32_t srtt, mdev, mdev_max, rttvar; /* us, times 8 and times 4 */
     uint32_t min_rtt;                      /* us, UINT32_MAX: none */
     uint32_t rto_us;
-    uint32_t rtt_seq;   /* rttvar is next adapted when this is acknowledged */
-    ust_time rtt_start; /* when the SYN was sent */
-    ust_time min_rtt_at;
-    ust_time deadline[TCP_TIMERS]; /* UINT64_MAX: not armed */
-    ust_time stalled;              /* since when nothing is acknowledged; 0: not */
-    ust_time last_rcvd, last_text, last_sent;
+    uint32_t rtt_seq;    /* rttvar is next adapted when this is acknowledged */
+    uint32_t listener;   /* index of struct listener, or TCP_NONE */
+    ust_time min_rtt_at; /* while rtt_timing: when the SYN was sent */
+    ust_time stalled;    /* since when nothing is acknowledged; 0: not */
 
     /* settings of this socket; rare ones are in struct extra */
-    uint8_t mtu_discover; /* IP_MTU_DISCOVER */
-
-    /* links */
-    uint32_t listener; /* index of struct listener, or TCP_NONE */
-    uint32_t parent;   /* listener's TCB of an embryo */
-    uint32_t next;     /* free list or accept queue */
-    uint32_t ready_prev, ready_next, event_prev, event_next;
-    uint32_t orphan_prev, orphan_next; /* see orphan.c */
-    struct ip_dst dst;
-    uint64_t user;
-    int32_t error, soft_error; /* positive errno */
-
-    /* for tcp_info */
-    uint64_t bytes_acked, bytes_received, bytes_sent;
-    uint32_t segs_in, segs_out, data_segs_in, data_segs_out; /* wrap, as Linux's */
-    uint8_t syn_data : 1;      /* text went in the SYN, ours or theirs, and was taken */
-    uint8_t fastopen_fail : 2; /* enum ust_fastopen_fail */
-    ust_time last_ack;
-    uint8_t chrono;     /* enum chrono of now: see chrono.c */
-    ust_time chrono_at; /* when that began */
-    ust_time busy;      /* so long in CHRONO_BUSY before that */
+    uint16_t peer_mss, user_mss;
+    uint16_t advmss;
+    uint8_t tos, ttl;
+    int16_t error, soft_error; /* positive errno */
 };
 
 /* What a connection with text in flight has besides: see flight.c. The first
@@ -286,13 +320,13 @@ struct flight {
 /* What is known of the flight; of a connection without one: nothing. */
 static inline const struct recovery *tcb_rec(const struct tcb *tcb)
 {
-    return (const struct recovery *)((const char *)tcb + (ptrdiff_t)tcb->flight * TCP_LINE);
+    return (const struct recovery *)((const char *)tcb + (ptrdiff_t)tcb->flight * TCP_UNIT);
 }
 
 /* The same to be changed, of a connection that has a struct flight. */
 static inline struct recovery *tcb_own_rec(struct tcb *tcb)
 {
-    struct recovery *rec = (struct recovery *)((char *)tcb + (ptrdiff_t)tcb->flight * TCP_LINE);
+    struct recovery *rec = (struct recovery *)((char *)tcb + (ptrdiff_t)tcb->flight * TCP_UNIT);
 
     assert(!rec->nobody);
     return rec;
@@ -300,16 +334,30 @@ static inline struct recovery *tcb_own_rec(struct tcb *tcb)
 
 static inline const struct extra *tcb_extra(const struct tcb *tcb)
 {
-    return (const struct extra *)((const char *)tcb + (ptrdiff_t)tcb->extra * TCP_LINE);
+    return (const struct extra *)((const char *)tcb + (ptrdiff_t)tcb->extra * TCP_UNIT);
 }
 
 /* Of a connection that has some. */
 static inline struct extra *tcb_own_extra(struct tcb *tcb)
 {
-    struct extra *x = (struct extra *)((char *)tcb + (ptrdiff_t)tcb->extra * TCP_LINE);
+    struct extra *x = (struct extra *)((char *)tcb + (ptrdiff_t)tcb->extra * TCP_UNIT);
 
     assert(!x->nobody);
     return x;
+}
+
+static inline const struct traffic *tcb_traffic(const struct tcb *tcb)
+{
+    return (const struct traffic *)((const char *)tcb + (ptrdiff_t)tcb->traffic * TCP_UNIT);
+}
+
+/* Of a connection that has carried text. */
+static inline struct traffic *tcb_own_traffic(struct tcb *tcb)
+{
+    struct traffic *t = (struct traffic *)((char *)tcb + (ptrdiff_t)tcb->traffic * TCP_UNIT);
+
+    assert(!t->nobody);
+    return t;
 }
 
 /* To be changed only if its mode is not ECN_OFF. */

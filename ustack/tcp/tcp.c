@@ -19,6 +19,7 @@ void tcp_init(struct tcp *tcp, const struct tcp_upcalls *up)
     tcp->sents_fresh = tcp->n_flights;
     flight_init(tcp);
     extra_init(tcp);
+    traffic_init(tcp);
 #define FREE_LIST(array, count, head)                                                              \
     for (uint32_t i = (count); i-- > 0;) {                                                         \
         (array)[i].next = (head);                                                                  \
@@ -222,8 +223,9 @@ static void set_defaults(const struct tcp *tcp, struct tcb *tcb)
     tcb->cc = (struct cc){.state = CC_NO_STATE, .algorithm = (uint8_t)set->tcp_congestion};
     flight_none(tcp, tcb);
     extra_none(tcp, tcb);
+    traffic_none(tcp, tcb);
     tcb->mtu_discover = MTU_DISCOVER_WANT;
-    for (int t = 0; t < TCP_TIMERS; t++)
+    for (int t = 0; t < TCP_SLOTS; t++)
         tcb->deadline[t] = UINT64_MAX;
     sndbuf_init(&tcb->sndbuf, 0, (uint32_t)set->tcp_wmem);
     rcvbuf_init(&tcb->rcvbuf, (uint32_t)set->tcp_rmem / 2);
@@ -258,7 +260,7 @@ static void release(struct tcp *tcp, struct tcb *tcb)
     reass_free(tcp, tcb);
     congestion_release(tcp, tcb);
     flight_release(tcp, tcb);
-    for (int t = 0; t < TCP_TIMERS; t++)
+    for (int t = 0; t < TCP_SLOTS; t++)
         tcb->deadline[t] = UINT64_MAX;
     wheel_cancel(&tcp->net.core.wheel, tcp->tcb_timers + tcb_index(tcp, tcb));
     tcb->state = UST_CLOSED;
@@ -274,6 +276,7 @@ void tcb_free(struct tcp *tcp, struct tcb *tcb)
     tcp_bind_remove(tcp, tcb);
     rcvbuf_clear(&tcp->net.core.pool, &tcb->rcvbuf);
     extra_release(tcp, tcb);
+    traffic_release(tcp, tcb);
     tcb->gen = tcb->gen == TCB_GEN_MAX ? 1 : tcb->gen + 1;
     tcb->state = 0;
     tcb->next = tcp->tcb_free;

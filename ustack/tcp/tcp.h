@@ -49,6 +49,8 @@ struct tcp {
     uint32_t cc_states_used, cc_hand;  /* clock's hand over cc_states */
     uint32_t report_head, report_tail; /* states with news; see report.c */
     uint32_t tcb_free, listener_free, request_free, timewait_free, reass_free, cc_state_free;
+    struct traffic *traffics; /* the first is nobody's, then as many as TCBs: see traffic.c */
+    uint32_t traffic_free, traffics_fresh;
     struct extra *extras; /* the first is nobody's: see extra.c */
     uint32_t n_extras, extra_free, extras_fresh, extras_used;
     uint32_t n_flights, flight_free, flights_fresh, flights_used;
@@ -388,6 +390,14 @@ uint32_t flight_index(const struct tcp *tcp, const struct tcb *tcb);
 /* Is the first one still nobody's? */
 bool flight_check(const struct tcp *tcp);
 
+/* traffic.c: what connections have that have carried text */
+void traffic_init(struct tcp *tcp);
+void traffic_none(const struct tcp *tcp, struct tcb *tcb);
+/* tcb's; there is always one to be had. */
+struct traffic *traffic_have(struct tcp *tcp, struct tcb *tcb);
+void traffic_release(struct tcp *tcp, struct tcb *tcb);
+bool traffic_check(const struct tcp *tcp);
+
 /* extra.c: what few connections have besides */
 void extra_init(struct tcp *tcp);
 void extra_none(const struct tcp *tcp, struct tcb *tcb);
@@ -601,24 +611,42 @@ static inline uint32_t tcb_index(const struct tcp *tcp, const struct tcb *tcb)
     return (uint32_t)(tcb - tcp->tcbs);
 }
 
+/* Where a timer's deadline is. */
+static const uint8_t tcp_slots[TCP_TIMERS] = {
+    [TIMER_REXMT] = SLOT_LOSS,     [TIMER_TLP] = SLOT_LOSS,     [TIMER_REO] = SLOT_LOSS,
+    [TIMER_PERSIST] = SLOT_LOSS,   [TIMER_FINWAIT] = SLOT_LOSS, [TIMER_DELACK] = SLOT_DELACK,
+    [TIMER_KEEPALIVE] = SLOT_KEEP, [TIMER_RETRY] = SLOT_LATER,  [TIMER_PACE] = SLOT_LATER,
+};
+
+/* UINT64_MAX: not armed. */
+static inline ust_time tcp_deadline(const struct tcb *tcb, enum tcp_timer t)
+{
+    return tcb->timer[tcp_slots[t]] == t ? tcb->deadline[tcp_slots[t]] : UINT64_MAX;
+}
+
 static inline bool tcp_armed(const struct tcb *tcb, enum tcp_timer t)
 {
-    return tcb->deadline[t] != UINT64_MAX;
+    return tcp_deadline(tcb, t) != UINT64_MAX;
 }
 
 static inline void tcp_arm(struct tcp *tcp, struct tcb *tcb, enum tcp_timer t, ust_time deadline)
 {
     struct wheel *w = &tcp->net.core.wheel;
     uint32_t id = tcp->tcb_timers + tcb_index(tcp, tcb);
+    enum tcp_slot slot = tcp_slots[t];
 
-    tcb->deadline[t] = deadline;
+    if (t == TIMER_RETRY && tcb->deadline[slot] < deadline)
+        return; /* it asks for output, too */
+    tcb->timer[slot] = (uint8_t)t;
+    tcb->deadline[slot] = deadline;
     if (deadline < w->nodes[id].deadline)
         wheel_set(w, id, deadline);
 }
 
 static inline void tcp_disarm(struct tcb *tcb, enum tcp_timer t)
 {
-    tcb->deadline[t] = UINT64_MAX;
+    if (tcb->timer[tcp_slots[t]] == t)
+        tcb->deadline[tcp_slots[t]] = UINT64_MAX;
 }
 
 static inline uint32_t tcb_flight(const struct tcb *tcb)

@@ -48,7 +48,7 @@ static void take_in_order(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
     mbuf_trim_front(pool, seg->m, seg->text_off);
     mbuf_trim_to(pool, seg->m, seg->text_len);
     tcb->rcv_nxt += seg->text_len;
-    tcb->bytes_received += seg->text_len;
+    traffic_have(tcp, tcb)->bytes_received += seg->text_len;
     rcvbuf_append(pool, &tcb->rcvbuf, seg->m);
     seg->m = NULL;
     rcvwnd_measure(tcp, tcb, seg);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The timers of a TCB. Each has a deadline in the TCB; the wheel holds one node
- * for the earliest. Moving a deadline later leaves the node where it is: it
- * fires early, sees so, and is filed again.                                 */
+/* The timers of a TCB. Those that are never armed together share a slot, and a
+ * deadline in the TCB; the wheel holds one node for the earliest. Moving a
+ * deadline later leaves the node where it is: it fires early, sees so, and is
+ * filed again.                                                              */
 #include <errno.h>
 
 #include "tcp.h"
@@ -18,10 +19,7 @@ static ust_time after_rto(const struct tcp *tcp, const struct tcb *tcb)
 /* Of the three that wait for an ACK one is armed at a time, as in Linux. */
 void tcp_arm_loss(struct tcp *tcp, struct tcb *tcb, enum tcp_timer t, ust_time deadline)
 {
-    tcp_disarm(tcb, TIMER_REXMT);
-    tcp_disarm(tcb, TIMER_TLP);
-    tcp_disarm(tcb, TIMER_REO);
-    tcp_arm(tcp, tcb, t, deadline);
+    tcp_arm(tcp, tcb, t, deadline); /* it takes the place of the others */
 }
 
 void tcp_disarm_loss(struct tcb *tcb)
@@ -234,17 +232,17 @@ void tcp_timer(struct tcp *tcp, struct tcb *tcb)
 {
     ust_time earliest = UINT64_MAX;
 
-    for (int t = 0; t < TCP_TIMERS; t++) {
-        if (tcb->deadline[t] > tcp_now(tcp))
+    for (int s = 0; s < TCP_SLOTS; s++) {
+        if (tcb->deadline[s] > tcp_now(tcp))
             continue;
-        tcb->deadline[t] = UINT64_MAX;
-        fire(tcp, tcb, (enum tcp_timer)t);
+        tcb->deadline[s] = UINT64_MAX;
+        fire(tcp, tcb, tcb->timer[s]);
         if (tcb->state == UST_CLOSED || tcb->state == 0)
             return;
     }
-    for (int t = 0; t < TCP_TIMERS; t++)
-        if (tcb->deadline[t] < earliest)
-            earliest = tcb->deadline[t];
+    for (int s = 0; s < TCP_SLOTS; s++)
+        if (tcb->deadline[s] < earliest)
+            earliest = tcb->deadline[s];
     if (earliest != UINT64_MAX)
         wheel_set(&tcp->net.core.wheel, tcp->tcb_timers + tcb_index(tcp, tcb), earliest);
 }
