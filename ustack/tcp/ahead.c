@@ -80,6 +80,7 @@ void ahead_fetch_flight(const struct tcp *tcp, const struct mbuf *m)
     if (!tcb)
         return;
     fetch(tcb_rec(tcb), 2 * LINE);
+    fetch(tcb_traffic(tcb), sizeof(struct traffic));
     fetch(&tcp->sents[flight_index(tcp, tcb)], sizeof *tcp->sents);
     __builtin_prefetch(&tcp->net.core.wheel.nodes[tcp->tcb_timers + tcb_index(tcp, tcb)]);
     if (tcb->sndbuf.head != MBUF_NONE)
