@@ -21,6 +21,7 @@ from two import BASE, CLIENT, NOBODY, SERVER, Recorder, payload, two_stacks
 
 import ustack
 from pair import ring_url
+from stopwatch import Stopwatch
 from ustack import ConfigError, Stack, aio
 from ustack._aio import Dispatcher
 from ustack._native import ffi
@@ -293,7 +294,7 @@ def test_a_loop_that_is_dropped_leaves_the_engine_nobody_to_call() -> None:
 def test_the_end_of_run_delivers_what_the_stack_has_taken() -> None:
     """Bytes that need several round trips, to a peer that begins to read after the program."""
     url, data, got = ring_url(), payload(60_000), []
-    over = threading.Event()
+    serving, over = threading.Event(), threading.Event()
     port: list[int] = []
 
     async def main() -> None:
@@ -307,17 +308,20 @@ def test_the_end_of_run_delivers_what_the_stack_has_taken() -> None:
 
         server = await loop.create_server(Serves, SERVER, 0)
         port.append(server.sockets[0].getsockname()[1])
-        over.set()
+        serving.set()
         transport = await made
         transport.write(data)
         while transport.get_write_buffer_size():
             await asyncio.sleep(0)
+        threading.Timer(0.3, over.set).start()  # there has been no acknowledgement so far
 
-    with Stack(url, f"{CLIENT}/24") as theirs:
+    with Stack(url, f"{CLIENT}/24", guardian=False) as theirs:
 
         def read() -> None:
+            serving.wait(PATIENCE)
+            peer = theirs.connect((SERVER, port[0]), timeout=PATIENCE)
             over.wait(PATIENCE)
-            got.append(all_of(theirs.connect((SERVER, port[0]), timeout=PATIENCE)))
+            got.append(all_of(peer))
 
         reader = threading.Thread(target=read)
         reader.start()
@@ -339,5 +343,8 @@ def test_a_stack_lingers_as_long_as_it_is_told() -> None:
             ours.close()
             assert time.monotonic() - started >= linger
             peer.abort()
+    watch = Stopwatch()
+    Stack(url, f"{SERVER}/24", linger=PATIENCE).close()  # there is nobody to linger for
+    assert watch.own_seconds < PATIENCE / 2
     with pytest.raises(ConfigError, match=r"linger must be 0\.\.3600 seconds, got -1"):
         Stack("loop:", linger=-1)
