@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 import time
+import types
 import weakref
 from typing import Any
 
@@ -96,6 +97,31 @@ def test_write_refuses_what_is_no_contiguous_buffer() -> None:
         client.transport.close()
         await server.lost
         assert server.data == b""
+
+    assert run(main) == []
+
+
+def test_data_goes_to_the_method_that_the_protocol_has_when_it_is_set() -> None:
+    """A class's, which costs a connection no object; an instance's own; and a class's again."""
+
+    async def main() -> None:
+        server, client = await connect()
+        methods = [r for r in gc.get_referrers(server) if isinstance(r, types.MethodType)]
+        assert not any(m.__name__ == "data_received" for m in methods)
+        client.transport.write(b"a")
+        assert await server.received(1) == b"a"
+        heard: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        own, taken = Recorder(), server.data_received
+        own.data_received = lambda data: (taken(data), heard.set_result(data))  # type: ignore[assignment, method-assign]
+        server.transport.set_protocol(own)
+        client.transport.write(b"b")
+        assert await heard == b"b"
+        assert await server.received(2) == b"ab"
+        server.transport.set_protocol(server)
+        client.transport.write(b"c")
+        assert await server.received(3) == b"abc"
+        client.transport.close()
+        await server.lost
 
     assert run(main) == []
 

@@ -106,7 +106,7 @@ struct ends {
 struct transport {
     struct endpoint ep;
     PyObject *protocol;      /* NULL while connecting and after the end */
-    PyObject *data_received; /* bound; NULL for a BufferedProtocol */
+    PyObject *data_received; /* or, if unbound, its function; NULL for a BufferedProtocol */
     PyObject *waiter;        /* future of an active open, else NULL */
     PyObject *socket;        /* get_extra_info("socket"), made on demand */
     struct chunk *first, *last;
@@ -121,6 +121,7 @@ struct transport {
     bool eof_wanted; /* write_eof() was called */
     bool held;       /* a file is being sent: nobody else may write */
     bool bulk;       /* the last read was longer than a message */
+    bool unbound;    /* data_received is called with the protocol first */
 };
 
 struct datagrams {

@@ -47,13 +47,26 @@ static bool is_buffered(PyObject *protocol)
            PyObject_IsInstance(protocol, protocol_class) == 0;
 }
 
+/* A bound method of protocol is kept as its function: no object for each connection. */
+static bool unbind(PyObject **callable, const PyObject *protocol)
+{
+    PyObject *bound = *callable;
+
+    if (!bound || !PyMethod_Check(bound) || PyMethod_GET_SELF(bound) != protocol)
+        return false;
+    *callable = Py_NewRef(PyMethod_GET_FUNCTION(bound));
+    Py_DECREF(bound);
+    return true;
+}
+
 int stream_set_protocol(struct transport *t, PyObject *protocol)
 {
-    PyObject *bound = NULL;
+    PyObject *callable = NULL;
 
-    if (!is_buffered(protocol) && !(bound = PyObject_GetAttr(protocol, names.data_received)))
+    if (!is_buffered(protocol) && !(callable = PyObject_GetAttr(protocol, names.data_received)))
         return -1;
-    Py_XSETREF(t->data_received, bound);
+    t->unbound = unbind(&callable, protocol);
+    Py_XSETREF(t->data_received, callable);
     Py_INCREF(protocol);
     Py_XSETREF(t->protocol, protocol);
     return 0;
@@ -212,10 +225,14 @@ static int64_t receive(struct transport *t, PyObject **data, bool *more)
 
 static int call_data_received(struct transport *t, PyObject *data)
 {
-    PyObject *args[2] = {NULL, data}, *result, *callable = t->data_received;
+    PyObject *protocol = t->protocol, *callable = t->data_received, *result;
+    PyObject *args[3] = {NULL, protocol, data};
+    unsigned n = t->unbound ? 2 : 1;
 
-    Py_INCREF(callable);
-    result = PyObject_Vectorcall(callable, args + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    Py_INCREF(callable); /* the call may set another protocol */
+    Py_INCREF(protocol);
+    result = PyObject_Vectorcall(callable, args + 3 - n, n | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    Py_DECREF(protocol);
     Py_DECREF(callable);
     return call_done(t->ep.disp, t, result, "protocol.data_received() failed");
 }
