@@ -204,6 +204,19 @@ def test_a_transport_that_was_closed_is_not_warned_of(places: Any) -> None:
         assert not [w for w in caught if "ransport" in str(w.message)]
 
 
+def test_nor_is_one_that_was_closed_with_bytes_left_to_send(places: Any) -> None:
+    async def write_too_much_and_close(protocol: Any, peer: Any) -> None:
+        protocol.transport.write(payload(20_000_000))
+        protocol.transport.close()
+        assert protocol.transport.get_write_buffer_size() > 0
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ResourceWarning)
+        peer, _ = run_and_close(places[1], write_too_much_and_close)
+        peer.close()
+    assert not [w for w in caught if "ransport" in str(w.message)]
+
+
 # ------------------------------------------------------------------------- nothing is left
 
 
