@@ -65,10 +65,10 @@ class End:
         elif how == 2:
             self.leave()
         else:
-            with contextlib.suppress(RuntimeError):  # after write_eof()
-                self.transport.write(b"last words")
             sock = self.transport.get_extra_info("socket")  # an RST, so that nobody hears them
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            if option(sock, socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)):
+                with contextlib.suppress(RuntimeError):  # after write_eof()
+                    self.transport.write(b"last words")
             self.transport.abort()
 
     def connection_made(self, transport: Any) -> None:
@@ -201,8 +201,18 @@ def keep_alive(transport: Any) -> None:
     """Let TCP notice that the peer is gone, whose RST may have been lost."""
     sock = transport.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
+    if option(sock, socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30):
+        option(sock, socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
+
+
+def option(sock: Any, level: int, name: int, value: Any) -> bool:
+    """Set an option that takes memory; whether there was some (tcp.max_extras)."""
+    try:
+        sock.setsockopt(level, name, value)
+    except OSError as error:
+        assert error.errno == errno.ENOBUFS
+        return False
+    return True
 
 
 class Chatter(asyncio.DatagramProtocol):

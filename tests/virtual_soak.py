@@ -59,8 +59,8 @@ SCARCE = {  # tables that are much too small
     "tcp.max_cc_states": [1, 4],
     "tcp.max_orphans": [0, 2],
     "tcp.sent_records": [0, 16],
-    "tcp.max_flights": [1, 4],
-    "tcp.max_extras": [1, 4],
+    "tcp.max_flights": [4, 16],
+    "tcp.max_extras": [8, 32],
     "tcp.idle_flights": [0, 1],
     "tcp.max_ooo_ranges": [1, 4],
 }
