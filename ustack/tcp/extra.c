@@ -104,7 +104,5 @@ void extra_release(struct tcp *tcp, struct tcb *tcb)
 
 bool extra_check(const struct tcp *tcp)
 {
-    struct extra blank = {.nobody = true};
-
-    return memcmp(&tcp->extras[0], &blank, sizeof blank) == 0;
+    return blank_but(&tcp->extras[0], sizeof tcp->extras[0], offsetof(struct extra, nobody));
 }

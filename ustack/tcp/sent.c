@@ -243,7 +243,7 @@ static void add_first(struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint32_t e
     uint32_t i = flight_index(tcp, tcb);
     struct sent *s = &tcp->sents[i];
 
-    assert(!rec->own_used && rec->n_records == 0);
+    assert(s && !rec->own_used && rec->n_records == 0);
     rec->own_used = true;
     rec->n_records = 1;
     rec->head = rec->tail = rec->oldest = rec->newest = i;

@@ -596,6 +596,17 @@ void reass_prune(struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint32_t budget
 /* SACK blocks, most recent first (RFC 2018 4). How many. */
 unsigned reass_sacks(const struct tcp *tcp, const struct tcb *tcb, struct range *out, unsigned max);
 
+/* Is a block of size bytes all zero, but for a 1 in its place at? */
+static inline bool blank_but(const void *block, size_t size, size_t at)
+{
+    const uint8_t *p = block;
+
+    for (size_t i = 0; i < size; i++)
+        if (p[i] != (i == at))
+            return false;
+    return true;
+}
+
 static inline struct core *tcp_core(struct tcp *tcp)
 {
     return &tcp->net.core;

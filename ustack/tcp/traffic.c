@@ -66,7 +66,5 @@ void traffic_release(struct tcp *tcp, struct tcb *tcb)
 
 bool traffic_check(const struct tcp *tcp)
 {
-    struct traffic blank = {.nobody = true};
-
-    return memcmp(&tcp->traffics[0], &blank, sizeof blank) == 0;
+    return blank_but(&tcp->traffics[0], sizeof tcp->traffics[0], offsetof(struct traffic, nobody));
 }
