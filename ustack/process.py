@@ -165,8 +165,8 @@ def _close(stack: Stack, pid: int) -> None:
     """Let peers hear of the end, and daemon threads stop where they are, as with the kernel."""
     if os.getpid() != pid or stack.closed:
         return
+    end()
     for sock in list(stack._sockets):
         with contextlib.suppress(OSError):
             sock.shutdown(socket.SHUT_RDWR)
-    end()
     stack.close()
