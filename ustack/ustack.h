@@ -62,8 +62,10 @@ struct ust_port_stats { /* since the port was opened, all queues */
     uint64_t tx_frames, tx_bytes;
     uint64_t rx_no_mbuf; /* dropped: the pool was empty */
     uint64_t rx_bad;     /* dropped: the peer wrote nonsense */
+    uint64_t rx_stale;   /* skipped: they were for the queue's previous worker */
     uint64_t tx_full;    /* times a burst did not fit */
     uint64_t tx_errors;  /* dropped: the kernel refused the frame */
+    uint64_t tx_lost;    /* dropped: nobody serves the queue that they were for, and it is full */
     uint64_t wakes;      /* doorbells rung for a sleeping peer */
     uint64_t syscalls;   /* data-path system calls (tap) */
     uint64_t runs;       /* those of them that moved many frames, or would have */
@@ -71,10 +73,18 @@ struct ust_port_stats { /* since the port was opened, all queues */
 
 /* The simulated NIC pair in shared memory. name: [A-Za-z0-9._-]{1,64}. side:
  * 0 creates or joins as the first side, 1 joins as the second; -1 takes
- * whichever is free. Errors in *err: -EADDRINUSE when both sides are taken,
- * -EINVAL for parameters that differ from the segment's. */
-struct ust_port *ust_ring_open(const char *name, int side, unsigned n_queues, unsigned mtu,
-                               unsigned n_slots, unsigned caps, int *err);
+ * whichever is free. queue: the only one that is used, beside those of other
+ * processes on this side; or all; or none, to keep the side for such
+ * processes. Errors in *err: -EADDRINUSE when both sides, or the queue, are
+ * taken, -EINVAL for parameters that differ from the segment's. */
+enum ust_ring_queue {
+    UST_RING_ALL = -1,
+    UST_RING_KEEPER = -2,
+};
+struct ust_port *ust_ring_open(const char *name, int side, int queue, unsigned n_queues,
+                               unsigned mtu, unsigned n_slots, unsigned caps, int *err);
+/* The side that a ring port has: 0 or 1; -EOPNOTSUPP for another port. */
+int ust_ring_side(const struct ust_port *port);
 
 /* A ring pair inside this process: two ports joined by a wire. 0 or -errno. */
 int ust_ring_pair(struct ust_port *ends[2], unsigned n_queues, unsigned mtu, unsigned n_slots,

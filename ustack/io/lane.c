@@ -18,6 +18,7 @@ enum { AHEAD = 4 }; /* slots prefetched before their turn */
 
 static_assert(sizeof(struct frame_meta) == 2 * sizeof(uint64_t), "metadata is two words");
 
+static unsigned count_frames(const struct rx_lane *lane, uint32_t tail, uint32_t head);
 static void copy_in(const struct tx_lane *lane, const struct mbuf_pool *pool, const struct mbuf *m);
 static inline void prefetch_to_read(const struct slot *slot);
 static inline void prefetch_to_write(const struct slot *slot);
@@ -42,20 +43,38 @@ void lane_adopt_tx(struct tx_lane *lane, const struct segment *seg, uint32_t i)
         (struct ring_producer){.shared = shared, .size = size, .head = head, .tail_seen = tail};
     lane->slots = seg->slots + (size_t)i * size;
     lane->published = head;
+    lane->deserted = false;
 }
 
-void lane_adopt_rx(struct rx_lane *lane, const struct segment *seg, uint32_t i)
+unsigned lane_adopt_rx(struct rx_lane *lane, const struct segment *seg, uint32_t i)
 {
     struct ring_index *shared = &seg->lanes[i];
     uint32_t size = seg->lane_slots;
     uint32_t head = atomic_load(&shared->head);
+    uint32_t tail = atomic_load(&shared->tail);
+    unsigned skipped;
 
     lane->ring =
         (struct ring_consumer){.shared = shared, .size = size, .tail = head, .head_seen = head};
     lane->slots = seg->slots + (size_t)i * size;
     lane->max_frame = segment_max_frame(seg);
     lane->caps = seg->params.caps;
+    skipped = head - tail <= size ? count_frames(lane, tail, head) : 0;
     ring_release(&lane->ring);
+    return skipped;
+}
+
+static unsigned count_frames(const struct rx_lane *lane, uint32_t tail, uint32_t head)
+{
+    unsigned n = 0;
+    uint32_t need;
+
+    for (; tail != head; tail += need, n++) {
+        need = slots_of(load_meta(&lane->slots[tail & (lane->ring.size - 1)]).len);
+        if (need == 0 || need > head - tail)
+            need = head - tail;
+    }
+    return n;
 }
 
 bool lane_put(struct tx_lane *lane, const struct mbuf_pool *pool, const struct mbuf *m,

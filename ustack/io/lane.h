@@ -10,6 +10,8 @@ struct tx_lane { /* to one rx queue of the other side; private */
     alignas(RING_LINE) struct ring_producer ring;
     struct slot *slots;
     uint32_t published; /* ring.head as the other side knows it */
+    uint32_t deserted_at;
+    bool deserted; /* the tail stood at deserted_at, and nobody was there */
 };
 
 struct rx_lane { /* from one tx queue of the other side; private */
@@ -21,9 +23,9 @@ struct rx_lane { /* from one tx queue of the other side; private */
 
 /* Take over either end of lane number i. They go on where the indices are:
  * what we write follows what a predecessor wrote, what it did not read is
- * skipped. An impossible pair of indices is made an empty one. */
+ * skipped: so many frames. An impossible pair of indices is made an empty one. */
 void lane_adopt_tx(struct tx_lane *lane, const struct segment *seg, uint32_t i);
-void lane_adopt_rx(struct rx_lane *lane, const struct segment *seg, uint32_t i);
+unsigned lane_adopt_rx(struct rx_lane *lane, const struct segment *seg, uint32_t i);
 
 /* Writes a frame behind what is there, not yet published; false when it does
  * not fit. */

@@ -66,6 +66,8 @@ void ust_port_stats(const struct ust_port *port, struct ust_port_stats *stats)
         stats->rx_bad += s->rx_bad;
         stats->tx_full += s->tx_full;
         stats->tx_errors += s->tx_errors;
+        stats->tx_lost += s->tx_lost;
+        stats->rx_stale += s->rx_stale;
         stats->wakes += s->wakes;
         stats->syscalls += s->syscalls;
         stats->runs += s->runs;

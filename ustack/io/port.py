@@ -47,8 +47,10 @@ class PortStats:
     tx_bytes: int
     rx_no_mbuf: int  # dropped: the pool was empty
     rx_bad: int  # dropped: the peer wrote nonsense
+    rx_stale: int  # skipped: they were for the queue's previous worker
     tx_full: int  # times a burst did not fit
     tx_errors: int  # dropped: the frame was refused
+    tx_lost: int  # dropped: nobody serves the queue that they were for, and it is full
     wakes: int  # doorbells rung for a sleeping peer
     syscalls: int  # data-path system calls (tap)
     runs: int  # those of them that moved many frames, or would have
@@ -57,13 +59,14 @@ class PortStats:
 class Port:
     """An open port. It owns the C one; a context manager."""
 
-    def __init__(self, handle: Any, name: str, fds: Iterable[int] = ()) -> None:
+    def __init__(self, handle: Any, name: str, fds: Iterable[int] = (), queue: int = 0) -> None:
         """handle: a `struct ust_port *`, which this object owns from now on. name: for messages.
 
-        fds: a tap's descriptors, one a queue, which belong to the handle.
+        fds: a tap's descriptors, one a queue, which belong to the handle. queue: a stack's.
         """
         self._handle = handle
         self._name = name
+        self.queue = queue
         self._fds = list(fds)
         self._worker: Any = None
 
@@ -221,11 +224,15 @@ def _open_null(url: LoopUrl) -> Port:
 def _open_ring(url: RingUrl) -> Port:
     err = ffi.new("int *")
     caps = OFFLOAD if url.offload else 0
-    handle = lib.ust_ring_open(url.name.encode(), -1, url.queues, url.mtu, 0, caps, err)
+    share = url.side, url.queue
+    handle = lib.ust_ring_open(url.name.encode(), *share, url.queues, url.mtu, 0, caps, err)
     if handle != ffi.NULL:
-        return Port(handle, str(url))
+        return Port(handle, str(url), queue=max(url.queue, 0))
+    taken = "both sides are taken" if url.side < 0 else f"side {url.side} is taken"
+    if url.queue >= 0:
+        taken = f"queue {url.queue} of side {url.side} is taken"
     why = {
-        errno.EADDRINUSE: "both sides are taken; end one of their processes or take another name",
+        errno.EADDRINUSE: f"{taken}; end one of their processes or take another name",
         errno.EINVAL: f"the other side has other parameters than queues={url.queues},"
         f" mtu={url.mtu}, offload={url.offload:d}; use the same on both sides",
         errno.EACCES: "its file in /dev/shm belongs to another user; take another name",

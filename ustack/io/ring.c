@@ -7,7 +7,9 @@
  * to the hardware arrives as good, and a super-segment arrives whole.
  *
  * When a lane is full, the burst stops there, as if the wire pushed back: a
- * receive queue that nobody serves stops those who send to it, nobody else.
+ * receive queue that is not read stops those who send to it, nobody else. But
+ * a queue beside others whose worker is gone loses what does not fit (tx_lost),
+ * or else it would stop the traffic of its neighbours.
  *
  * Sleeping. arm() raises a flag in shared memory and looks once more; a sender
  * publishes and then looks at the flag. With a full fence between the two on
@@ -31,7 +33,8 @@ struct rx_queue {
 struct ring_port {
     struct ust_port port;
     struct segment *seg;
-    int side;
+    struct segment_share share;
+    int side; /* share.side */
     uint32_t max_frame;
     uint32_t caps;
     uint8_t mac[6];
@@ -40,11 +43,13 @@ struct ring_port {
     struct rx_queue *queues;
 };
 
-static struct ust_port *port_new(struct segment *seg, int side, const char *name);
+static struct ust_port *port_new(struct segment *seg, const struct segment_share *share,
+                                 const char *name);
 static void set_mac(struct ring_port *r, const char *name);
 static void adopt_lanes(struct ring_port *r);
 static struct tx_lane *tx_lane(struct ring_port *r, unsigned txq, unsigned rxq);
 static struct rx_lane *rx_lane(struct ring_port *r, unsigned rxq, unsigned txq);
+static bool deserted(const struct ring_port *r, struct tx_lane *lane, unsigned rxq);
 static bool sendable(const struct ring_port *r, const struct mbuf *m);
 static void publish(struct ring_port *r, unsigned txq);
 static void ring_bell(struct ring_port *r, unsigned txq, unsigned rxq);
@@ -69,20 +74,23 @@ static const struct port_ops ring_ops = {
     .close = ring_close,
 };
 
-struct ust_port *ust_ring_open(const char *name, int side, unsigned n_queues, unsigned mtu,
-                               unsigned n_slots, unsigned caps, int *err)
+struct ust_port *ust_ring_open(const char *name, int side, int queue, unsigned n_queues,
+                               unsigned mtu, unsigned n_slots, unsigned caps, int *err)
 {
     struct segment_params params = {n_queues, mtu, n_slots, caps};
+    struct segment_share share = {side, queue};
+    bool valid = side >= -1 && side <= 1 && queue >= UST_RING_KEEPER &&
+                 queue < (int)PORT_MAX_QUEUES && (queue < 0 || (unsigned)queue < n_queues);
     struct ust_port *port;
     struct segment *seg;
 
-    *err = side < -1 || side > 1 ? -EINVAL : segment_check_params(&params);
+    *err = valid ? segment_check_params(&params) : -EINVAL;
     if (*err)
         return NULL;
-    seg = segment_join(name, &side, &params, err);
+    seg = segment_join(name, &share, &params, err);
     if (!seg)
         return NULL;
-    port = port_new(seg, side, name);
+    port = port_new(seg, &share, name);
     if (!port)
         *err = -ENOMEM;
     return port;
@@ -100,13 +108,18 @@ int ust_ring_pair(struct ust_port *ends[2], unsigned n_queues, unsigned mtu, uns
     seg = segment_unnamed(&params, &err);
     if (!seg)
         return err;
-    ends[0] = port_new(seg, 0, "");
-    ends[1] = port_new(seg, 1, "");
+    ends[0] = port_new(seg, &(struct segment_share){0, UST_RING_ALL}, "");
+    ends[1] = port_new(seg, &(struct segment_share){1, UST_RING_ALL}, "");
     if (ends[0] && ends[1])
         return 0;
     ust_port_close(ends[0]);
     ust_port_close(ends[1]);
     return -ENOMEM;
+}
+
+int ust_ring_side(const struct ust_port *port)
+{
+    return port->ops == &ring_ops ? ((const struct ring_port *)port)->side : -EOPNOTSUPP;
 }
 
 int ust_ring_rss(struct ust_port *port, const uint8_t key[40], const uint16_t *reta,
@@ -134,12 +147,15 @@ static unsigned ring_tx(struct ust_port *port, unsigned queue, struct mbuf_pool 
         if (sendable(r, burst[i])) {
             if (port->n_queues > 1)
                 rxq = steer_queue(&steer, pool, burst[i], &hash);
-            if (!lane_put(tx_lane(r, queue, rxq), pool, burst[i], hash)) {
+            if (lane_put(tx_lane(r, queue, rxq), pool, burst[i], hash)) {
+                st->tx_frames++;
+                st->tx_bytes += burst[i]->frame_len;
+            } else if (deserted(r, tx_lane(r, queue, rxq), rxq)) {
+                st->tx_lost++;
+            } else {
                 st->tx_full++;
                 break;
             }
-            st->tx_frames++;
-            st->tx_bytes += burst[i]->frame_len;
         } else {
             st->tx_errors++;
         }
@@ -179,7 +195,7 @@ static int ring_arm(struct ust_port *port, unsigned queue)
     unsigned txq;
 
     r->queues[queue].armed = true;
-    atomic_store(&r->seg->header->side[r->side].armed[queue].flag, 1);
+    atomic_store(&r->seg->header->side[r->side].queue[queue].armed, 1);
     atomic_thread_fence(memory_order_seq_cst);
     for (txq = 0; txq < port->n_queues; txq++)
         if (ring_filled(&rx_lane(r, queue, txq)->ring, 1)) {
@@ -199,7 +215,7 @@ static void ring_disarm(struct ust_port *port, unsigned queue)
     if (!r->queues[queue].armed)
         return;
     r->queues[queue].armed = false;
-    atomic_store(&r->seg->header->side[r->side].armed[queue].flag, 0);
+    atomic_store(&r->seg->header->side[r->side].queue[queue].armed, 0);
     while (read(ring_fd(port, queue), sound, sizeof sound) == sizeof sound)
         ;
 }
@@ -219,7 +235,7 @@ static void ring_close(struct ust_port *port)
 {
     struct ring_port *r = (struct ring_port *)port;
 
-    segment_leave(r->seg, r->side);
+    segment_leave(r->seg, &r->share);
     free(r->tx);
     free(r->rx);
     free(r->queues);
@@ -227,18 +243,20 @@ static void ring_close(struct ust_port *port)
 }
 
 /* Takes the side over; leaves it if there is no memory. */
-static struct ust_port *port_new(struct segment *seg, int side, const char *name)
+static struct ust_port *port_new(struct segment *seg, const struct segment_share *share,
+                                 const char *name)
 {
     unsigned n = seg->params.n_queues;
     struct ring_port *r = calloc(1, sizeof *r);
 
     if (!r || port_init(&r->port, &ring_ops, n) != 0) {
         free(r);
-        segment_leave(seg, side);
+        segment_leave(seg, share);
         return NULL;
     }
     r->seg = seg;
-    r->side = side;
+    r->share = *share;
+    r->side = share->side;
     r->max_frame = segment_max_frame(seg);
     r->caps = seg->params.caps;
     set_mac(r, name);
@@ -271,15 +289,16 @@ static void set_mac(struct ring_port *r, const char *name)
 static void adopt_lanes(struct ring_port *r)
 {
     unsigned n = r->port.n_queues, mine, theirs;
+    unsigned first = share_first(&r->share), end = share_end(&r->share, n);
     uint32_t out, in;
 
-    for (mine = 0; mine < n; mine++) {
-        atomic_store(&r->seg->header->side[r->side].armed[mine].flag, 0);
+    for (mine = first; mine < end; mine++) {
+        atomic_store(&r->seg->header->side[r->side].queue[mine].armed, 0);
         for (theirs = 0; theirs < n; theirs++) {
             out = segment_lane(r->seg, r->side, mine, theirs);
             in = segment_lane(r->seg, !r->side, theirs, mine);
             lane_adopt_tx(tx_lane(r, mine, theirs), r->seg, out);
-            lane_adopt_rx(rx_lane(r, mine, theirs), r->seg, in);
+            r->port.stats[mine].s.rx_stale += lane_adopt_rx(rx_lane(r, mine, theirs), r->seg, in);
         }
     }
 }
@@ -292,6 +311,20 @@ static struct tx_lane *tx_lane(struct ring_port *r, unsigned txq, unsigned rxq)
 static struct rx_lane *rx_lane(struct ring_port *r, unsigned rxq, unsigned txq)
 {
     return &r->rx[rxq * r->port.n_queues + txq];
+}
+
+static bool deserted(const struct ring_port *r, struct tx_lane *lane, unsigned rxq);
+/* Is the full lane's reader gone, whose neighbours are not to wait? Asks the
+ * system once for every position that a reader has left it at. */
+static bool deserted(const struct ring_port *r, struct tx_lane *lane, unsigned rxq)
+{
+    uint32_t tail = atomic_load_explicit(&lane->ring.shared->tail, memory_order_relaxed);
+
+    if (r->port.n_queues == 1 || (lane->deserted && tail == lane->deserted_at))
+        return r->port.n_queues > 1;
+    lane->deserted = !segment_queue_served(r->seg, !r->side, rxq);
+    lane->deserted_at = tail;
+    return lane->deserted;
 }
 
 static bool sendable(const struct ring_port *r, const struct mbuf *m)
@@ -330,7 +363,7 @@ static void publish(struct ring_port *r, unsigned txq)
 
 static void ring_bell(struct ring_port *r, unsigned txq, unsigned rxq)
 {
-    _Atomic uint32_t *flag = &r->seg->header->side[!r->side].armed[rxq].flag;
+    _Atomic uint32_t *flag = &r->seg->header->side[!r->side].queue[rxq].armed;
     const uint64_t one = 1;
 
     if (atomic_load_explicit(flag, memory_order_relaxed) == 0 || atomic_exchange(flag, 0) == 0)

@@ -19,22 +19,31 @@
 #include "segment.h"
 #include "steer.h"
 
-static const uint64_t MAGIC = 0x31676e6972747375; /* "ustring1" */
+static const uint64_t MAGIC = 0x32676e6972747375; /* "ustring2" */
 
-enum { LOCK_MEMBERS, LOCK_SIDE /* + side */ };
+enum {
+    LOCK_MEMBERS,
+    LOCK_SIDE,                  /* + side */
+    LOCK_QUEUE = LOCK_SIDE + 2, /* + 16 side + queue */
+    LOCK_END = LOCK_QUEUE + 2 * PORT_MAX_QUEUES,
+};
 enum { OTHER_PATH_SIZE = SEGMENT_PATH_SIZE + 256, BELL_PATH_SIZE = OTHER_PATH_SIZE + 32 };
 
 static const char PREFIX[] = "ustack-"; /* of all our files */
 
 static struct segment *segment_new(const struct segment_params *params);
 static void segment_free(struct segment *seg);
-static int join(struct segment *seg, int *side);
+static int join(struct segment *seg, struct segment_share *share);
 static int open_locked(struct segment *seg);
 static int check_file(int fd, mode_t type);
 static bool still_there(const char *path, int fd);
-static int set_lock(int fd, int cmd, short type, int byte);
-static bool locked_by_other(int fd, int byte);
-static int take_side(struct segment *seg, int *side);
+static int set_lock(int fd, int cmd, short type, int byte, int n);
+static bool locked_by_other(int fd, int byte, int n);
+static bool alone_on(const struct segment *seg, int side);
+static int lock_queue(int side, unsigned queue);
+static int take_share(struct segment *seg, struct segment_share *share);
+static int take_side(struct segment *seg, int side, int queue);
+static void set_present(struct segment *seg, const struct segment_share *share, uint32_t present);
 static int create(struct segment *seg);
 static int attach(struct segment *seg);
 static int map(struct segment *seg, int flags);
@@ -64,14 +73,14 @@ int segment_check_params(struct segment_params *params)
     return 0;
 }
 
-struct segment *segment_join(const char *name, int *side, const struct segment_params *params,
-                             int *err)
+struct segment *segment_join(const char *name, struct segment_share *share,
+                             const struct segment_params *params, int *err)
 {
     struct segment *seg = segment_new(params);
 
     *err = seg ? set_path(seg, name) : -ENOMEM;
     if (*err == 0)
-        *err = join(seg, side);
+        *err = join(seg, share);
     if (*err == 0)
         return seg;
     if (seg)
@@ -99,29 +108,37 @@ struct segment *segment_unnamed(const struct segment_params *params, int *err)
     }
     init_header(seg);
     atomic_store(&seg->n_users, 2);
-    atomic_store(&seg->header->side[0].present, 1);
-    atomic_store(&seg->header->side[1].present, 1);
+    for (s = 0; s < 2; s++)
+        set_present(seg, &(struct segment_share){s, UST_RING_ALL}, 1);
     return seg;
 }
 
-void segment_leave(struct segment *seg, int side)
+void segment_leave(struct segment *seg, const struct segment_share *share)
 {
     bool ours = seg->pid == getpid(); /* not a forked child's copy */
 
     if (ours)
-        atomic_store(&seg->header->side[side].present, 0);
+        set_present(seg, share, 0);
     if (atomic_fetch_sub(&seg->n_users, 1) > 1)
         return;
-    if (ours && seg->fd >= 0 && set_lock(seg->fd, F_OFD_SETLKW, F_WRLCK, LOCK_MEMBERS) == 0 &&
-        !locked_by_other(seg->fd, LOCK_SIDE + !side))
+    if (ours && seg->fd >= 0 && set_lock(seg->fd, F_OFD_SETLKW, F_WRLCK, LOCK_MEMBERS, 1) == 0 &&
+        !locked_by_other(seg->fd, LOCK_SIDE, LOCK_END - LOCK_SIDE))
         remove_files(seg->path);
     segment_free(seg);
 }
 
 bool segment_peer_present(const struct segment *seg, int side)
 {
-    return atomic_load(&seg->header->side[!side].present) &&
-           (seg->fd < 0 || locked_by_other(seg->fd, LOCK_SIDE + !side));
+    for (unsigned q = 0; q < seg->params.n_queues; q++)
+        if (segment_queue_served(seg, !side, q))
+            return true;
+    return false;
+}
+
+bool segment_queue_served(const struct segment *seg, int side, unsigned queue)
+{
+    return atomic_load(&seg->header->side[side].queue[queue].present) &&
+           (seg->fd < 0 || locked_by_other(seg->fd, lock_queue(side, queue), 1));
 }
 
 /* A segment that is neither mapped nor named yet. */
@@ -170,26 +187,27 @@ static void segment_free(struct segment *seg)
 }
 
 /* Everything between taking and giving up the members' lock. */
-static int join(struct segment *seg, int *side)
+static int join(struct segment *seg, struct segment_share *share)
 {
     bool first;
     int err = open_locked(seg);
 
     if (err)
         return err;
-    first = !locked_by_other(seg->fd, LOCK_SIDE) && !locked_by_other(seg->fd, LOCK_SIDE + 1);
+    first = !locked_by_other(seg->fd, LOCK_SIDE, LOCK_END - LOCK_SIDE);
     err = first ? create(seg) : attach(seg);
     if (err == 0)
-        err = take_side(seg, side);
+        err = take_share(seg, share);
     if (err == 0)
         err = open_bells(seg);
     if (err && first)
         remove_files(seg->path);
     if (err)
         return err;
-    steer_init(&seg->header->side[*side].rss, seg->params.n_queues);
-    atomic_store(&seg->header->side[*side].present, 1);
-    return set_lock(seg->fd, F_OFD_SETLK, F_UNLCK, LOCK_MEMBERS);
+    if (alone_on(seg, share->side))
+        steer_init(&seg->header->side[share->side].rss, seg->params.n_queues);
+    set_present(seg, share, 1);
+    return set_lock(seg->fd, F_OFD_SETLK, F_UNLCK, LOCK_MEMBERS, 1);
 }
 
 /* Opens the file and locks its members' byte; 0 or -errno. */
@@ -203,7 +221,7 @@ static int open_locked(struct segment *seg)
             return -errno;
         err = check_file(seg->fd, S_IFREG);
         if (err == 0)
-            err = set_lock(seg->fd, F_OFD_SETLKW, F_WRLCK, LOCK_MEMBERS);
+            err = set_lock(seg->fd, F_OFD_SETLKW, F_WRLCK, LOCK_MEMBERS, 1);
         if (err || still_there(seg->path, seg->fd))
             return err;
         close(seg->fd); /* the last user has removed it meanwhile */
@@ -230,30 +248,64 @@ static bool still_there(const char *path, int fd)
            named.st_dev == opened.st_dev;
 }
 
-static int set_lock(int fd, int cmd, short type, int byte)
+static int set_lock(int fd, int cmd, short type, int byte, int n)
 {
-    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = n};
 
     return fcntl(fd, cmd, &lock) == 0 ? 0 : -errno;
 }
 
-static bool locked_by_other(int fd, int byte)
+/* Is any of n bytes? */
+static bool locked_by_other(int fd, int byte, int n)
 {
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = n};
 
     return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
-static int take_side(struct segment *seg, int *side)
+static bool alone_on(const struct segment *seg, int side)
 {
-    int s;
+    return !locked_by_other(seg->fd, LOCK_SIDE + side, 1) &&
+           !locked_by_other(seg->fd, lock_queue(side, 0), PORT_MAX_QUEUES);
+}
 
-    for (s = *side < 0 ? 0 : *side; s < (*side < 0 ? 2 : *side + 1); s++)
-        if (set_lock(seg->fd, F_OFD_SETLK, F_WRLCK, LOCK_SIDE + s) == 0) {
-            *side = s;
+static int lock_queue(int side, unsigned queue)
+{
+    return LOCK_QUEUE + side * PORT_MAX_QUEUES + (int)queue;
+}
+
+static int take_share(struct segment *seg, struct segment_share *share)
+{
+    int side = share->side;
+
+    for (int s = side < 0 ? 0 : side; s < (side < 0 ? 2 : side + 1); s++)
+        if (take_side(seg, s, share->queue) == 0) {
+            share->side = s;
             return 0;
         }
     return -EADDRINUSE;
+}
+
+/* Under the members' lock, so that between a look and a lock nobody comes. */
+static int take_side(struct segment *seg, int side, int queue)
+{
+    int err = 0;
+
+    if (queue >= 0)
+        return set_lock(seg->fd, F_OFD_SETLK, F_WRLCK, lock_queue(side, (unsigned)queue), 1);
+    if (!alone_on(seg, side))
+        return -EADDRINUSE;
+    if (queue == UST_RING_ALL)
+        err = set_lock(seg->fd, F_OFD_SETLK, F_WRLCK, lock_queue(side, 0), PORT_MAX_QUEUES);
+    return err ? err : set_lock(seg->fd, F_OFD_SETLK, F_WRLCK, LOCK_SIDE + side, 1);
+}
+
+static void set_present(struct segment *seg, const struct segment_share *share, uint32_t present)
+{
+    unsigned end = share_end(share, seg->params.n_queues);
+
+    for (unsigned q = share_first(share); q < end; q++)
+        atomic_store(&seg->header->side[share->side].queue[q].present, present);
 }
 
 /* The file is empty, or left over from users that were killed. Pages appear as
@@ -401,9 +453,8 @@ static void remove_if_dead(const char *path)
 
     if (fd < 0)
         return;
-    if (check_file(fd, S_IFREG) == 0 && set_lock(fd, F_OFD_SETLK, F_WRLCK, LOCK_MEMBERS) == 0 &&
-        still_there(path, fd) && !locked_by_other(fd, LOCK_SIDE) &&
-        !locked_by_other(fd, LOCK_SIDE + 1))
+    if (check_file(fd, S_IFREG) == 0 && set_lock(fd, F_OFD_SETLK, F_WRLCK, LOCK_MEMBERS, 1) == 0 &&
+        still_there(path, fd) && !locked_by_other(fd, LOCK_SIDE, LOCK_END - LOCK_SIDE))
         remove_files(path);
     close(fd);
 }

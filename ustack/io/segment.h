@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The shared memory of a ring port: its layout, and who may use which side.
+/* The shared memory of a ring port: its layout, and who may use which queue.
  *
  *   header | side 0 | side 1 | index pairs of all lanes | slots of all lanes
  *
@@ -9,12 +9,14 @@
  *
  * A named segment is a file that its users lock byte by byte (open file
  * description locks, which die with their process):
- *   byte 0       held while somebody joins or leaves
- *   byte 1 + s   held by the user of side s for as long as it is there
- * The first to come initializes it, the last to leave removes it. A side that
- * was left, orderly or not, may be taken again while the other side goes on:
- * the newcomer picks up the indices as they are, and skips what was addressed
- * to its predecessor.
+ *   byte 0             held while somebody joins or leaves
+ *   byte 1 + s         held by whoever has side s as a whole
+ *   byte 3 + 16 s + q  held by the user of queue q of side s
+ * One user has a side and all its queues; or else one keeps the side and uses
+ * no queue, so that it stays theirs, and several use a queue each. The first to
+ * come initializes the segment, the last to leave removes it. What was left,
+ * orderly or not, may be taken again while all others go on: the newcomer picks
+ * up the indices as they are, and skips what was addressed to its predecessor.
  *
  * Doorbells are FIFOs beside the file (eventfds in an unnamed segment), one
  * per side and queue, that every user holds open for reading and writing: so
@@ -51,14 +53,20 @@ struct segment_rss {
     _Atomic uint16_t reta[SEGMENT_RETA_MAX];
 };
 
-struct segment_armed {
-    alignas(RING_LINE) _Atomic uint32_t flag; /* the queue's worker sleeps */
+struct segment_queue {
+    alignas(RING_LINE) _Atomic uint32_t armed; /* its worker sleeps */
+    _Atomic uint32_t present;
 };
 
 struct segment_side {
-    alignas(RING_LINE) _Atomic uint32_t present;
-    struct segment_rss rss;
-    struct segment_armed armed[PORT_MAX_QUEUES];
+    alignas(RING_LINE) struct segment_rss rss;
+    struct segment_queue queue[PORT_MAX_QUEUES];
+};
+
+/* What one user has of a segment. */
+struct segment_share {
+    int side;  /* 0, 1, or -1: whichever is free */
+    int queue; /* its number, or enum ust_ring_queue */
 };
 
 struct segment_params { /* both sides must agree on them */
@@ -93,16 +101,31 @@ struct segment {
  * and checks them: 0 or -EINVAL. */
 int segment_check_params(struct segment_params *params);
 
-/* Joins the named segment on a side (-1: whichever is free; then stored), or
+/* Joins the named segment with this share (a side of -1 is then stored), or
  * creates it. NULL with *err set. */
-struct segment *segment_join(const char *name, int *side, const struct segment_params *params,
-                             int *err);
+struct segment *segment_join(const char *name, struct segment_share *share,
+                             const struct segment_params *params, int *err);
 /* An unnamed segment, both sides of which are here and must be left. */
 struct segment *segment_unnamed(const struct segment_params *params, int *err);
-/* Leaves a side; the last to leave removes the segment. */
-void segment_leave(struct segment *seg, int side);
-/* Is the other side there? */
+/* Leaves its share; the last to leave removes the segment. */
+void segment_leave(struct segment *seg, const struct segment_share *share);
+/* Is anybody on the other side? */
 bool segment_peer_present(const struct segment *seg, int side);
+/* Has a queue of a side a user who lives? */
+bool segment_queue_served(const struct segment *seg, int side, unsigned queue);
+
+/* The queues of a share: the first, and the one behind the last. */
+static inline unsigned share_first(const struct segment_share *share)
+{
+    return share->queue < 0 ? 0 : (unsigned)share->queue;
+}
+
+static inline unsigned share_end(const struct segment_share *share, unsigned n_queues)
+{
+    return share->queue == UST_RING_ALL    ? n_queues
+         : share->queue == UST_RING_KEEPER ? 0
+                                           : (unsigned)share->queue + 1;
+}
 
 /* The number of the lane from tx queue txq of a side to the other's rxq. */
 static inline uint32_t segment_lane(const struct segment *seg, int side, unsigned txq, unsigned rxq)

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Grammar of --io: ring:NAME[?queues=N&mtu=M&offload=0|1], tap:NAME[?…&peer=CIDR&uring], loop:."""
+"""Grammar of --io: ring:NAME[?queues=N&mtu=M&offload=0|1], tap:NAME[?…&peer=CIDR&uring], loop:.
+
+Of a ring one may have a single queue, for several processes on one side: ring:NAME?queues=2&side=0
+&queue=1.
+"""
 
 import re
 from collections.abc import Callable
@@ -23,6 +27,8 @@ class RingUrl:
     queues: int = 1
     mtu: int = 1500  # bytes of an IP packet
     offload: bool = True  # checksums, and super-segments of up to 64 KiB
+    side: int = -1  # 0 or 1; -1: whichever is free
+    queue: int = -1  # the only one that is used; -1: all; -2: none, the side is kept
 
     def __str__(self) -> str:
         return f"ring:{self.name}"
@@ -70,10 +76,17 @@ def _ring(name: str, query: str) -> RingUrl:
         raise ConfigError(
             f"ring name must be 1 to 64 letters, digits and ._-, got {name!r}; try ring:demo"
         )
-    options = _options("ring", query, {"queues", "mtu", "offload"})
+    options = _options("ring", query, {"queues", "mtu", "offload", "side", "queue"})
+    queues = _number(options, "queues", 1, MAX_QUEUES, 1)
+    if "queue" in options and "side" not in options:
+        raise ConfigError(
+            f"ring: queue={options['queue']} must come with the side that it is of; add &side=0"
+        )
     return RingUrl(
         name,
-        queues=_number(options, "queues", 1, MAX_QUEUES, 1),
+        queues=queues,
+        side=_number(options, "side", 0, 1, -1),
+        queue=_number(options, "queue", 0, queues - 1, -1),
         mtu=_number(options, "mtu", 128, 65535, 1500),
         offload=bool(_number(options, "offload", 0, 1, 1)),
     )
