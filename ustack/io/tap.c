@@ -10,12 +10,12 @@
  * A frame is sent in place if it is linear and has headroom for the header;
  * else it is gathered, or, from GATHER_MAX bytes on, given in pieces.
  *
- * Where io_uring is to be had, one system call moves a run of frames, once
- * there are several: to send, or in both of the last bursts that came. A read
- * in vain costs a third of a frame, so a run asks for no more than it is sure
- * to get, and one, the end; unless the load is steady the first frame is read
- * singly, in case there is none. Frames that come in a run are copied from a slot
- * each; nothing is under way between two bursts.
+ * Where io_uring is to be had, one system call moves a run of small frames. A
+ * read in vain costs a third of a frame, so a run asks for what the last look
+ * got and one more, or for twice that if it did not see the end; and unless the
+ * load is steady the first frame is read singly, in case there is none. What is
+ * left after a run is there at the next look. Frames that come in a run are
+ * copied from a slot each; nothing is under way between two looks.
  *
  * Not here: how the device is made; that is tap.py.                         */
 #define _GNU_SOURCE 1
@@ -35,8 +35,8 @@ enum {
     COPY_MAX = 8192,   /* bytes worth a copy to spare a large mbuf */
     PIECES_MAX = 64,
     RUN_MAX = 32,     /* frames in one system call */
-    READS_LEAST = 8,  /* below, a call each is cheaper; see docs/idle.md */
-    WRITES_LEAST = 4, /* the same */
+    READS_LEAST = 4,  /* below, a call each is cheaper; see docs/idle.md */
+    WRITES_LEAST = 2, /* to send */
     STREAK = 4,       /* looks not in vain, after which the next is not expected to be */
     RUN_BYTES = 2048, /* a frame, on average: a larger one is worth a call */
 };
@@ -51,7 +51,9 @@ struct slot {
 struct tap_queue {
     int fd;
     unsigned streak;    /* looks since the last in vain */
-    unsigned last[2];   /* frames of the last two bursts in */
+    unsigned likely;    /* frames of the next run */
+    bool drained;       /* the last look saw the end of the queue */
+    bool large;         /* frames worth a call each came last */
     struct slot *slots; /* RUN_MAX of them if there is a ring, else one */
     struct uring ring;  /* depth 0: none */
     int32_t results[RUN_MAX];
@@ -68,10 +70,12 @@ struct tap_port {
 static bool set_up_queue(struct tap_queue *tq, bool uring);
 static bool runs(const struct tap_queue *tq, unsigned n, unsigned least_n);
 static unsigned least(unsigned a, unsigned b);
+static unsigned read_singly(struct tap_port *t, unsigned queue, struct mbuf_pool *pool,
+                            struct mbuf **burst, unsigned max);
 static unsigned read_one(struct tap_port *t, unsigned queue, struct mbuf_pool *pool,
-                         struct mbuf **stage, struct mbuf **to, bool *more);
+                         struct mbuf **stage, struct mbuf **to);
 static unsigned read_run(struct tap_port *t, unsigned queue, struct mbuf_pool *pool,
-                         struct mbuf **burst, unsigned *n, bool *more);
+                         struct mbuf **burst, unsigned n);
 static bool can_run(struct tap_queue *tq);
 static struct mbuf *accept_frame(struct tap_port *t, unsigned queue, struct mbuf_pool *pool,
                                  struct mbuf **stage, const uint8_t *start, uint32_t len);
@@ -148,30 +152,20 @@ static unsigned tap_rx(struct ust_port *port, unsigned queue, struct mbuf_pool *
 {
     struct tap_port *t = (struct tap_port *)port;
     struct tap_queue *tq = &t->queues[queue];
-    struct mbuf *stage = NULL;
     uint64_t bytes = port->stats[queue].s.rx_bytes;
-    unsigned n = 0, tried = 0, step, likely = least(least(tq->last[0], tq->last[1]) + 1, max);
-    bool more = true;
+    unsigned n = 0, run = least(least(tq->likely, RUN_MAX), max);
+    bool sure = tq->streak >= STREAK || (tq->streak > 0 && !tq->drained);
 
-    while (more && tried < max) {
-        step = likely > tried ? least(likely - tried, RUN_MAX) : 1;
-        if ((tried > 0 || tq->streak >= STREAK) && runs(tq, step, READS_LEAST)) {
-            n += read_run(t, queue, pool, burst + n, &step, &more);
-            likely = 0; /* what is more comes singly */
-        } else {
-            n += read_one(t, queue, pool, &stage, burst + n, &more);
-            step = 1;
-        }
-        tried += step;
-    }
+    if (!runs(tq, run, READS_LEAST))
+        n = read_singly(t, queue, pool, burst, max);
+    else if (sure)
+        n = read_run(t, queue, pool, burst, run);
+    else if ((n = read_singly(t, queue, pool, burst, 1)) > 0)
+        n += read_run(t, queue, pool, burst + n, least(run, max - n));
     bytes = port->stats[queue].s.rx_bytes - bytes;
+    if (n > 0)
+        tq->likely = bytes > (uint64_t)n * RUN_BYTES ? 1 : tq->drained ? n + 1 : 2 * n;
     tq->streak = n > 0 ? tq->streak + 1 : 0;
-    if (n > 0) {
-        tq->last[1] = tq->last[0];
-        tq->last[0] = bytes <= (uint64_t)n * RUN_BYTES ? n : 0;
-    }
-    if (stage)
-        mbuf_free(pool, stage);
     return n;
 }
 
@@ -263,9 +257,25 @@ static bool runs(const struct tap_queue *tq, unsigned n, unsigned least_n)
 
 /* -------------------------------------------------------------- receive */
 
-/* Reads a frame into *to; how many there are now, and whether to go on. */
+/* Reads frames with a system call each, up to max or to the end of the queue;
+ * how many. */
+static unsigned read_singly(struct tap_port *t, unsigned queue, struct mbuf_pool *pool,
+                            struct mbuf **burst, unsigned max)
+{
+    struct tap_queue *tq = &t->queues[queue];
+    struct mbuf *stage = NULL;
+    unsigned n = 0, tried = 0;
+
+    for (tq->drained = false; !tq->drained && tried < max; tried++)
+        n += read_one(t, queue, pool, &stage, burst + n);
+    if (stage)
+        mbuf_free(pool, stage);
+    return n;
+}
+
+/* Reads a frame into *to; how many there are now. */
 static unsigned read_one(struct tap_port *t, unsigned queue, struct mbuf_pool *pool,
-                         struct mbuf **stage, struct mbuf **to, bool *more)
+                         struct mbuf **stage, struct mbuf **to)
 {
     struct tap_queue *tq = &t->queues[queue];
     uint8_t *start = tq->slots->room + VNET_HDR_MAX;
@@ -278,35 +288,35 @@ static unsigned read_one(struct tap_port *t, unsigned queue, struct mbuf_pool *p
     start -= t->hdr_len;
     t->port.stats[queue].s.syscalls++;
     len = read(tq->fd, start, t->hdr_len + FRAME_MAX);
-    *more = len >= 0;
-    return *more && (*to = accept_frame(t, queue, pool, stage, start, (uint32_t)len));
+    tq->drained = len < 0;
+    return len >= 0 && (*to = accept_frame(t, queue, pool, stage, start, (uint32_t)len));
 }
 
-/* Reads up to *n frames in one system call, or, where that is refused, none:
- * *n becomes 0. */
+/* Reads up to n frames in one system call, or, where that is refused, none. */
 static unsigned read_run(struct tap_port *t, unsigned queue, struct mbuf_pool *pool,
-                         struct mbuf **burst, unsigned *n, bool *more)
+                         struct mbuf **burst, unsigned n)
 {
     struct tap_queue *tq = &t->queues[queue];
     uint64_t enters = tq->ring.n_enters;
     struct mbuf *no_stage = NULL;
-    unsigned got = 0;
-    int i, done;
+    unsigned i, ran, read = 0, got = 0;
+    int done;
 
-    for (i = 0; i < (int)*n; i++)
+    for (i = 0; i < n; i++)
         uring_put_read(&tq->ring, tq->fd, tq->slots[i].room, t->hdr_len + FRAME_MAX);
     done = uring_run(&tq->ring, tq->results);
     t->port.stats[queue].s.syscalls += tq->ring.n_enters - enters;
     t->port.stats[queue].s.runs++;
-    *n = done > 0 && can_run(tq) ? (unsigned)done : 0;
-    for (i = 0; i < (int)*n; i++) {
-        *more &= tq->results[i] >= 0;
+    ran = done > 0 && can_run(tq) ? (unsigned)done : 0;
+    for (i = 0; i < ran; i++) {
         if (tq->results[i] < 0)
             continue;
+        read++;
         burst[got] =
             accept_frame(t, queue, pool, &no_stage, tq->slots[i].room, (uint32_t)tq->results[i]);
         got += burst[got] != NULL;
     }
+    tq->drained = read < ran;
     return got;
 }
 
