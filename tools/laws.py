@@ -41,7 +41,7 @@ LAYERS = {
 }
 PURE = ("base", "net", "udp", "tcp", "sock", "engine", "sim")
 # Files directly in ustack/ that are not named as their layer is.
-FILES = {"config": "engine", "check": "engine", "control": "engine"}
+FILES = {"config": "engine", "check": "engine", "control": "engine", "handover": "engine"}
 FILES |= {"wait": "worker", "calls": "worker", "admin": "worker"}
 FILES |= {"doorbell": "worker", "guardian": "worker", "sleep": "worker"}
 

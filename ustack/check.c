@@ -52,6 +52,7 @@ void ust_engine_usage(const struct ust_engine *eng, struct ust_usage *u)
                             .ready = tcp->n_ready,
                             .outq = tcp->net.outq.count,
                             .loopq = tcp->net.loopq.count,
+                            .foreign = tcp->net.foreignq.count,
                             .bytes = eng->size};
 }
 

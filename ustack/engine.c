@@ -12,6 +12,8 @@
 #include "base/checksum.h"
 #include "base/share.h"
 #include "config.h"
+#include "handover.h"
+#include "net/spread.h"
 #include "sock/sock.h"
 
 static const struct net_upcalls net_up = {
@@ -56,6 +58,7 @@ static size_t bind_memory(struct ust_engine *eng, const struct settings *set, ch
     uint32_t n_timers = tcp->timewait_timers + tcp->n_timewaits;
 
     carve(&c, 1, sizeof *eng);
+    net->spread = carve(&c, 1, sizeof *net->spread);
     net->pmtus = carve(&c, net->n_pmtus, sizeof *net->pmtus);
     net->pmtu_table.slots = carve(&c, flowtable_slots(net->n_pmtus), sizeof *net->pmtu_table.slots);
     net->frags = carve(&c, net->n_frags, sizeof *net->frags);
@@ -269,11 +272,10 @@ static void advance(struct core *core, ust_time now)
 
 enum { AHEAD = 4 }; /* frames between a TCB's being asked for and its turn */
 
-void ust_engine_input(struct ust_engine *eng, ust_time now, struct mbuf **burst, unsigned n)
+static void input(struct ust_engine *eng, struct mbuf **burst, unsigned n)
 {
     struct core *core = engine_core(eng);
 
-    advance(core, now);
     ahead_look_up(&eng->tcp, burst, n);
     for (unsigned i = 0; i < n; i++) {
         if (i + 1 < n)
@@ -286,6 +288,22 @@ void ust_engine_input(struct ust_engine *eng, ust_time now, struct mbuf **burst,
             trace(eng, burst[i], false);
         eth_input(&eng->tcp.net, burst[i]);
     }
+}
+
+void ust_engine_input(struct ust_engine *eng, ust_time now, struct mbuf **burst, unsigned n)
+{
+    advance(engine_core(eng), now);
+    if (eng->tcp.net.n_engines > 1)
+        n = handover_sort(eng, burst, n, false);
+    input(eng, burst, n);
+}
+
+void ust_engine_input_handed(struct ust_engine *eng, ust_time now, struct mbuf **burst, unsigned n)
+{
+    advance(engine_core(eng), now);
+    if (eng->tcp.net.n_engines > 1)
+        n = handover_sort(eng, burst, n, true);
+    input(eng, burst, n);
 }
 
 static void fire(struct tcp *tcp, uint32_t id)
@@ -350,7 +368,8 @@ ust_time ust_engine_deadline(const struct ust_engine *eng)
 {
     const struct net *net = &eng->tcp.net;
 
-    if (net->outq.count > 0 || net->loopq.count > 0 || eng->tcp.n_ready > 0)
+    if (net->outq.count > 0 || net->loopq.count > 0 || net->foreignq.count > 0 ||
+        eng->tcp.n_ready > 0)
         return 0;
     return wheel_next(&net->core.wheel);
 }

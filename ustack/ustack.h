@@ -28,6 +28,9 @@ enum ust_limit {
     UST_MAX_IFACES = 4,            /* interfaces of one engine */
     UST_MAX_ADDRS = 16,            /* addresses of one engine */
     UST_MAX_ROUTES = 64,           /* routes of one engine */
+    UST_MAX_ENGINES = 254,         /* of one stack */
+    UST_MAX_RETA = 512,            /* entries of an RSS indirection table */
+    UST_MAX_RSS_KEY = 64,          /* bytes */
     UST_SECRET_LEN = 32,           /* bytes of secret: ISNs, ports, flow hash */
     UST_LOOPBACK = UST_MAX_IFACES, /* the interface of 127.0.0.1 and ::1, in lists */
 };
@@ -230,6 +233,44 @@ unsigned ust_engine_output(struct ust_engine *eng, ust_time now, struct mbuf **b
  * due counts as a deadline of 0. */
 ust_time ust_engine_deadline(const struct ust_engine *eng);
 struct mbuf_pool *ust_engine_pool(struct ust_engine *eng);
+
+/* The engines of one stack: one each queue of a port, with the same addresses,
+ * settings and secret, sharing nothing. Whose a frame is follows from the hash
+ * that the port should steer it by; an engine that gets another's frame, for
+ * ports steer as they like, puts it aside for its owner. */
+enum ust_rss_field {
+    UST_RSS_TCP = 1, /* the ports of TCP are hashed, not the addresses alone */
+    UST_RSS_UDP = 2, /* the same of UDP */
+    UST_RSS_XOR = 4, /* source and destination are combined first: both are source ^ destination,
+                        which Linux calls symmetric-xor */
+};
+struct ust_rss {
+    uint16_t engine, n_engines; /* this one's number, of so many; 1: there is no other */
+    uint16_t n_reta;            /* a power of two */
+    uint16_t key_len;
+    uint32_t fields; /* enum ust_rss_field */
+    uint8_t key[64];
+    uint8_t reta[512]; /* hash & (n_reta - 1): the engine */
+};
+/* Both may change while frames and connections are there: a connection stays
+ * where it is, and its frames are handed there. 0 or -EINVAL. */
+int ust_engine_set_rss(struct ust_engine *eng, const struct ust_rss *rss);
+void ust_engine_rss(const struct ust_engine *eng, struct ust_rss *rss);
+/* Whose is this frame, which came in by the first interface? An engine's number,
+ * or 255: it concerns every engine (ARP, neighbour discovery, groups). What no
+ * engine would take is everybody's own: this one's. */
+int ust_engine_owner(const struct ust_engine *eng, const uint8_t *frame, size_t len);
+/* Takes up to max of the frames put aside; the caller then owns them. owner: the
+ * engine that each is for; 255: all others. Wherever they are brought, they keep
+ * what mbuf_label() says of them. To be called until it gives 0, after each round
+ * of input, tick and the applications' calls: engines wait for these. */
+unsigned ust_engine_foreign(struct ust_engine *eng, struct mbuf **burst, uint8_t *owner,
+                            unsigned max);
+/* As input, for frames that other engines have put aside for this one. */
+void ust_engine_input_handed(struct ust_engine *eng, ust_time now, struct mbuf **burst, unsigned n);
+/* In one process: brings all that is put aside where it belongs, until there is no
+ * more; engines[i] is number i, or NULL. How many frames have arrived. */
+uint64_t ust_engine_exchange(struct ust_engine **engines, unsigned n, ust_time now);
 
 /* One frame by value, for simulation and tests. inject: flags as in enum
  * ust_frame; 0, -ENOBUFS or -EMSGSIZE. extract: the length of the next frame
@@ -552,6 +593,7 @@ struct ust_usage { /* resources in use; the configured limit behind it */
     uint32_t ready;            /* connections waiting for output */
     uint32_t outq;             /* frames waiting for output */
     uint32_t loopq;            /* frames to our own addresses, on their way in */
+    uint32_t foreign;          /* frames for other engines that wait to be fetched */
     uint64_t bytes;            /* memory of the whole engine */
 };
 void ust_engine_usage(const struct ust_engine *eng, struct ust_usage *usage);

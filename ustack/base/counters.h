@@ -11,6 +11,12 @@
     X(ETH_DROP_IFACE,         "eth.drop.iface",           "frame from an interface that the engine does not have") \
     X(ETH_DROP_MAC,           "eth.drop.mac",             "destination MAC is neither ours nor a group, or source is a group") \
     X(ETH_DROP_TYPE,          "eth.drop.type",            "EtherType is not one we speak") \
+    X(FOREIGN_OUT,            "foreign.out",              "frames handed to the engine that owns their flow") \
+    X(FOREIGN_ALL,            "foreign.all",              "frames that concern every engine, offered to the others") \
+    X(FOREIGN_IN,             "foreign.in",               "frames that other engines have handed to this one") \
+    X(FOREIGN_KEPT,           "foreign.kept",             "frames of another engine's flow taken, for the connection is here") \
+    X(FOREIGN_DROP_FULL,      "foreign.drop.full",        "frames for other engines dropped: too many waited to be fetched") \
+    X(FOREIGN_DROP_NOMBUF,    "foreign.drop.nombuf",      "frames for other engines dropped: no mbuf for a copy") \
     X(LOOP_IN,                "loop.in",                  "frames to our own addresses taken in again") \
     X(LOOP_DROP_NOMBUF,       "loop.drop.nombuf",         "frame to our own address dropped: no mbuf") \
     X(ARP_IN_REQUEST,         "arp.in.request",           "ARP requests for one of our addresses") \

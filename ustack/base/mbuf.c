@@ -220,6 +220,45 @@ void mbuf_trim_to(struct mbuf_pool *pool, struct mbuf *m, uint32_t len)
     m->next = MBUF_NONE;
 }
 
+struct mbuf_label mbuf_label(const struct mbuf *m)
+{
+    return (struct mbuf_label){.hand = m->hand,
+                               .rss_hash = m->rss_hash,
+                               .csum_start = m->csum_start,
+                               .csum_offset = m->csum_offset,
+                               .gso_size = m->gso_size,
+                               .gso_type = m->gso_type,
+                               .iface = m->iface,
+                               .flags = m->flags & (MBUF_CSUM_OK | MBUF_CSUM_PARTIAL)};
+}
+
+void mbuf_set_label(struct mbuf *m, const struct mbuf_label *label)
+{
+    m->hand = label->hand;
+    m->rss_hash = label->rss_hash;
+    m->csum_start = label->csum_start;
+    m->csum_offset = label->csum_offset;
+    m->gso_size = label->gso_size;
+    m->gso_type = label->gso_type;
+    m->iface = label->iface;
+    m->flags = label->flags;
+}
+
+struct mbuf *mbuf_copy_from(struct mbuf_pool *pool, const struct mbuf_pool *from,
+                            const struct mbuf *m)
+{
+    struct mbuf *own = mbuf_alloc_frame(pool, m->frame_len), *piece;
+    struct mbuf_label label = mbuf_label(m);
+    size_t off = 0;
+
+    if (!own)
+        return NULL;
+    for (piece = own; piece; piece = mbuf_at(pool, piece->next))
+        off += mbuf_copy_out(from, m, off, mbuf_data(pool, piece), piece->len);
+    mbuf_set_label(own, &label);
+    return own;
+}
+
 int mbuf_pool_check(const struct mbuf_pool *pool)
 {
     uint32_t total = pool->n[MBUF_SMALL] + pool->n[MBUF_LARGE] + pool->n[MBUF_REF];
@@ -277,6 +316,7 @@ static inline struct mbuf *take(struct mbuf_pool *pool, enum mbuf_class cls)
     m->gso_size = 0;
     m->gso_type = m->iface = 0;
     m->rss_hash = 0;
+    m->hand = (struct mbuf_hand){0};
     return m;
 }
 

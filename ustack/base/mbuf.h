@@ -48,6 +48,14 @@ enum mbuf_gso { /* of virtio_net_hdr */
                 MBUF_GSO_UDP = 5, /* many datagrams with one header, of either version */
 };
 
+/* The way of a frame between the engines of a stack; all 0: none yet. */
+struct mbuf_hand {
+    uint8_t to;    /* the engine that it waits to be handed to; 255: all others */
+    uint8_t hops;  /* how often it has been handed on */
+    uint8_t asked; /* engines in turn that were asked whether the flow is theirs */
+    uint8_t note;  /* no frame, but word that the flow is with engine note - 1 */
+};
+
 struct mbuf {
     uint32_t next;  /* next mbuf of the same frame, or MBUF_NONE */
     uint32_t link;  /* next in a queue of frames, or in the free list */
@@ -66,7 +74,8 @@ struct mbuf {
     uint8_t gso_type;                 /* enum mbuf_gso */
     uint8_t iface;
     uint32_t rss_hash;
-    uint32_t pad[2]; /* to 64 bytes: one cache line, and a shift to index */
+    struct mbuf_hand hand;
+    uint32_t pad; /* to 64 bytes: one cache line, and a shift to index */
 };
 
 /* Makes the nth allocation of an engine fail: see ust_engine_fail_alloc(). */
@@ -129,6 +138,20 @@ void mbuf_trim_to(struct mbuf_pool *pool, struct mbuf *m, uint32_t len);
 /* Internet checksum (unfolded) over [off, off+len) of a frame. */
 uint64_t mbuf_checksum(const struct mbuf_pool *pool, const struct mbuf *m, size_t off, size_t len,
                        uint64_t sum);
+/* What an engine has to know of a frame that another one hands to it, beside its
+ * bytes: who copies the bytes from pool to pool carries this along, however far. */
+struct mbuf_label {
+    struct mbuf_hand hand;
+    uint32_t rss_hash;
+    uint16_t csum_start, csum_offset, gso_size;
+    uint8_t gso_type, iface, flags;
+};
+struct mbuf_label mbuf_label(const struct mbuf *m);
+void mbuf_set_label(struct mbuf *m, const struct mbuf_label *label);
+/* A frame of this pool with the bytes and the label of m, which lies in another;
+ * NULL without room. */
+struct mbuf *mbuf_copy_from(struct mbuf_pool *pool, const struct mbuf_pool *from,
+                            const struct mbuf *m);
 /* Walks the pool: 0, or the number of the first invariant that does not hold,
  * of which B3 is not looked at. */
 int mbuf_pool_check(const struct mbuf_pool *pool);

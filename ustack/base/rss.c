@@ -32,6 +32,19 @@ uint32_t ust_toeplitz(const uint8_t *key, size_t key_len, const uint8_t *data, s
     return toeplitz(key, key_len, data, len);
 }
 
+void rss_table_init(struct rss_table *t, const uint8_t *key, size_t key_len)
+{
+    uint8_t data[RSS_TUPLE_MAX] = {0};
+
+    for (unsigned i = 0; i < 2 * RSS_TUPLE_MAX; i++) {
+        for (unsigned v = 0; v < 16; v++) {
+            data[i / 2] = (uint8_t)(i % 2 ? v : v << 4);
+            t->half[i][v] = hash_bytes(key, key_len, data, i / 2 + 1);
+        }
+        data[i / 2] = 0;
+    }
+}
+
 /* Is each byte of the key equal to the one two before it? */
 static bool repeats(const uint8_t *key, size_t key_len)
 {

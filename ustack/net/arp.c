@@ -76,14 +76,18 @@ static bool well_formed(const struct mbuf *m, const uint8_t *p)
            (get16(p + 6) == ARP_REQUEST || get16(p + 6) == ARP_REPLY);
 }
 
-static void request_input(struct net *net, int iface, const uint8_t *p, struct ifaddr *ours,
-                          const struct ust_addr *spa, struct neigh *n)
+static void request_input(struct net *net, const struct mbuf *m, const uint8_t *p,
+                          struct ifaddr *ours, const struct ust_addr *spa, struct neigh *n)
 {
+    int iface = m->iface;
+
     count(&net->core, C_ARP_IN_REQUEST);
     if (!n && !addr_is_any(spa)) /* a probe (RFC 5227 1.1) has no sender address */
         n = neigh_get(net, iface, spa);
     if (n)
         neigh_learn(net, n, p + SHA);
+    if (is_copy_for_all(m))
+        return;
     count(&net->core, C_ARP_OUT_REPLY);
     arp_output(net, iface, ARP_REPLY, &ours->addr, spa, p + SHA, p + SHA);
 }
@@ -103,14 +107,14 @@ void arp_input(struct net *net, struct mbuf *m)
         return net_drop(net, m, C_ARP_DROP_SENDER);
     ours = net_find_addr(net, &spa);
     if (ours) {
-        if (memcmp(p + SHA, net->ifaces[m->iface].mac, 6) != 0)
+        if (memcmp(p + SHA, net->ifaces[m->iface].mac, 6) != 0 && !is_copy_for_all(m))
             defend(net, ours);
         return net_drop(net, m, C_ARP_DROP_SENDER);
     }
     n = addr_is_any(&spa) ? NULL : neigh_find(net, m->iface, &spa);
     ours = net_find_addr(net, &tpa);
     if (get16(p + 6) == ARP_REQUEST && ours) {
-        request_input(net, m->iface, p, ours, &spa, n);
+        request_input(net, m, p, ours, &spa, n);
         return mbuf_free(&net->core.pool, m);
     }
     if (!n)

@@ -66,6 +66,8 @@ void icmp_echo(struct net *net, struct mbuf *m, const struct packet *p, uint8_t 
     const struct ust_addr *src = p->group ? net_source(net, &p->src) : &p->dst;
 
     count(core, C_ICMP_IN_ECHO);
+    if (is_copy_for_all(m))
+        return net_drop(net, m, C_ICMP_DROP_GROUP);
     if (!src || !tokens_take(&net->icmp_echoes, core->set.icmp_echo_limit, core->now))
         return net_drop(net, m, C_ICMP_RATELIMITED);
     mbuf_trim_front(&core->pool, m, p->l4_off);

@@ -37,7 +37,7 @@ void icmp6_error(struct net *net, struct mbuf *m, const struct packet *p, int ty
 
     /* RFC 4443 2.4 (e.3): a group may hear of a bad option only */
     if ((p->group && !(type == PARAM_PROBLEM && code == BAD_OPTION)) || addr_is_any(&p->src) ||
-        is_icmp_error(net, m, p))
+        is_copy_for_all(m) || is_icmp_error(net, m, p))
         return;
     if (p->group && !(src = net_source(net, &p->src)))
         return;

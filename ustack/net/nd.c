@@ -310,7 +310,8 @@ static enum counter ns_input(struct net *net, const struct mbuf *m, const struct
     count(&net->core, C_ND_IN_NS);
     if (!dad)
         learn(net, m->iface, &p->src, opt.source_mac);
-    advertise(net, ifa, &p->src);
+    if (!is_copy_for_all(m))
+        advertise(net, ifa, &p->src);
     return N_COUNTERS;
 }
 

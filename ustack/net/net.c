@@ -4,6 +4,8 @@
 
 #include <errno.h>
 
+#include "spread.h"
+
 enum { V4_PREFIX = 96 };
 
 /* Prefix lengths inside count from the first of 16 bytes; -EINVAL. */
@@ -30,6 +32,8 @@ void net_init(struct net *net, const struct net_upcalls *up)
     net->epoch = net->mtu_epoch = 1;
     mbuf_queue_init(&net->outq);
     loop_init(net);
+    mbuf_queue_init(&net->foreignq);
+    spread_init(net);
     neigh_init(net);
     pmtu_init(net);
     fragment_init(net);

@@ -21,7 +21,7 @@
 
 struct net;
 
-enum { IFACE_LOOP = UST_LOOPBACK };
+enum { IFACE_LOOP = UST_LOOPBACK, ENGINE_ALL = 255 };
 
 struct iface {
     uint8_t mac[6];
@@ -190,8 +190,11 @@ struct net {
     struct flowtable frag_table;
     /* Timer numbers: the first of each kind. */
     uint32_t neigh_timers, pmtu_timers, frag_timers, addr_timers, iface_timers, end_timers;
-    struct mbuf_queue outq;  /* finished frames */
-    struct mbuf_queue loopq; /* those to ourselves, on their way in */
+    struct mbuf_queue outq;     /* finished frames */
+    struct mbuf_queue loopq;    /* those to ourselves, on their way in */
+    struct mbuf_queue foreignq; /* those that came in for other engines; see handover.c */
+    struct spread *spread;      /* which those are, see spread.h … */
+    uint32_t n_engines;         /* … if this is more than 1 */
     struct tokens icmp_errors, icmp_echoes;
     uint32_t ip_id;
 };
@@ -415,6 +418,12 @@ bool icmp_tell(struct net *net, uint8_t proto, const struct ust_addr *src,
 /* Fills in the checksum of m, which is an ICMP message from its first byte. */
 void icmp_checksum(struct net *net, struct mbuf *m, const struct ust_addr *src,
                    const struct ust_addr *dst);
+
+/* Is it a copy of a frame that concerns every engine, so that another one answers? */
+static inline bool is_copy_for_all(const struct mbuf *m)
+{
+    return m->hand.to == ENGINE_ALL;
+}
 
 /* What one packet may measure on an interface. */
 static inline uint32_t iface_mtu(const struct iface *ifc, bool v4)
