@@ -138,6 +138,17 @@ def test_a_lost_retransmission_is_found_without_a_timeout(wire: Wire) -> None:
     assert sock.info.ca_state == RECOVERY
 
 
+def test_a_retransmission_that_is_sacked_is_neither_lost_nor_in_flight(wire: Wire) -> None:
+    """RFC 6675 4, SetPipe(): of the two holes one is left, and its retransmission."""
+    sock = flight(wire)
+    wire.put(ack(0, (2, 10), when="+.1"))
+    leaves(wire, [0, 1])
+    assert packets(sock) == (10, 8, 2, 2)
+    wire.put(ack(0, (1, 10), when="+.1"))
+    leaves(wire, [0])
+    assert packets(sock) == (10, 9, 1, 1)
+
+
 def test_without_rack_three_sacked_segments_above_mean_a_loss(wire: Wire) -> None:
     """RFC 6675 4, IsLost: the first two holes have three above them, the last has not."""
     wire.settings(tcp_recovery=0)
