@@ -199,3 +199,15 @@ def test_a_window_that_reading_has_doubled_is_told_at_once(wire: Wire) -> None:
     sock.recv()
     taken = wire.take()
     assert taken is not None and (taken[1].win or 0) << 7 >= 2 * told
+
+
+def test_the_reader_of_a_small_segment_acknowledges_it_at_once(wire: Wire) -> None:
+    """As Linux (tcp_measure_rcv_mss, tcp_cleanup_rbuf): the peer has no more, PSH or not."""
+    wire.settings(tcp_quickack_segs=0)
+    sock = wire.established(mss=1000, rtt=0.1)
+    wire.put("+.1 < . 1:1001(1000) ack 1 win 257")
+    sock.recv()
+    wire("+.04 > . 1:1(0) ack 1001")
+    wire.put("+.1 < . 1001:1003(2) ack 1 win 257")
+    sock.recv()
+    wire("+0 > . 1:1(0) ack 1003")
