@@ -244,6 +244,24 @@ def test_a_user_timeout_counts_from_the_last_progress(wire: Wire) -> None:
     assert sock.state == "CLOSED" and wire.engine.now > begin
 
 
+def test_a_user_timeout_does_not_count_from_a_handshake(wire: Wire) -> None:
+    """RFC 5482 3; a simultaneous open (RFC 9293 3.5 figure 7) has its own end of the handshake."""
+    sock = wire.connect()
+    sock.setopt("USER_TIMEOUT", 3000)
+    wire("""
+        +0 > S  0:0(0) <...>
+        +0 < S  0:0(0)       win 65535 <mss 1000>
+        +0 > S. 0:0(0) ack 1           <...>
+        +0 < .  1:1(0) ack 1 win 65535
+    """)
+    wire.advance(5)
+    sock.send(100)
+    wire.advance(2.5)
+    assert sock.state == "ESTABLISHED"
+    assert len(wire.sent) > 1
+    wire.sent.clear()
+
+
 def test_a_user_timeout_replaces_the_number_of_keepalives(wire: Wire) -> None:
     """tcp(7): TCP_USER_TIMEOUT overrides TCP_KEEPCNT."""
     sock = wire.established()
