@@ -23,6 +23,7 @@ TESTS = [
     "tests/net/test_icmp.py",
     "tests/net/test_pmtu.py",
     "tests/properties/test_model.py",
+    "tests/properties/test_shortcuts.py",
     "tests/drill",
 ]
 #: Our own scripts: quick, and of every corner.

@@ -113,7 +113,9 @@ def test_the_24_days_begin_with_the_last_timestamp_that_counted(wire: Wire) -> N
     assert sock.info.inq == 10
 
 
-def test_a_fresh_timestamp_begins_them_anew(wire: Wire) -> None:
+@pytest.mark.parametrize("shortcuts", [0, 1])
+def test_a_fresh_timestamp_begins_them_anew(wire: Wire, shortcuts: int) -> None:
+    wire.settings(engine_shortcuts=shortcuts)
     sock = stamped(wire)
     wire.quiet(IDLE / 2)
     say(wire, ". 1:1(0) ack 1 win 257", 160)

@@ -239,6 +239,18 @@ def test_text_in_order_displaces_what_waits_out_of_order(wire: Wire) -> None:
     wire.engine.check()
 
 
+def test_text_out_of_order_displaces_only_what_is_later(wire: Wire) -> None:
+    wire.settings(tcp_max_tcbs=80, tcp_rmem=400_000, mbuf_share_least=2048)
+    sock = wire.established(peer=wire.peer(900))
+    for i in range(20):
+        put(wire, sock, 2001 + 2 * i * SEGMENT)
+    unread(wire, 60)
+    put(wire, sock, 2001 + 9 * SEGMENT)
+    assert sock.info.ooo_bytes == 5 * SEGMENT
+    assert wire.stats["tcp.ooo.pruned"] == 15
+    wire.engine.check()
+
+
 def test_the_handshake_works_while_nobody_reads(wire: Wire) -> None:
     """mbuf.reserve: segments without text do not wait for text to be read."""
     wire.settings(tcp_max_tcbs=200, tcp_rmem=400_000)
