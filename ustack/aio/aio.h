@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* asyncio transports in C: what the files of this directory share.
  *
- *   dispatcher.c  gives the engine its turn; calls back once a burst
+ *   dispatcher.c  gives the engine its turn
+ *   round.c       one round of it: a burst in, callbacks
  *   listener.c    accepts connections
  *   transport.c   the asyncio.Transport surface: methods and attributes
  *   endpoint.c    what both are: a handle and the references behind it
@@ -14,7 +15,7 @@
  *   module.c      ustack._aio
  *
  * Threads. Everything here runs in the loop's thread and holds the GIL, but
- * for the packet I/O of gather() in dispatcher.c, which does not. The
+ * for the packet I/O of round_gather(), which does not. The
  * worker's lock is taken for single engine calls, with the GIL or without;
  * nobody waits for the GIL while holding it.
  *
@@ -66,6 +67,10 @@ struct dispatcher {
     struct ust_event batch[UST_MAX_BURST];
 };
 
+/* round.c: fills the batch; waits until end for something to put there. */
+void round_gather(struct dispatcher *d, ust_time end);
+/* Calls back for what is in the batch. 0, or -1 with an exception that must end the loop. */
+int round_deliver(struct dispatcher *d);
 /* dispatcher.c: calls when_called, and not again before the next sleep. */
 void dispatcher_called(struct dispatcher *d);
 /* Raises RuntimeError: another loop drives the worker. NULL */

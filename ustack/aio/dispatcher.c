@@ -1,97 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The dispatcher: drives one worker from an event loop's thread, and calls
- * protocols.
+/* The dispatcher as Python sees it: drives one worker from an event loop's
+ * thread, round by round, for as long as its turn lasts.
  *
- * A round is: flush what the apps wrote, take a burst in, collect events (all
- * without the GIL); then, with the GIL and without the lock, call back. As
- * the flush comes after the callbacks, answers carry the ACKs, and all that a
- * burst causes leaves as one burst.
- *
- * Always: batch[at..n_batch) is not yet delivered. A callback that raises
- * KeyboardInterrupt leaves it so, and the next poll() goes on there.
- * Not here: when to sleep; see selector.py and uv.py.                       */
+ * Not here: what a round does (round.c); when to sleep (selector.py, uv.py). */
 #include "aio.h"
 
 /* --------------------------------------------------------------- rounds */
-
-/* Endpoints that asked for another turn come first: events that need no
- * engine. Their references are those of the list live. */
-static void gather_again(struct dispatcher *d)
-{
-    struct endpoint *ep;
-
-    while (d->again_first && d->n_batch < UST_MAX_BURST) {
-        ep = endpoint_pop_again(d);
-        if (ep->handle)
-            d->batch[d->n_batch++] = (struct ust_event){
-                .handle = ep->handle,
-                .user = (uint64_t)(uintptr_t)ep,
-                .events = UST_READABLE | UST_WRITABLE,
-            };
-        Py_DECREF(ep);
-    }
-}
-
-/* Fills the batch; waits until end for something to put there. */
-static void gather(struct dispatcher *d, ust_time end)
-{
-    endpoint_drop_gone(d);
-    d->at = d->n_batch = 0;
-    gather_again(d);
-    Py_BEGIN_ALLOW_THREADS
-    while (enter(d)) {
-        if (is_others(d)) {
-            leave(d);
-            break;
-        }
-        ust_worker_flush(d->worker);
-        ust_worker_rx(d->worker);
-        d->n_batch +=
-            ust_engine_events(d->engine, d->batch + d->n_batch, UST_MAX_BURST - d->n_batch);
-        leave(d);
-        if (d->n_batch || !end || ust_worker_now() >= end)
-            break;
-    }
-    Py_END_ALLOW_THREADS
-}
-
-static int dispatch(struct endpoint *ep, const struct ust_event *ev)
-{
-    if (Py_IS_TYPE(ep, &listener_type))
-        return listener_event(ep);
-    if (Py_IS_TYPE(ep, &datagrams_type))
-        return datagrams_event((struct datagrams *)ep);
-    if (Py_IS_TYPE(ep, &watch_type))
-        return watch_event(ep);
-    return stream_event((struct transport *)ep, ev);
-}
-
-static int deliver(const struct ust_event *ev)
-{
-    struct endpoint *ep = (struct endpoint *)(uintptr_t)ev->user;
-    PyObject *context;
-    int rc;
-
-    if (!ep || ep->handle != ev->handle) /* closed earlier in this burst */
-        return 0;
-    context = Py_XNewRef(ep->context);
-    if ((rc = context_enter(context)) == 0) {
-        rc = dispatch(ep, ev);
-        context_exit(context);
-    }
-    Py_XDECREF(context);
-    if (rc < 0 && ep->handle) /* interrupted: the rest of it, next time */
-        endpoint_again(ep);
-    return rc;
-}
-
-static int deliver_batch(struct dispatcher *d)
-{
-    while (d->at < d->n_batch)
-        if (deliver(&d->batch[d->at++]) < 0)
-            return -1;
-    return 0;
-}
 
 /* A loop whose queue is not to be seen: call_soon() was called since the last
  * poll(), by note_call(). */
@@ -128,11 +42,11 @@ static long run_rounds(struct dispatcher *d, uint64_t idle_ns, uint64_t turn_ns)
     do {
         patience = idle_ns < end - now ? now + idle_ns : end;
         if (d->at == d->n_batch)
-            gather(d, idle_ns ? patience : 0);
+            round_gather(d, idle_ns ? patience : 0);
         if (d->n_batch == 0)
             return n;
         n++;
-        if (deliver_batch(d) < 0)
+        if (round_deliver(d) < 0)
             return -1;
         if (loop_is_wanted(d))
             return n;
@@ -195,7 +109,7 @@ static PyObject *dispatcher_poll(struct dispatcher *d, PyObject *args)
         return NULL;
     }
     d->polling = true;
-    d->asleep = false; /* when_called is not for gather(), which has no GIL */
+    d->asleep = false; /* when_called is not for round_gather(), which has no GIL */
     n = run_rounds(d, loop_is_wanted(d) ? 0 : idle_ns, turn_ns);
     flush(d);
     d->polling = noted = false;
