@@ -8,6 +8,7 @@
  *   endpoint.c    what both are: a handle and the references behind it
  *   stream.c      one connection's life: open, bytes in, loss
  *   write.c       its bytes out, and flow control
+ *   message.c     the bytes objects of small messages
  *   datagram.c    UDP sockets
  *   watch.c       sockets that an application reads and writes itself
  *   opening.c     the dispatcher's methods that make all of these
@@ -64,6 +65,9 @@ struct dispatcher {
     bool asleep;           /* the loop may sleep, and wants to know */
     unsigned n_batch, at;  /* batch[at..n_batch) is still to be delivered */
     bool polling;
+    PyThreadState *thread; /* that delivers */
+    PyObject *context;     /* and its own context */
+    PyObject *spare;       /* bytes to be used again (message.c); or NULL */
     struct ust_event batch[UST_MAX_BURST];
 };
 
@@ -241,6 +245,11 @@ PyObject *call_method(PyObject *protocol, PyObject *method, PyObject *a, PyObjec
 int call_done(struct dispatcher *d, struct transport *t, PyObject *result, const char *what);
 /* The same of one that raised. */
 int callback_failed(struct dispatcher *d, struct transport *t, const char *what);
+
+/* message.c: a bytes object, for no longer than one callback; NULL with an exception */
+PyObject *message_new(struct dispatcher *d, const char *p, Py_ssize_t n);
+/* The callback is over: gives it back. d lives. */
+void message_done(struct dispatcher *d, PyObject *bytes);
 
 /* write.c, the same */
 int stream_write(struct transport *t, PyObject *data);

@@ -301,6 +301,7 @@ static int dispatcher_clear(struct dispatcher *d)
     Py_CLEAR(d->call_soon);
     Py_CLEAR(d->when_called);
     Py_CLEAR(d->ready);
+    Py_CLEAR(d->spare);
     return 0;
 }
 

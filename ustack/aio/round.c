@@ -52,29 +52,38 @@ void round_gather(struct dispatcher *d, ust_time end)
 
 static int dispatch(struct endpoint *ep, const struct ust_event *ev)
 {
+    if (Py_IS_TYPE(ep, &transport_type))
+        return stream_event((struct transport *)ep, ev);
     if (Py_IS_TYPE(ep, &listener_type))
         return listener_event(ep);
     if (Py_IS_TYPE(ep, &datagrams_type))
         return datagrams_event((struct datagrams *)ep);
-    if (Py_IS_TYPE(ep, &watch_type))
-        return watch_event(ep);
-    return stream_event((struct transport *)ep, ev);
+    return watch_event(ep);
 }
 
-static int deliver(const struct ust_event *ev)
+/* The thread goes over to a context, or to the one it came from (NULL). That costs a tenth of
+ * PyContext_Enter() and PyContext_Exit(), which would also check that nobody else is in it; but
+ * nobody else has ep's. */
+static void switch_context(PyThreadState *ts, PyObject *context)
+{
+    PyObject *before = ts->context;
+
+    if (before == context)
+        return;
+    ts->context = Py_XNewRef(context);
+    ts->context_ver++;
+    Py_XDECREF(before);
+}
+
+static int deliver(struct dispatcher *d, const struct ust_event *ev)
 {
     struct endpoint *ep = (struct endpoint *)(uintptr_t)ev->user;
-    PyObject *context;
     int rc;
 
     if (!ep || ep->handle != ev->handle) /* closed earlier in this burst */
         return 0;
-    context = Py_XNewRef(ep->context);
-    if ((rc = context_enter(context)) == 0) {
-        rc = dispatch(ep, ev);
-        context_exit(context);
-    }
-    Py_XDECREF(context);
+    switch_context(d->thread, ep->context ? ep->context : d->context);
+    rc = dispatch(ep, ev);
     if (rc < 0 && ep->handle) /* interrupted: the rest of it, next time */
         endpoint_again(ep);
     return rc;
@@ -82,8 +91,13 @@ static int deliver(const struct ust_event *ev)
 
 int round_deliver(struct dispatcher *d)
 {
-    while (d->at < d->n_batch)
-        if (deliver(&d->batch[d->at++]) < 0)
-            return -1;
-    return 0;
+    int rc = 0;
+
+    d->thread = PyThreadState_Get();
+    d->context = Py_XNewRef(d->thread->context);
+    while (rc >= 0 && d->at < d->n_batch)
+        rc = deliver(d, &d->batch[d->at++]);
+    switch_context(d->thread, d->context);
+    Py_CLEAR(d->context);
+    return rc;
 }

@@ -52,7 +52,8 @@ static bool unbind(PyObject **callable, const PyObject *protocol)
 {
     PyObject *bound = *callable;
 
-    if (!bound || !PyMethod_Check(bound) || PyMethod_GET_SELF(bound) != protocol)
+    if (!bound || !PyMethod_Check(bound) || PyMethod_GET_SELF(bound) != protocol ||
+        !PyFunction_Check(PyMethod_GET_FUNCTION(bound)))
         return false;
     *callable = Py_NewRef(PyMethod_GET_FUNCTION(bound));
     Py_DECREF(bound);
@@ -217,21 +218,25 @@ static int64_t receive(struct transport *t, PyObject **data, bool *more)
         return n;
     t->bulk = n >= MESSAGE_MAX;
     if (small)
-        *data = PyBytes_FromStringAndSize(message, n);
+        *data = message_new(t->ep.disp, message, n);
     if (!*data || (PyBytes_GET_SIZE(*data) > n && _PyBytes_Resize(data, n) < 0)) /* no memory */
         return -ENOMEM;
     return n;
 }
 
+/* A function is called without the checks of PyObject_Vectorcall(), which ask whether it is one. */
 static int call_data_received(struct transport *t, PyObject *data)
 {
     PyObject *protocol = t->protocol, *callable = t->data_received, *result;
     PyObject *args[3] = {NULL, protocol, data};
-    unsigned n = t->unbound ? 2 : 1;
 
     Py_INCREF(callable); /* the call may set another protocol */
     Py_INCREF(protocol);
-    result = PyObject_Vectorcall(callable, args + 3 - n, n | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    if (t->unbound)
+        result = ((PyFunctionObject *)callable)
+                     ->vectorcall(callable, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    else
+        result = PyObject_Vectorcall(callable, args + 2, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     Py_DECREF(protocol);
     Py_DECREF(callable);
     return call_done(t->ep.disp, t, result, "protocol.data_received() failed");
@@ -267,7 +272,7 @@ static int read_bytes(struct transport *t)
     if (more)
         endpoint_again(&t->ep);
     rc = call_data_received(t, data);
-    Py_DECREF(data);
+    message_done(t->ep.disp, data);
     return rc;
 }
 
