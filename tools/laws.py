@@ -43,7 +43,7 @@ PURE = ("base", "net", "udp", "tcp", "sock", "engine", "sim")
 # Files directly in ustack/ that are not named as their layer is.
 FILES = {"config": "engine", "check": "engine", "control": "engine", "handover": "engine"}
 FILES |= {"wait": "worker", "calls": "worker", "admin": "worker"}
-FILES |= {"doorbell": "worker", "guardian": "worker", "sleep": "worker"}
+FILES |= {"doorbell": "worker", "guardian": "worker", "sleep": "worker", "staging": "worker"}
 
 # What the engine may need from outside. clang turns memcmp() == 0 into bcmp().
 ALLOWED = {"memcpy", "memmove", "memset", "memcmp", "memchr", "bcmp"}

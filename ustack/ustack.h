@@ -407,6 +407,8 @@ int ust_names(const struct ust_engine *eng, ust_handle h, struct ust_addr *local
 int ust_set_user(struct ust_engine *eng, ust_handle h, uint64_t user);
 /* enum ust_ready of this moment, or -EBADF. */
 int ust_ready(const struct ust_engine *eng, ust_handle h);
+/* Only whether that has UST_READABLE, which costs less; true also of a stale handle. */
+int ust_readable(const struct ust_engine *eng, ust_handle h);
 
 /* ------------------------------------------- looking in, without effect */
 

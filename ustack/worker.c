@@ -230,8 +230,10 @@ void ust_worker_unlock(struct ust_worker *w)
 bool worker_enter(struct ust_worker *w)
 {
     ust_worker_lock(w);
-    if (!w->stopped)
+    if (!w->stopped) {
+        worker_send_staged(w);
         return true;
+    }
     pthread_mutex_unlock(&w->lock);
     return false;
 }
@@ -354,6 +356,7 @@ unsigned worker_flush(struct ust_worker *w, ust_time now)
     struct mbuf *burst[UST_MAX_BURST];
     unsigned sent = send_backlogs(w), n;
 
+    worker_send_staged(w);
     for (unsigned asked = 0; asked < MAX_FLUSH_BURSTS && has_room(w); asked++) {
         n = ust_engine_output(w->eng, now, burst, UST_MAX_BURST);
         if (n == 0)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The worker's inside, shared by worker.c (the loop), wait.c (threads that
- * wait), calls.c (socket calls with the lock taken), doorbell.c and guardian.c.
+ * wait), calls.c (socket calls with the lock taken), staging.c, doorbell.c and
+ * guardian.c.
  *
  *  K1  everything here but wanting, woken and the descriptors is touched only
  *      under lock
@@ -58,6 +59,21 @@ struct guardian {
     int bell;             /* eventfd: wakes it */
 };
 
+/* staging.c: a loop's small writes, not yet the engine's. */
+enum { STAGED_MAX = 2 * UST_MAX_BURST, STAGED_BYTES = 32 * 1024 };
+struct staged {
+    ust_handle handle;
+    uint32_t at, len; /* in bytes[] */
+    int64_t result;   /* of ust_send() */
+};
+struct staging {
+    atomic_uint tail, sent;
+    atomic_bool failed; /* a result is not len */
+    uint32_t used;      /* of bytes[] */
+    struct staged writes[STAGED_MAX];
+    uint8_t bytes[STAGED_BYTES];
+};
+
 struct ust_worker {
     atomic_uint refs; /* that hold it: the garbage collector ends things in any order */
     pthread_mutex_t lock;
@@ -78,18 +94,19 @@ struct ust_worker {
     pthread_cond_t gone;  /* the last waiter left */
     ust_time sleep_until; /* of the sleeping driver; 0: awake */
     bool stopped, forked;
-    bool app_armed;        /* an event loop may sleep on app_fd */
-    bool app_rung;         /* and has been woken already */
-    bool app_awake;        /* the ports have woken it; it has yet to disarm them */
-    atomic_bool woken;     /* ust_worker_wake() since the last wait */
-    atomic_bool app_woken; /* and since the event loop last woke */
-    int bell;              /* eventfd: wakes the driver */
-    int ports_fd;          /* epoll: the ports, for the driver and the guardian */
-    int app_bell;          /* eventfd: wakes the event loop */
-    int app_timer;         /* timerfd: the engine's next deadline, for the event loop */
-    ust_time app_due;      /* what it is set to */
-    int app_fd;            /* epoll: app_bell, app_timer and the ports */
-    const void *app_owner; /* the event loop's dispatcher that has endpoints; NULL: none has */
+    bool app_armed;          /* an event loop may sleep on app_fd */
+    bool app_rung;           /* and has been woken already */
+    bool app_awake;          /* the ports have woken it; it has yet to disarm them */
+    atomic_bool woken;       /* ust_worker_wake() since the last wait */
+    atomic_bool app_woken;   /* and since the event loop last woke */
+    int bell;                /* eventfd: wakes the driver */
+    int ports_fd;            /* epoll: the ports, for the driver and the guardian */
+    int app_bell;            /* eventfd: wakes the event loop */
+    int app_timer;           /* timerfd: the engine's next deadline, for the event loop */
+    ust_time app_due;        /* what it is set to */
+    int app_fd;              /* epoll: app_bell, app_timer and the ports */
+    const void *app_owner;   /* the event loop's dispatcher that has endpoints; NULL: none has */
+    struct staging *staging; /* of that loop; or NULL */
 
     struct guardian guardian;
     struct ust_worker_stats stats;
@@ -97,6 +114,21 @@ struct ust_worker {
 
 /* What ust_worker_free() does but for stopping it. */
 void worker_unref(struct ust_worker *w);
+
+/* Sends writes[sent .. tail), with the lock held. */
+void staging_send(struct ust_worker *w);
+/* Room again, if all is sent and was taken. */
+void staging_empty(struct staging *s);
+static inline bool staging_waits(const struct staging *s)
+{
+    return atomic_load_explicit(&s->sent, memory_order_relaxed) !=
+           atomic_load_explicit(&s->tail, memory_order_relaxed);
+}
+static inline void worker_send_staged(struct ust_worker *w)
+{
+    if (w->staging && staging_waits(w->staging))
+        staging_send(w);
+}
 
 /* Take the lock for one call: false, and not taken, after stop. */
 bool worker_enter(struct ust_worker *w);

@@ -6,7 +6,8 @@
  *   listener.c    accepts connections
  *   transport.c   the asyncio.Transport surface: methods and attributes
  *   endpoint.c    what both are: a handle and the references behind it
- *   stream.c      one connection's life: open, bytes in, loss
+ *   stream.c      one connection's life: open, events, loss
+ *   read.c        its bytes in
  *   write.c       its bytes out, and flow control
  *   message.c     the bytes objects of small messages
  *   datagram.c    UDP sockets
@@ -49,6 +50,13 @@ struct endpoint {
     bool on_again;
 };
 
+/* What stream_take() has received for one event; len 0: nothing. */
+struct taken {
+    uint32_t at; /* in the inbox */
+    uint16_t len;
+    bool more; /* the socket stays readable */
+};
+
 struct dispatcher {
     PyObject_HEAD
     struct ust_worker *worker; /* NULL once detached */
@@ -68,7 +76,15 @@ struct dispatcher {
     PyThreadState *thread; /* that delivers */
     PyObject *context;     /* and its own context */
     PyObject *spare;       /* bytes to be used again (message.c); or NULL */
+    size_t spare_class;    /* of its length; 0 without one */
     struct ust_event batch[UST_MAX_BURST];
+    struct taken taken[UST_MAX_BURST];
+    struct transport *writer; /* whose writes may be staged, up to write_left; or NULL */
+    size_t write_left;
+    bool may_stage; /* nobody waits for what the loop writes */
+    uint32_t inbox_used;
+    char inbox[32 * 1024];
+    struct staging staging;
 };
 
 /* round.c: fills the batch; waits until end for something to put there. */
@@ -121,16 +137,23 @@ struct transport {
     struct chunk *first, *last;
     size_t first_sent;   /* bytes of *first that the engine has taken */
     size_t overflow_len; /* bytes in the chunks that it has not */
+    PyObject *unread;    /* bytes that were received and are still to be delivered; or NULL */
     size_t high, low;    /* limits of overflow_len */
     struct ends ends;
-    bool paused;         /* reading */
-    bool writing_paused; /* pause_writing() was called */
-    bool closing;        /* no more reading, connection_lost will follow */
-    bool eof_received;
-    bool eof_wanted; /* write_eof() was called */
-    bool held;       /* a file is being sent: nobody else may write */
-    bool bulk;       /* the last read was longer than a message */
-    bool unbound;    /* data_received is called with the protocol first */
+    bool unbound; /* data_received is called with the protocol first */
+    union {
+        uint64_t special; /* not 0: one of these holds */
+        struct {
+            bool paused;         /* reading */
+            bool writing_paused; /* pause_writing() was called */
+            bool closing;        /* no more reading, connection_lost will follow */
+            bool eof_received;
+            bool eof_wanted; /* write_eof() was called */
+            bool held;       /* a file is being sent: nobody else may write */
+            bool bulk;       /* the last read was longer than a message */
+            bool taken;      /* a message is in the inbox */
+        };
+    };
 };
 
 struct datagrams {
@@ -251,8 +274,26 @@ PyObject *message_new(struct dispatcher *d, const char *p, Py_ssize_t n);
 /* The callback is over: gives it back. d lives. */
 void message_done(struct dispatcher *d, PyObject *bytes);
 
+/* read.c, the same: a readable event */
+int stream_read(struct transport *t, const struct ust_event *ev);
+/* The event of a message in the inbox. */
+int stream_message(struct transport *t, const struct ust_event *ev, const struct taken *taken);
+/* Takes what the event is about into the inbox, if that is a small message. Without the GIL, with
+ * the lock held. */
+void stream_take(struct dispatcher *d, const struct ust_event *ev, struct taken *taken);
+
+/* write.c: what was staged is the engine's now, or, if that refused it, in chunks. */
+void stream_settle_staged(struct dispatcher *d);
+static inline void stream_settle(struct dispatcher *d)
+{
+    if (staging_waits(&d->staging) || d->staging.failed)
+        stream_settle_staged(d);
+}
+
 /* write.c, the same */
 int stream_write(struct transport *t, PyObject *data);
+/* Stages a write, in a callback that may. */
+bool stream_stage(struct transport *t, const char *data, size_t len);
 /* The engine has room again. */
 int stream_drain(struct transport *t);
 /* pause_writing() or resume_writing(), when a limit has been crossed. */

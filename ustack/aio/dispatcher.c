@@ -63,6 +63,7 @@ static void flush(struct dispatcher *d)
         leave(d);
     }
     Py_END_ALLOW_THREADS
+    stream_settle(d);
 }
 
 /* -------------------------------------------------------------- methods */

@@ -32,6 +32,7 @@ void endpoint_register(struct endpoint *ep, ust_handle h)
 
     ep->handle = h;
     d->worker->app_owner = d;
+    d->worker->staging = &d->staging;
     ust_set_user(d->engine, h, (uint64_t)(uintptr_t)ep);
     Py_INCREF(ep);
     ep->prev = NULL;
@@ -46,14 +47,18 @@ void endpoint_unregister(struct endpoint *ep)
     struct dispatcher *d = ep->disp;
 
     ust_set_user(d->engine, ep->handle, 0);
-    if (d->live == ep && !ep->next)
+    if (d->live == ep && !ep->next) {
         d->worker->app_owner = NULL;
+        d->worker->staging = NULL;
+    }
 }
 
 void endpoint_unlink(struct endpoint *ep)
 {
     struct dispatcher *d = ep->disp;
 
+    if (d->writer == (struct transport *)ep)
+        d->writer = NULL;
     if (ep->prev)
         ep->prev->next = ep->next;
     else
@@ -244,6 +249,8 @@ PyObject *endpoint_readable(struct endpoint *ep, PyObject *Py_UNUSED(ignored))
         ready = ust_ready(ep->disp->engine, ep->handle);
         leave(ep->disp);
     }
+    if (Py_IS_TYPE(ep, &transport_type) && ((struct transport *)ep)->unread)
+        Py_RETURN_TRUE;
     return PyBool_FromLong(ready < 0 || ready & (UST_READABLE | UST_HUP | UST_ERROR));
 }
 

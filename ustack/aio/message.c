@@ -19,10 +19,9 @@ enum {
 #define IS_OURS_ALONE(object) (Py_REFCNT(object) == 1)
 #endif
 
-static bool same_class(Py_ssize_t a, Py_ssize_t b)
+static size_t class_of(size_t n)
 {
-    return (a + (Py_ssize_t)sizeof(PyBytesObject) - 1) / CLASS ==
-           (b + (Py_ssize_t)sizeof(PyBytesObject) - 1) / CLASS;
+    return (n + sizeof(PyBytesObject) - 1) / CLASS;
 }
 
 /* The hash, which is deprecated to be named: it lies before the bytes. */
@@ -35,9 +34,10 @@ PyObject *message_new(struct dispatcher *d, const char *p, Py_ssize_t n)
 {
     PyObject *bytes = d->spare;
 
-    if (!bytes || n < 2 || !same_class(n, PyBytes_GET_SIZE(bytes)))
+    if (class_of(n) != d->spare_class || n < 2)
         return PyBytes_FromStringAndSize(p, n);
     d->spare = NULL;
+    d->spare_class = 0;
     Py_SET_SIZE(bytes, n);
     forget_hash(bytes);
     memcpy(PyBytes_AS_STRING(bytes), p, n);
@@ -47,8 +47,10 @@ PyObject *message_new(struct dispatcher *d, const char *p, Py_ssize_t n)
 
 void message_done(struct dispatcher *d, PyObject *bytes)
 {
-    if (IS_OURS_ALONE(bytes) && PyBytes_GET_SIZE(bytes) > 1 && PyBytes_GET_SIZE(bytes) < LONGEST)
+    if (IS_OURS_ALONE(bytes) && PyBytes_GET_SIZE(bytes) > 1 && PyBytes_GET_SIZE(bytes) < LONGEST) {
         Py_XSETREF(d->spare, bytes);
-    else
+        d->spare_class = class_of(PyBytes_GET_SIZE(bytes));
+    } else {
         Py_DECREF(bytes);
+    }
 }

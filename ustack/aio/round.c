@@ -18,6 +18,7 @@ static void gather_again(struct dispatcher *d)
 
     while (d->again_first && d->n_batch < UST_MAX_BURST) {
         ep = endpoint_pop_again(d);
+        d->taken[d->n_batch].len = 0;
         if (ep->handle)
             d->batch[d->n_batch++] = (struct ust_event){
                 .handle = ep->handle,
@@ -31,7 +32,7 @@ static void gather_again(struct dispatcher *d)
 void round_gather(struct dispatcher *d, ust_time end)
 {
     endpoint_drop_gone(d);
-    d->at = d->n_batch = 0;
+    d->at = d->n_batch = d->inbox_used = 0;
     gather_again(d);
     Py_BEGIN_ALLOW_THREADS
     while (enter(d)) {
@@ -39,15 +40,20 @@ void round_gather(struct dispatcher *d, ust_time end)
             leave(d);
             break;
         }
+        staging_empty(&d->staging);
         ust_worker_flush(d->worker);
         ust_worker_rx(d->worker);
         d->n_batch +=
             ust_engine_events(d->engine, d->batch + d->n_batch, UST_MAX_BURST - d->n_batch);
+        for (unsigned i = 0; i < d->n_batch; i++)
+            stream_take(d, &d->batch[i], &d->taken[i]);
+        d->may_stage = !d->worker->waiters && !d->worker->doorbells;
         leave(d);
         if (d->n_batch || !end || ust_worker_now() >= end)
             break;
     }
     Py_END_ALLOW_THREADS
+    stream_settle(d);
 }
 
 static int dispatch(struct endpoint *ep, const struct ust_event *ev)
@@ -75,7 +81,7 @@ static void switch_context(PyThreadState *ts, PyObject *context)
     Py_XDECREF(before);
 }
 
-static int deliver(struct dispatcher *d, const struct ust_event *ev)
+static int deliver(struct dispatcher *d, const struct ust_event *ev, const struct taken *taken)
 {
     struct endpoint *ep = (struct endpoint *)(uintptr_t)ev->user;
     int rc;
@@ -83,7 +89,7 @@ static int deliver(struct dispatcher *d, const struct ust_event *ev)
     if (!ep || ep->handle != ev->handle) /* closed earlier in this burst */
         return 0;
     switch_context(d->thread, ep->context ? ep->context : d->context);
-    rc = dispatch(ep, ev);
+    rc = taken->len ? stream_message((struct transport *)ep, ev, taken) : dispatch(ep, ev);
     if (rc < 0 && ep->handle) /* interrupted: the rest of it, next time */
         endpoint_again(ep);
     return rc;
@@ -95,8 +101,11 @@ int round_deliver(struct dispatcher *d)
 
     d->thread = PyThreadState_Get();
     d->context = Py_XNewRef(d->thread->context);
-    while (rc >= 0 && d->at < d->n_batch)
-        rc = deliver(d, &d->batch[d->at++]);
+    while (rc >= 0 && d->at < d->n_batch) {
+        unsigned i = d->at++;
+
+        rc = deliver(d, &d->batch[i], &d->taken[i]);
+    }
     switch_context(d->thread, d->context);
     Py_CLEAR(d->context);
     return rc;

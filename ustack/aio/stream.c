@@ -1,19 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* One connection's life: open, bytes in, end of stream, loss.
+/* One connection's life: open, events, loss.
  *
- * Bytes are received straight into the bytes object that data_received gets.
  * The sequence of callbacks is asyncio's:
  *
  *   connection_made  (data_received*)  [eof_received]  connection_lost
  *
  * Always: connection_lost comes once, through loop.call_soon, and only after
  * connection_made.
- * Not here: bytes out (write.c); the methods that Python sees (transport.c). */
+ * Not here: bytes in (read.c) and out (write.c); the methods that Python sees (transport.c). */
 #include "aio.h"
 
 enum {
-    READ_MAX = 256 * 1024, /* bytes of one data_received */
-    MESSAGE_MAX = 2048,
     HIGH_WATER = 64 * 1024,
     LOW_WATER = HIGH_WATER / 4,
 };
@@ -172,7 +169,7 @@ static int connected(struct transport *t)
     return settle(t, names.set_result, Py_BuildValue("(OO)", t, t->protocol));
 }
 
-/* -------------------------------------------------------------- reading */
+/* ---------------------------------------------------------------- loss */
 
 int stream_lost(struct transport *t, int64_t err)
 {
@@ -182,158 +179,6 @@ int stream_lost(struct transport *t, int64_t err)
     Py_XDECREF(exc);
     PyErr_Clear();
     return 0;
-}
-
-/* What there is, at most READ_MAX, into a new bytes object. */
-static int64_t receive_all(struct transport *t, PyObject **data)
-{
-    struct ust_engine *eng = t->ep.disp->engine;
-    int64_t inq = 0;
-    char peek;
-
-    ust_getopt(eng, t->ep.handle, UST_OPT_INQ, &inq);
-    inq = inq > READ_MAX ? READ_MAX : inq;
-    if (inq > 0 && (*data = PyBytes_FromStringAndSize(NULL, inq)))
-        return ust_recv(eng, t->ep.handle, PyBytes_AS_STRING(*data), inq, 0);
-    return ust_recv(eng, t->ep.handle, &peek, 1, UST_MSG_PEEK);
-}
-
-/* Receives into a new bytes object: bytes, 0 at the end of the stream, or
- * -errno. Sets *more when the socket stays readable. A message after a message
- * comes by way of the C stack, which is quicker than to ask for its length. */
-static int64_t receive(struct transport *t, PyObject **data, bool *more)
-{
-    struct ust_engine *eng = t->ep.disp->engine;
-    bool small = !t->bulk;
-    char message[MESSAGE_MAX];
-    int64_t n;
-
-    *data = NULL;
-    if (!enter(t->ep.disp))
-        return -ECONNABORTED;
-    n = small ? ust_recv(eng, t->ep.handle, message, sizeof message, 0) : receive_all(t, data);
-    *more = n > 0 && ust_ready(eng, t->ep.handle) & UST_READABLE;
-    leave(t->ep.disp);
-    if (n <= 0)
-        return n;
-    t->bulk = n >= MESSAGE_MAX;
-    if (small)
-        *data = message_new(t->ep.disp, message, n);
-    if (!*data || (PyBytes_GET_SIZE(*data) > n && _PyBytes_Resize(data, n) < 0)) /* no memory */
-        return -ENOMEM;
-    return n;
-}
-
-/* A function is called without the checks of PyObject_Vectorcall(), which ask whether it is one. */
-static int call_data_received(struct transport *t, PyObject *data)
-{
-    PyObject *protocol = t->protocol, *callable = t->data_received, *result;
-    PyObject *args[3] = {NULL, protocol, data};
-
-    Py_INCREF(callable); /* the call may set another protocol */
-    Py_INCREF(protocol);
-    if (t->unbound)
-        result = ((PyFunctionObject *)callable)
-                     ->vectorcall(callable, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
-    else
-        result = PyObject_Vectorcall(callable, args + 2, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
-    Py_DECREF(protocol);
-    Py_DECREF(callable);
-    return call_done(t->ep.disp, t, result, "protocol.data_received() failed");
-}
-
-static int end_of_stream(struct transport *t)
-{
-    PyObject *result;
-    int keep_open;
-
-    t->eof_received = true;
-    result = call_method(t->protocol, names.eof_received, NULL, NULL);
-    keep_open = result ? PyObject_IsTrue(result) : -1;
-    Py_XDECREF(result);
-    if (keep_open < 0)
-        return callback_failed(t->ep.disp, t, "protocol.eof_received() failed");
-    if (!keep_open)
-        stream_close(t);
-    return 0;
-}
-
-static int read_bytes(struct transport *t)
-{
-    PyObject *data;
-    bool more;
-    int64_t n = receive(t, &data, &more);
-    int rc;
-
-    if (n <= 0) {
-        Py_XDECREF(data);
-        return n == 0 ? end_of_stream(t) : n == -EAGAIN ? 0 : stream_lost(t, n);
-    }
-    if (more)
-        endpoint_again(&t->ep);
-    rc = call_data_received(t, data);
-    message_done(t->ep.disp, data);
-    return rc;
-}
-
-/* As receive(), into the buffer of a BufferedProtocol. -1 with an exception:
- * what the protocol offered is no buffer. */
-static int64_t receive_into(struct transport *t, bool *more)
-{
-    struct dispatcher *d = t->ep.disp;
-    PyObject *object = NULL, *size = PyLong_FromLong(READ_MAX);
-    Py_buffer buf;
-    int64_t n;
-
-    if (size)
-        object = call_method(t->protocol, names.get_buffer, size, NULL);
-    Py_XDECREF(size);
-    if (!object)
-        return -1;
-    n = PyObject_GetBuffer(object, &buf, PyBUF_WRITABLE);
-    Py_DECREF(object);
-    if (n < 0)
-        return -1;
-    if (buf.len == 0) {
-        PyBuffer_Release(&buf);
-        PyErr_SetString(PyExc_RuntimeError, "get_buffer() returned an empty buffer");
-        return -1;
-    }
-    n = -EAGAIN;
-    if (t->ep.handle && !t->closing && !t->paused && enter(d)) { /* get_buffer() may do that */
-        n = ust_recv(d->engine, t->ep.handle, buf.buf, buf.len, 0);
-        *more = n > 0 && ust_ready(d->engine, t->ep.handle) & UST_READABLE;
-        leave(d);
-    }
-    PyBuffer_Release(&buf);
-    return n;
-}
-
-static int read_into_buffer(struct transport *t)
-{
-    PyObject *count;
-    bool more = false;
-    int64_t n = receive_into(t, &more);
-    int rc;
-
-    if (PyErr_Occurred())
-        return callback_failed(t->ep.disp, t, "protocol.get_buffer() failed");
-    if (n <= 0)
-        return n == 0 ? end_of_stream(t) : n == -EAGAIN ? 0 : stream_lost(t, n);
-    if (more)
-        endpoint_again(&t->ep);
-    if (!(count = PyLong_FromLongLong(n)))
-        return -1;
-    rc = call_protocol(t, names.buffer_updated, count, "protocol.buffer_updated() failed");
-    Py_DECREF(count);
-    return rc;
-}
-
-static int read_some(struct transport *t)
-{
-    if (!t->ep.handle || t->paused || t->closing || t->eof_received)
-        return 0;
-    return t->data_received ? read_bytes(t) : read_into_buffer(t);
 }
 
 /* A pending error: bytes that came before it are still to be read, unless
@@ -346,7 +191,7 @@ static int fail_with(struct transport *t, int error)
         return 0;
     ust_getopt(t->ep.disp->engine, t->ep.handle, UST_OPT_INQ, &inq);
     leave(t->ep.disp);
-    if (inq > 0 && !t->closing && !t->eof_received && !t->first) {
+    if ((inq > 0 || t->unread) && !t->closing && !t->eof_received && !t->first) {
         if (!t->paused)
             endpoint_again(&t->ep);
         return 0;
@@ -356,13 +201,14 @@ static int fail_with(struct transport *t, int error)
 
 /* ------------------------------------------------------------------ end */
 
-/* Gives the handle back; the protocol hears of it at the loop's next turn. */
+/* Gives the handle back; the protocol hears of it at the loop's next turn. The peer hears by a RST
+ * of what it sent and nobody has read, be it with us already. */
 static void end(struct transport *t, PyObject *exc, bool abort)
 {
     t->closing = true;
     if (!t->ep.handle)
         return;
-    endpoint_forget(&t->ep, abort);
+    endpoint_forget(&t->ep, abort || ((t->taken || t->unread) && !t->ep.sock));
     stream_drop_overflow(t);
     if (t->protocol)
         endpoint_schedule_lost(&t->ep, exc);
@@ -372,6 +218,8 @@ static void end(struct transport *t, PyObject *exc, bool abort)
 
 void stream_close(struct transport *t)
 {
+    if (t->ep.handle)
+        stream_settle(t->ep.disp);
     t->closing = true;
     if (!t->first)
         end(t, Py_None, t->waiter != NULL);
@@ -381,6 +229,8 @@ void stream_close(struct transport *t)
  * anyio's aclose() counts on it. But a peer is not to take a cut stream for a whole one. */
 void stream_force_close(struct transport *t, PyObject *exc)
 {
+    if (t->ep.handle)
+        stream_settle(t->ep.disp);
     end(t, exc, t->first || t->waiter);
 }
 
@@ -415,7 +265,7 @@ int stream_event(struct transport *t, const struct ust_event *ev)
         if (connected(t) < 0)
             return -1;
     }
-    if (ev->events & UST_READABLE && read_some(t) < 0)
+    if (ev->events & UST_READABLE && stream_read(t, ev) < 0)
         return -1;
     if (t->first && ev->events & UST_WRITABLE && stream_drain(t) < 0)
         return -1;

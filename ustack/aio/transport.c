@@ -16,6 +16,9 @@ static PyObject *none_unless(int err)
 
 static PyObject *transport_write(struct transport *t, PyObject *data)
 {
+    if (PyBytes_CheckExact(data) &&
+        stream_stage(t, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)))
+        Py_RETURN_NONE;
     return none_unless(stream_write(t, data));
 }
 
@@ -75,6 +78,8 @@ static PyObject *transport_get_limits(struct transport *t, PyObject *Py_UNUSED(i
 
 static PyObject *transport_get_size(struct transport *t, PyObject *Py_UNUSED(ignored))
 {
+    if (t->ep.handle)
+        stream_settle(t->ep.disp);
     return PyLong_FromSize_t(t->overflow_len);
 }
 
@@ -160,6 +165,8 @@ static PyObject *transport_start(struct transport *t, PyObject *protocol)
 
 static PyObject *transport_hold(struct transport *t, PyObject *writes)
 {
+    if (t->ep.handle)
+        t->ep.disp->writer = NULL;
     t->held = PyObject_IsTrue(writes) > 0;
     Py_RETURN_NONE;
 }
@@ -215,6 +222,7 @@ static int transport_clear(struct transport *t)
     Py_CLEAR(t->data_received);
     Py_CLEAR(t->waiter);
     Py_CLEAR(t->socket);
+    Py_CLEAR(t->unread);
     endpoint_clear(&t->ep);
     return 0;
 }

@@ -3,9 +3,39 @@
  * buffer; what that has no room for waits in chunks, and the protocol is told
  * to pause.
  *
+ * What a data_received() answers is staged, if it is small and the engine has
+ * said that there is room: then it reaches the engine with all that the burst
+ * causes (../staging.c), and nothing that can be asked here tells the
+ * difference. stream_settle() comes before whatever would.
+ *
  * Always: overflow_len is the sum of what the chunks still hold; while there
- * is a chunk nothing overtakes it, FIN included.                            */
+ * is a chunk nothing overtakes it, FIN included; and nothing is staged behind
+ * it.                                                                       */
+#include <errno.h>
+
 #include "aio.h"
+
+bool stream_stage(struct transport *t, const char *data, size_t len)
+{
+    struct dispatcher *d = t->ep.disp;
+    struct staging *s;
+    unsigned tail;
+
+    if (!d || d->writer != t || len == 0 || len > d->write_left)
+        return false;
+    s = &d->staging;
+    tail = atomic_load_explicit(&s->tail, memory_order_relaxed);
+    if (tail == STAGED_MAX)
+        return false;
+    s->writes[tail].handle = t->ep.handle;
+    s->writes[tail].at = s->used;
+    s->writes[tail].len = (uint32_t)len;
+    memcpy(s->bytes + s->used, data, len);
+    s->used += (uint32_t)len;
+    d->write_left -= len;
+    atomic_store_explicit(&s->tail, tail + 1, memory_order_release);
+    return true;
+}
 
 /* Bytes that the engine took; -1 after the connection was lost. */
 static int64_t send_now(struct transport *t, const char *data, size_t len)
@@ -36,6 +66,7 @@ static int append_chunk(struct transport *t, PyObject *bytes)
         PyErr_NoMemory();
         return -1;
     }
+    t->ep.disp->writer = NULL;
     chunk->next = NULL;
     chunk->bytes = Py_NewRef(bytes);
     if (t->first)
@@ -64,6 +95,59 @@ void stream_drop_overflow(struct transport *t)
         drop_first_chunk(t);
 }
 
+static struct transport *find(const struct dispatcher *d, ust_handle h)
+{
+    struct endpoint *ep = d->live;
+
+    while (ep && ep->handle != h)
+        ep = ep->next;
+    return (struct transport *)ep;
+}
+
+/* Keeps what the engine did not take of a write that was staged. Whether the protocol shall pause
+ * is seen at its next turn. */
+static void keep_staged(struct transport *t, const char *data, size_t len, int64_t result)
+{
+    size_t taken = result > 0 ? (size_t)result : 0;
+    PyObject *rest;
+
+    if (result < 0 && result != -EAGAIN && result != -ENOBUFS) {
+        stream_lost(t, result);
+        return;
+    }
+    rest = PyBytes_FromStringAndSize(data + taken, (Py_ssize_t)(len - taken));
+    if (!rest || append_chunk(t, rest) < 0)
+        stream_lost(t, -ENOMEM);
+    else
+        endpoint_again(&t->ep);
+    Py_XDECREF(rest);
+}
+
+void stream_settle_staged(struct dispatcher *d)
+{
+    struct staging *s = &d->staging;
+    PyObject *raised;
+
+    if (staging_waits(s) && enter(d)) /* which sends it */
+        leave(d);
+    if (!s->failed)
+        return;
+    raised = PyErr_Occurred() ? take_exception() : NULL;
+    s->failed = false;
+    for (unsigned i = 0; i < atomic_load(&s->sent); i++) {
+        struct staged *one = &s->writes[i];
+        int64_t result = one->result;
+        struct transport *t = result == one->len ? NULL : find(d, one->handle);
+
+        one->result = one->len;
+        if (t)
+            keep_staged(t, (const char *)s->bytes + one->at, one->len, result);
+    }
+    if (raised)
+        PyErr_SetObject((PyObject *)Py_TYPE(raised), raised);
+    Py_XDECREF(raised);
+}
+
 /* Keeps what is left of a write: bytes by reference, buffers by copy. */
 static int keep_rest(struct transport *t, PyObject *data, const char *p, size_t len, size_t taken)
 {
@@ -89,6 +173,8 @@ static int write_buffer(struct transport *t, PyObject *data, const char *p, size
 {
     int64_t taken = 0;
 
+    if (stream_stage(t, p, len))
+        return 0;
     if (t->eof_wanted) {
         PyErr_SetString(PyExc_RuntimeError, "Cannot call write() after write_eof()");
         return -1;
@@ -98,6 +184,9 @@ static int write_buffer(struct transport *t, PyObject *data, const char *p, size
         return -1;
     }
     if (len == 0 || !t->ep.handle) /* as asyncio: lost bytes are no error */
+        return 0;
+    stream_settle(t->ep.disp);
+    if (!t->ep.handle)
         return 0;
     if (!t->first && (taken = send_now(t, p, len)) < 0)
         return 0;
@@ -137,6 +226,10 @@ void stream_shutdown(struct transport *t)
 {
     int err;
 
+    if (t->ep.handle) {
+        stream_settle(t->ep.disp);
+        t->ep.disp->writer = NULL;
+    }
     t->eof_wanted = true;
     if (t->first || !t->ep.handle || !enter(t->ep.disp))
         return;

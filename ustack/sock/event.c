@@ -38,6 +38,15 @@ unsigned sock_ready(const struct tcp *tcp, const struct tcb *tcb)
     return r;
 }
 
+int ust_readable(const struct ust_engine *eng, ust_handle h)
+{
+    const struct tcb *tcb = sock_find(sock_tcp_const(eng), h);
+
+    if (!tcb || tcb->state == UST_LISTEN || tcb->state == UST_CLOSED || tcb->error)
+        return (ust_ready(eng, h) & UST_READABLE) != 0; /* -EBADF has every bit but one */
+    return enough_to_read(tcb) || tcb->fin_received || tcb->rcv_shut;
+}
+
 void sock_changed(struct tcp *tcp, struct tcb *tcb)
 {
     uint32_t i = tcb_index(tcp, tcb);
