@@ -133,6 +133,14 @@ def test_text_without_a_cookie_is_not_taken(server: Wire) -> None:
     peer("+0 < S 0:100(100) win 65535 <mss 1000>\n +0 > S. 0:0(0) ack 101 <mss 1460>")
 
 
+def test_a_plain_syn_is_no_fast_open(server: Wire) -> None:
+    """Even if tcp.fastopen has 0x200: there is nothing to gain by a TCB so early."""
+    wire = server
+    wire.settings(tcp_fastopen=0x203)
+    wire("+0 < S 0:0(0) win 65535 <mss 1000>\n +0 > S. 0:0(0) ack 1 <mss 1460>")
+    assert wire.engine.usage().requests == 1
+
+
 def test_another_host_cannot_use_the_cookie(server: Wire) -> None:
     wire = server
     cookie = cookie_for(wire)

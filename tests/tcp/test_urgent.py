@@ -96,6 +96,20 @@ def test_in_line_reading_stops_at_the_mark_and_then_goes_on(wire: Wire) -> None:
     assert sock.getopt("ATMARK") == 0
 
 
+def test_a_mark_before_the_end_of_the_stream_is_found(wire: Wire) -> None:
+    """A FIN takes a sequence number, and is nothing to read."""
+    sock = wire.established()
+    sock.setopt("OOBINLINE", 1)
+    wire("""
+        +0 < FPU. 1:11(10) ack 1 win 257 urg 5
+        +0 > .    1:1(0) ack 12
+    """)
+    assert sock.recv() == pattern(1, 5)
+    assert sock.getopt("ATMARK") == 1
+    assert sock.recv() == pattern(5, 11)
+    assert sock.recv() == b""
+
+
 def test_an_announced_byte_that_has_not_come_cannot_be_read(wire: Wire) -> None:
     """MSG_OOB never waits."""
     sock = wire.established()
