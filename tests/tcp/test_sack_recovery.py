@@ -266,3 +266,18 @@ def test_only_blocks_that_are_there_are_looked_at(wire: Wire) -> None:
         peer("+0 < . 1:1(0) ack 3001 win 257")
     assert wire.stats["tcp.sack.in"] == 8
     assert wire.stats["tcp.sack.bad"] == 0
+
+
+def test_without_sack_a_partial_ack_takes_one_less_than_it_covers_from_the_guess(
+    wire: Wire,
+) -> None:
+    """RFC 6582: the hole itself had earned no duplicate; the others that left had, one each."""
+    sock = flight(wire, sack=False)
+    for nth in range(6):
+        sent(wire)
+        wire.put(ack(0, when="+.1" if nth == 0 else "+0"))
+    sent(wire)
+    assert packets(sock)[:2] == (10, 6)
+    wire.put(ack(3, when="+.1"))
+    sent(wire)
+    assert packets(sock)[:2] == (7, 4)
