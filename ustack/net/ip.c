@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What both versions of IP share: handing packets up, and the way out: route,
  * header, fragments if need be, neighbour.                                  */
-#include "net.h"
+#include "plain.h"
 
 #include <errno.h>
 
@@ -103,9 +103,15 @@ int ip_output(struct net *net, struct mbuf *m, const struct ip_out *o)
 {
     unsigned header = addr_is_v4(o->dst) ? IPV4_LEN : IPV6_LEN;
     enum counter why = C_IP_DROP_NOROUTE;
+    const struct neigh *plain;
     struct neigh *n;
     uint32_t mtu;
 
+    if (o->cache && !o->may_fragment &&
+        (plain = ip_plain(net, o->dst, o->cache, m->gso_size ? 0 : m->frame_len))) {
+        ip_plain_output(net, m, plain, o);
+        return 0;
+    }
     if (!is_cached(net, o) && net->n_ifaces > 0 && net_is_group(net, o->dst))
         return output_group(net, m, o);
     n = resolve(net, o, &why);

@@ -7,7 +7,7 @@
  *
  * Not here: forwarding (never).                                             */
 #include "../base/checksum.h"
-#include "net.h"
+#include "plain.h"
 
 enum {
     TOTAL_LEN = 2,
@@ -15,10 +15,8 @@ enum {
     FRAG = 6,
     TTL = 8,
     PROTO = 9,
-    CHECKSUM = 10,
     SRC = 12,
     DST = 16,
-    DONT_FRAGMENT = 0x4000,
     MORE_FRAGMENTS = 0x2000,
     OFFSET_MASK = 0x1fff,
     OPT_END = 0,
@@ -131,14 +129,10 @@ void ipv4_input(struct net *net, struct mbuf *m)
                                       .more = frag & MORE_FRAGMENTS});
 }
 
-/* Five words, whose sum is taken before they are stored: what has just been
- * written in pieces is slow to load in others. */
 void ipv4_header(struct net *net, struct mbuf *m, const struct ip_out *o)
 {
-    uint8_t *ip = mbuf_push(&net->core.pool, m, IPV4_LEN), words[IPV4_LEN];
-    uint32_t ttl = o->ttl ? o->ttl : (uint8_t)net->core.set.ip_ttl, id = 0;
-    uint32_t frag = o->may_fragment ? 0 : DONT_FRAGMENT;
-    uint16_t sum;
+    uint8_t *ip = mbuf_push(&net->core.pool, m, IPV4_LEN);
+    uint32_t frag = o->may_fragment ? 0 : IPV4_DONT_FRAGMENT, id = 0, words[5];
 
     if (o->frag) {
         id = o->frag->id & 0xffff;
@@ -146,13 +140,7 @@ void ipv4_header(struct net *net, struct mbuf *m, const struct ip_out *o)
     } else if (o->may_fragment) { /* RFC 6864 4.1: an atomic datagram needs none */
         id = ip_next_id(net, o->src, o->dst) & 0xffff;
     }
-    put32(words, 0x45u << 24 | (uint32_t)o->tos << 16 | (m->frame_len & 0xffff));
-    put32(words + ID, id << 16 | frag);
-    put32(words + TTL, ttl << 24 | (uint32_t)o->proto << 16);
-    memcpy(words + SRC, v4_bytes(o->src), 4);
-    memcpy(words + DST, v4_bytes(o->dst), 4);
-    sum = checksum_finish(checksum_add_ipv4(words));
+    ipv4_words(words, net, o, id << 16 | frag, m->frame_len);
     memcpy(ip, words, sizeof words);
-    memcpy(ip + CHECKSUM, &sum, 2);
     m->l4_off = IPV4_LEN;
 }
