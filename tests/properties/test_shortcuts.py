@@ -7,6 +7,7 @@ counter, and every figure of tcp_info must be the same.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import zlib
 from typing import Any
@@ -34,7 +35,20 @@ SETTINGS: list[dict[str, int]] = [
     {"tcp.congestion_control": rig.lib.UST_CC_BBR},
     {"tcp.congestion_control": rig.lib.UST_CC_RENO, "tcp.recovery": 3},
     {"tcp.keepalive_time": 1, "tcp.rto_restart": 1, "tcp.early_retrans": 0},
+    {"tcp.pacing": 0, "tcp.idle_flights": 0},
+    {"tcp.pacing": 0, "tcp.slow_start_after_idle": 0},
 ]
+
+#: what applications set while they talk, and to what
+OPTIONS = {
+    rig.lib.UST_OPT_CORK: (0, 0, 1),
+    rig.lib.UST_OPT_USER_TIMEOUT: (0, 30_000),
+    rig.lib.UST_OPT_MTU_DISCOVER: (0, 1, 2, 3),
+    rig.lib.UST_OPT_TOS: (0, 16),
+    rig.lib.UST_OPT_QUICKACK: (0, 1),
+    rig.lib.UST_OPT_MAX_PACING_RATE: (-1, -1, 5_000_000),
+}
+FLAGS = (rig.lib.UST_MSG_MORE, rig.lib.UST_MSG_OOB)
 
 CROWD = 300  #: sockets beside, every other time: with so many, bursts are looked at ahead
 
@@ -52,6 +66,16 @@ def told(end: End) -> dict[str, Any]:
     }
 
 
+def fiddle(rng: random.Random, end: End) -> None:
+    """What few applications do, seldom: an option, or a byte that is urgent or to wait."""
+    if rng.random() < 0.1:
+        option = rng.choice(list(OPTIONS))
+        end.engine.setopt(end.handle or 0, option, rng.choice(OPTIONS[option]))
+    if rng.random() < 0.05 and not end.pending:
+        with contextlib.suppress(BlockingIOError):
+            end.engine.send(end.handle or 0, b"!", rng.choice(FLAGS))
+
+
 def talk(seed: int, settings: dict[str, int], conditions: dict[str, float]) -> list[Any]:
     """What both ends tell, step by step, of some random talk: questions, bulk, silence."""
     rng = random.Random(seed)
@@ -67,6 +91,7 @@ def talk(seed: int, settings: dict[str, int], conditions: dict[str, float]) -> l
         for _ in range(60):
             for end in rng.sample(ends, rng.choice([1, 1, 1, 2])):
                 end.reading = rng.random() < 0.9
+                fiddle(rng, end)
                 end.send(rng.randbytes(rng.choice([0, 1, 64, 64, 64, 500, 1448, 5000, 40_000])))
             link.run(rng.choice([0, 0.00002, 0.001, 0.0021, 0.02, 0.05, 0.3, 2]))
             steps.append([told(end) for end in ends])

@@ -5,6 +5,7 @@
  *   else: nop nop TS, nop nop SACK
  * The checksum is left to the port where it offers that, else done here.    */
 #include "../base/checksum.h"
+#include "../net/plain.h"
 #include "tcp.h"
 
 enum {
@@ -120,14 +121,14 @@ static void put_options(uint8_t *p, const struct tcp_header *h)
 }
 
 /* m's data is the segment; its checksum field is zero. */
-static void checksum(struct tcp *tcp, struct mbuf *m, const struct tcp_header *h)
+static inline void checksum(struct tcp *tcp, struct mbuf *m, const struct flow_key *key)
 {
     struct core *core = tcp_core(tcp);
-    uint64_t sum = ip_pseudo_sum(&h->key->local, &h->key->remote, IPPROTO_TCP_, m->frame_len);
+    uint64_t sum = ip_pseudo_sum(&key->local, &key->remote, IPPROTO_TCP_, m->frame_len);
     uint8_t *p = mbuf_data(&core->pool, m);
     uint16_t field;
 
-    if (h->gso_mss || (tcp->net.caps & UST_CAP_TX_CSUM)) {
+    if (m->gso_size || (tcp->net.caps & UST_CAP_TX_CSUM)) {
         m->flags |= MBUF_CSUM_PARTIAL;
         m->csum_offset = CHECKSUM;
         field = checksum_fold(sum);
@@ -166,9 +167,41 @@ void tcp_send_header(struct tcp *tcp, struct mbuf *m, const struct tcp_header *h
     m->gso_type = !h->gso_mss                 ? MBUF_GSO_NONE
                 : addr_is_v4(&h->key->remote) ? MBUF_GSO_TCP4
                                               : MBUF_GSO_TCP6;
-    checksum(tcp, m, h);
+    checksum(tcp, m, h->key);
     count(tcp_core(tcp), C_TCP_OUT);
     ip_output(&tcp->net, m, &out);
+}
+
+void tcp_send_plain(struct tcp *tcp, struct tcb *tcb, struct mbuf *m, uint8_t flags, uint32_t wnd)
+{
+    struct net *net = &tcp->net;
+    const struct flow_key *key = &tcb->key;
+    unsigned len = tcb->ts_ok ? TCP_LEN + TCP_TS_LEN : TCP_LEN;
+    uint8_t *p = mbuf_push(&net->core.pool, m, len);
+    const struct ip_out out = {.src = &key->local,
+                               .dst = &key->remote,
+                               .proto = IPPROTO_TCP_,
+                               .tos = tcb->tos,
+                               .ttl = tcb->ttl,
+                               .cache = &tcb->dst};
+    const struct neigh *n = ip_plain(net, &key->remote, &tcb->dst, m->frame_len);
+
+    put32(p + SPORT, (uint32_t)key->lport << 16 | key->rport);
+    put32(p + SEQ, tcb->snd_nxt);
+    put32(p + ACK, tcb->rcv_nxt);
+    put32(p + OFFSET, len << 26 | (uint32_t)flags << 16 | wnd >> tcb->rcv_wscale);
+    put32(p + CHECKSUM, 0);
+    if (tcb->ts_ok) {
+        put32(p + TCP_LEN, 0x0101080a);
+        put32(p + TCP_LEN + 4, tcp_ts_at(tcp_now(tcp), tcb->ts_offset));
+        put32(p + TCP_LEN + 8, tcb->ts_recent);
+    }
+    checksum(tcp, m, key);
+    count(tcp_core(tcp), C_TCP_OUT);
+    if (n)
+        ip_plain_output(net, m, n, &out);
+    else
+        ip_output(net, m, &out);
 }
 
 bool tcp_send_bare(struct tcp *tcp, const struct tcp_header *h)

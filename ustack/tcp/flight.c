@@ -70,6 +70,12 @@ static struct flight *take(struct tcp *tcp)
     return &tcp->flights[i];
 }
 
+bool flight_is_free(const struct tcp *tcp, const struct tcb *tcb)
+{
+    return !tcb_rec(tcb)->nobody || tcp->flight_free != TCP_NONE ||
+           tcp->flights_fresh < tcp->n_flights;
+}
+
 bool flight_have(struct tcp *tcp, struct tcb *tcb)
 {
     struct flight *f;

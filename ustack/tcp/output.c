@@ -10,8 +10,7 @@
 
 /* ------------------------------------------------------- one segment */
 
-/* Everything that follows from an ACK having left. */
-static void ack_sent(const struct tcp *tcp, struct tcb *tcb, uint32_t wnd)
+void tcp_ack_sent(const struct tcp *tcp, struct tcb *tcb, uint32_t wnd)
 {
     delack_ack_sent(tcp, tcb);
     tcb->rcv_acked = tcb->rcv_nxt;
@@ -67,7 +66,7 @@ static enum progress send_ack(struct tcp *tcp, struct tcb *tcb, uint32_t seq)
     if (!tcp_send_bare(tcp, &h))
         return NO_MBUF;
     tcb->segs_out++;
-    ack_sent(tcp, tcb, (uint32_t)h.wnd << tcb->rcv_wscale);
+    tcp_ack_sent(tcp, tcb, (uint32_t)h.wnd << tcb->rcv_wscale);
     return FINISHED;
 }
 
@@ -142,7 +141,7 @@ static enum progress send_text(struct tcp *tcp, struct tcb *tcb, uint32_t seq, u
                                            : ECN_ACK,
                  room);
     tcp_send_header(tcp, m, &h);
-    ack_sent(tcp, tcb, (uint32_t)h.wnd << tcb->rcv_wscale);
+    tcp_ack_sent(tcp, tcb, (uint32_t)h.wnd << tcb->rcv_wscale);
     text_sent(tcp, tcb, seq, len, fin);
     return FINISHED;
 }
@@ -297,6 +296,7 @@ static uint32_t next_len(const struct tcp *tcp, const struct tcb *tcb, uint32_t 
 /* The next piece of text, or the FIN, or nothing. *more: call again. */
 static enum progress send_next(struct tcp *tcp, struct tcb *tcb, bool *more)
 {
+    enum progress done;
     uint32_t avail = seq_lt(tcb->snd_nxt, snd_end(tcb)) ? snd_end(tcb) - tcb->snd_nxt : 0;
     uint32_t len = avail ? next_len(tcp, tcb, avail) : 0;
     uint32_t now = len ? pace_allows(tcp, tcb) : 0;
@@ -306,12 +306,14 @@ static enum progress send_next(struct tcp *tcp, struct tcb *tcb, bool *more)
         len = now - now % tcb->snd_mss;
     fin = tcb->fin_queued && tcb->snd_nxt + len == snd_end(tcb) &&
           tcb->snd_nxt - tcb->snd_una + len < tcb->snd_wnd; /* it counts, too */
-    *more = len > 0 || fin;
-    if (!*more)
+    *more = false;
+    if (len == 0 && !fin)
         return FINISHED;
     if (!flight_have(tcp, tcb))
         return NO_MBUF;
-    return tcp_send_burst(tcp, tcb, tcb->snd_nxt, len, fin);
+    done = tcp_send_burst(tcp, tcb, tcb->snd_nxt, len, fin);
+    *more = tcb->snd_nxt != snd_end(tcb) + tcb->fin_queued;
+    return done;
 }
 
 enum progress tcp_send_new(struct tcp *tcp, struct tcb *tcb, unsigned max)
@@ -441,8 +443,10 @@ void tcp_transmit(struct tcp *tcp, unsigned max_frames)
 {
     while (tcp->ready_head != TCP_NONE && tcp->net.outq.count < max_frames) {
         struct tcb *tcb = &tcp->tcbs[tcp->ready_head];
-        enum progress done = output(tcp, tcb, max_frames);
+        enum progress done = FINISHED;
 
+        if (!plain_output(tcp, tcb))
+            done = output(tcp, tcb, max_frames);
         flight_rest(tcp, tcb);
         tcp_unready(tcp, tcb);
         if (done == NO_ROOM)

@@ -18,8 +18,7 @@
 enum { MAX_GSO_TEXT = 65535 - 120 };
 enum { BURST_NS = 1000000, BURST_SEGS = 2, SCALE_SHIFT = 10, UNPACED_SEGS = 10 };
 
-/* Is this connection paced now? */
-static bool paced(const struct tcp *tcp, const struct tcb *tcb)
+bool pace_is_on(const struct tcp *tcp, const struct tcb *tcb)
 {
     if (tcb->cc.pacing_rate || tcb_extra(tcb)->max_pacing_rate)
         return true;
@@ -61,7 +60,7 @@ uint32_t pace_allows(struct tcp *tcp, struct tcb *tcb)
     ust_time now = tcp_now(tcp);
     uint64_t rate, ahead, burst, bytes;
 
-    if (!paced(tcp, tcb))
+    if (!pace_is_on(tcp, tcb))
         return UINT32_MAX;
     rate = pace_rate(tcp, tcb);
     if (tcb_traffic(tcb)->pace_at <= now) {
@@ -87,7 +86,8 @@ void pace_sent(struct tcp *tcp, struct tcb *tcb, uint32_t len)
     ust_time now = tcp_now(tcp);
     uint64_t ns, unused;
 
-    if (!paced(tcp, tcb) || tcb_traffic(tcb)->bytes_sent <= UNPACED_SEGS * (uint64_t)tcb->snd_mss)
+    if (!pace_is_on(tcp, tcb) ||
+        tcb_traffic(tcb)->bytes_sent <= UNPACED_SEGS * (uint64_t)tcb->snd_mss)
         return;
     ns = time_of(pace_rate(tcp, tcb), len);
     if (tcb_traffic(tcb)->pace_at > now) {

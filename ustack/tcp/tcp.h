@@ -195,6 +195,12 @@ enum progress tcp_send_new(struct tcp *tcp, struct tcb *tcb, unsigned max);
 enum progress tcp_send_burst(struct tcp *tcp, struct tcb *tcb, uint32_t seq, uint32_t len,
                              bool fin);
 uint32_t tcp_usable_window(const struct tcb *tcb);
+/* Everything that follows from an ACK having left, which offered wnd. */
+void tcp_ack_sent(const struct tcp *tcp, struct tcb *tcb, uint32_t wnd);
+
+/* plain.c: the same where little is to be decided; false: it is not so, and nothing
+ * has happened */
+bool plain_output(struct tcp *tcp, struct tcb *tcb);
 
 /* sndspace.c: room in the send buffer, and how it grows */
 void sndspace_grow(const struct tcp *tcp, struct tcb *tcb);
@@ -264,6 +270,8 @@ struct tcp_header {
 unsigned tcp_options_len(const struct tcp_header *h);
 /* Puts a header in front of m's payload and sends it. Owns m. */
 void tcp_send_header(struct tcp *tcp, struct mbuf *m, const struct tcp_header *h);
+/* The same of the segment at snd_nxt, with no option but timestamps, nor urgent. */
+void tcp_send_plain(struct tcp *tcp, struct tcb *tcb, struct mbuf *m, uint8_t flags, uint32_t wnd);
 /* A segment without text; false when there is no mbuf. */
 bool tcp_send_bare(struct tcp *tcp, const struct tcp_header *h);
 
@@ -383,6 +391,8 @@ void flight_init(struct tcp *tcp);
 void flight_none(const struct tcp *tcp, struct tcb *tcb);
 /* Gives tcb one if it has none; false: none is to be had. */
 bool flight_have(struct tcp *tcp, struct tcb *tcb);
+/* Would it get one? */
+bool flight_is_free(const struct tcp *tcp, const struct tcb *tcb);
 /* Takes back what tcb does not need while nothing is in flight. */
 void flight_rest(struct tcp *tcp, struct tcb *tcb);
 void flight_release(struct tcp *tcp, struct tcb *tcb);
@@ -569,6 +579,8 @@ bool report_per_round(struct tcp *tcp, struct tcb *tcb, bool per_round);
 
 /* pace.c: when text may leave */
 static const int64_t PACE_MAX = 1ll << 42; /* bytes/s; who wants more is not paced */
+/* Is this connection paced now? */
+bool pace_is_on(const struct tcp *tcp, const struct tcb *tcb);
 /* Bytes per second that it leaves at, UINT64_MAX for any. */
 uint64_t pace_rate(const struct tcp *tcp, const struct tcb *tcb);
 /* How many bytes may leave now; 0: none, and the timer is armed. */
