@@ -27,7 +27,10 @@ def engine_sources() -> list[Path]:
     parts = [file for part in PURE for file in sorted((ROOT / "ustack" / part).glob("*.c"))]
     return [
         *parts,
-        *(ROOT / "ustack" / f"{name}.c" for name in ("engine", "config", "check", "control")),
+        *(
+            ROOT / "ustack" / f"{name}.c"
+            for name in ("engine", "config", "check", "control", "handover")
+        ),
     ]
 
 
