@@ -48,7 +48,7 @@ def compile_with_engine(name: str, place: Path) -> Path:
     return program
 
 
-def figures(program: Path, *arguments: int) -> dict[str, int]:
+def figures(program: Path, *arguments: int | str) -> dict[str, int]:
     """Run it; the figures that it prints, each behind its name."""
     command = [str(program), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=ENV)

@@ -227,9 +227,13 @@ struct ust_engine *ust_engine_clone(const struct ust_engine *eng)
 
 int ust_engine_set(struct ust_engine *eng, const char *name, int64_t value)
 {
-    int err = settings_set(&engine_core(eng)->set, name, value, true);
+    struct settings *set = &engine_core(eng)->set;
+    int64_t lo = set->tcp_port_min, hi = set->tcp_port_max;
+    int err = settings_set(set, name, value, true);
 
     share_settle(engine_core(eng));
+    if (set->tcp_port_min != lo || set->tcp_port_max != hi)
+        spread_settle(&eng->tcp.net);
     return err;
 }
 

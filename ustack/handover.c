@@ -67,7 +67,7 @@ static bool takes(struct ust_engine *eng, struct mbuf *m)
         return true;
     default: break;
     }
-    owner = spread_owner(&net->spread->now, &f);
+    owner = spread_owner(net, &net->spread->now, &f);
     if (owner == net->spread->now.rss.engine)
         return true;
     if (is_here(eng, &f) || m->hand.hops >= MAX_HOPS) {
@@ -128,7 +128,7 @@ int ust_engine_owner(const struct ust_engine *eng, const uint8_t *frame, size_t 
     switch (spread_classify(net, 0, frame, len, &f)) {
     case FRAME_OF_NOBODY: return rule->rss.engine;
     case FRAME_OF_ALL: return ENGINE_ALL;
-    default: return (int)spread_owner(rule, &f);
+    default: return (int)spread_owner(net, rule, &f);
     }
 }
 

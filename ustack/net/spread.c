@@ -53,11 +53,22 @@ int spread_set(struct net *net, const struct ust_rss *rss)
         return -EINVAL;
     now->rss = *rss;
     rss_table_init(&now->table, rss->key, rss->key_len);
+    affinity_init(now, &net->core.set);
     net->n_engines = rss->n_engines;
     return 0;
 }
 
+void spread_settle(struct net *net)
+{
+    affinity_init(&net->spread->now, &net->core.set);
+}
+
 /* ------------------------------------------------------- the owner */
+
+static bool has_ports(uint8_t proto)
+{
+    return proto == IPPROTO_TCP_ || proto == IPPROTO_UDP_;
+}
 
 static size_t put_pair(uint8_t *tuple, const uint8_t *src, const uint8_t *dst, size_t len,
                        bool combine)
@@ -69,13 +80,17 @@ static size_t put_pair(uint8_t *tuple, const uint8_t *src, const uint8_t *dst, s
     return 2 * len;
 }
 
-/* What a NIC hashes of an incoming frame of the flow; its length. */
-static size_t tuple_of(const struct ust_rss *rss, const struct frame_flow *f, uint8_t *tuple)
+bool spread_has_ports(const struct spread_rule *rule, uint8_t proto)
 {
-    bool v4 = addr_is_v4(&f->key.remote), combine = rss->fields & UST_RSS_XOR;
-    uint32_t with_ports = f->proto == IPPROTO_TCP_ ? UST_RSS_TCP
-                        : f->proto == IPPROTO_UDP_ ? UST_RSS_UDP
-                                                   : 0;
+    uint32_t field = proto == IPPROTO_TCP_ ? UST_RSS_TCP : proto == IPPROTO_UDP_ ? UST_RSS_UDP : 0;
+
+    return rule->rss.fields & field;
+}
+
+/* What a NIC hashes of an incoming frame of the flow; its length. */
+static size_t tuple_of(const struct spread_rule *rule, const struct frame_flow *f, uint8_t *tuple)
+{
+    bool v4 = addr_is_v4(&f->key.remote), combine = rule->rss.fields & UST_RSS_XOR;
     uint8_t ports[4];
     size_t len;
 
@@ -83,19 +98,42 @@ static size_t tuple_of(const struct ust_rss *rss, const struct frame_flow *f, ui
         len = put_pair(tuple, v4_bytes(&f->key.remote), v4_bytes(&f->key.local), 4, combine);
     else
         len = put_pair(tuple, f->key.remote.b, f->key.local.b, 16, combine);
-    if (!(rss->fields & with_ports))
+    if (!spread_has_ports(rule, f->proto))
         return len;
     put16(ports, f->key.rport);
     put16(ports + 2, f->key.lport);
     return len + put_pair(tuple + len, ports, ports + 2, 2, combine);
 }
 
-unsigned spread_owner(const struct spread_rule *rule, const struct frame_flow *f)
+uint32_t spread_bucket(const struct spread_rule *rule, const struct frame_flow *f)
 {
     uint8_t tuple[RSS_TUPLE_MAX];
-    size_t len = tuple_of(&rule->rss, f, tuple);
+    size_t len = tuple_of(rule, f, tuple);
 
-    return rule->rss.reta[rss_table_hash(&rule->table, tuple, len) & (rule->rss.n_reta - 1u)];
+    return rss_table_hash(&rule->table, tuple, len) & (rule->rss.n_reta - 1u);
+}
+
+/* Does the local port of such a flow name the engine, and not the hash? */
+static bool port_decides(const struct spread_rule *rule, const struct frame_flow *f,
+                         uint32_t bucket)
+{
+    const struct port_map *map = affinity_map(rule, addr_is_v4(&f->key.remote));
+
+    if (!has_ports(f->proto) || rule->n_parts == 1)
+        return false;
+    if (!spread_has_ports(rule, f->proto))
+        return true;
+    return map->any_uneven && map->uneven[affinity_class(map, bucket, NULL)];
+}
+
+unsigned spread_owner(const struct net *net, const struct spread_rule *rule,
+                      const struct frame_flow *f)
+{
+    uint32_t bucket = spread_bucket(rule, f);
+
+    if (port_decides(rule, f, bucket) && affinity_is_named(net, f->key.lport))
+        return rule->parts[f->key.lport % rule->n_parts];
+    return rule->rss.reta[bucket];
 }
 
 /* ------------------------------------------------------- frames */
@@ -109,11 +147,6 @@ struct view {
 static struct view from(struct view v, uint32_t off)
 {
     return off < v.len ? (struct view){v.p + off, v.len - off} : (struct view){v.p, 0};
-}
-
-static bool has_ports(uint8_t proto)
-{
-    return proto == IPPROTO_TCP_ || proto == IPPROTO_UDP_;
 }
 
 /* The ports at l4 of a packet to us, or, outgoing, from us. Without them the

@@ -2,6 +2,7 @@
 /* Numbers that a stranger must not guess: initial sequence numbers (RFC 6528),
  * timestamp offsets (RFC 7323 7.1), ephemeral ports (RFC 6056 3.3.4). Each is a
  * keyed hash of the flow; the keys are injected.                            */
+#include "../net/spread.h"
 #include "tcp.h"
 
 enum { ISN_TICK_SHIFT = 12, PORT_STEPS = 8 }; /* 4.096 us a tick (MUST-8) */
@@ -32,25 +33,22 @@ static bool port_free(const struct tcp *tcp, const struct flow_key *key)
            !tcp_listener(tcp, &key->local, key->lport);
 }
 
-/* Double-hash selection: the hash of the peer says where to begin, a counter
+/* Of the ports that the answers come to this engine with, in the order of a
+ * double-hash selection: the hash of the peer says where to begin, a counter
  * moves on by random steps, so that ports are neither shared between peers'
  * sequences nor reused soon. */
 uint16_t tcp_pick_port(struct tcp *tcp, const struct flow_key *key)
 {
-    const struct settings *set = &tcp->net.core.set;
-    uint32_t lo = (uint32_t)set->tcp_port_min;
-    uint32_t n = set->tcp_port_max >= set->tcp_port_min
-                   ? (uint32_t)(set->tcp_port_max - set->tcp_port_min) + 1
-                   : 1;
+    struct port_set ports = affinity_ports(&tcp->net, IPPROTO_TCP_, key);
     struct flow_key k = *key;
     uint32_t offset;
 
     k.lport = 0;
     offset = (uint32_t)siphash24(&tcp->net.core.key_port, &k, sizeof k);
     tcp->port_counter += 1 + rng_below(&tcp->net.core.rng, PORT_STEPS);
-    for (uint32_t i = 0; i < n; i++, tcp->port_counter++) {
-        k.lport = (uint16_t)(lo + (offset + tcp->port_counter) % n);
-        if (port_free(tcp, &k))
+    for (uint32_t i = 0; i < ports.n; i++, tcp->port_counter++) {
+        k.lport = affinity_port(&ports, (offset + tcp->port_counter) % ports.n);
+        if (k.lport && port_free(tcp, &k))
             return k.lport;
     }
     return 0;
