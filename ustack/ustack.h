@@ -120,6 +120,35 @@ void ust_port_stats(const struct ust_port *port, struct ust_port_stats *stats);
 int ust_ring_rss(struct ust_port *port, const uint8_t key[40], const uint16_t *reta,
                  unsigned n_reta);
 
+/* What the workers of one stack share, in memory that fork() leaves to both:
+ * rings of frames from each to each, and what each says of itself. A worker is
+ * known by its number, from 0; it hands frames over as by a port whose queues
+ * are the others' numbers. n_workers: 1..16. The crew outlives its ports. */
+struct ust_crew;
+struct ust_crew *ust_crew_new(unsigned n_workers, int *err);
+void ust_crew_free(struct ust_crew *crew);
+struct ust_port *ust_crew_join(struct ust_crew *crew, unsigned number, int *err);
+enum ust_crew_state {
+    UST_CREW_ABSENT,
+    UST_CREW_STARTING,
+    UST_CREW_SERVING,
+    UST_CREW_DRAINING, /* takes no new connections */
+    UST_CREW_ENDED,
+};
+struct ust_crew_status {       /* of one worker, which alone writes it */
+    uint64_t state, pid, core; /* enum ust_crew_state; core: its number + 1, 0: any */
+    uint64_t connections;      /* that it has now */
+    uint64_t accepted;         /* since it began, as all that follow */
+    uint64_t rx_frames, tx_frames;
+    uint64_t handed_out, handed_in; /* frames of others' flows */
+    uint64_t handed_full;           /* lost: the owner's ring was full */
+    uint64_t handed_stale;          /* skipped: they were for its predecessor */
+};
+/* crew: the worker's own port. Says what it is about; core: -1 for any. 0, or
+ * -EOPNOTSUPP for another port. */
+int ust_crew_enter(struct ust_port *crew, int state, int core);
+int ust_crew_status(const struct ust_crew *crew, unsigned number, struct ust_crew_status *status);
+
 /* Raw frames, for tests: one frame out (0 or -errno; -EAGAIN when full) and
  * one frame in (its length, or -EAGAIN). No engine may use the queue. */
 int ust_port_send_raw(struct ust_port *port, unsigned queue, const uint8_t *frame, size_t len);

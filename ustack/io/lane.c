@@ -10,58 +10,73 @@ struct frame_meta {
     uint32_t rss_hash;
     uint16_t csum_start, csum_offset;
     uint16_t gso_size;
-    uint8_t flags;    /* enum mbuf_flag; MBUF_CSUM_PARTIAL or 0 */
+    uint8_t flags;    /* enum mbuf_flag; on a wire MBUF_CSUM_PARTIAL or 0, else and its interface */
     uint8_t gso_type; /* enum mbuf_gso */
 };
 
-enum { AHEAD = 4 }; /* slots prefetched before their turn */
+enum {
+    AHEAD = 4,       /* slots prefetched before their turn */
+    IFACE_SHIFT = 4, /* in flags; below: what holds of a frame wherever it is */
+    KEPT = MBUF_CSUM_OK | MBUF_CSUM_PARTIAL | MBUF_LINK_MCAST,
+};
 
 static_assert(sizeof(struct frame_meta) == 2 * sizeof(uint64_t), "metadata is two words");
 
 static unsigned count_frames(const struct rx_lane *lane, uint32_t tail, uint32_t head);
+static uint8_t kept_flags(const struct mbuf *m);
 static void copy_in(const struct tx_lane *lane, const struct mbuf_pool *pool, const struct mbuf *m);
 static inline void prefetch_to_read(const struct slot *slot);
 static inline void prefetch_to_write(const struct slot *slot);
 static struct mbuf *receive(const struct rx_lane *lane, struct mbuf_pool *pool,
                             const struct frame_meta *meta);
 static void set_offload(const struct rx_lane *lane, struct mbuf *m, const struct frame_meta *meta);
+static void restore(struct mbuf *m, const struct frame_meta *meta);
 static void store_meta(struct slot *slot, const struct frame_meta *meta);
 static struct frame_meta load_meta(struct slot *slot);
 
-void lane_adopt_tx(struct tx_lane *lane, const struct segment *seg, uint32_t i)
+void lane_adopt_tx(struct tx_lane *lane, const struct lane_place *place)
 {
-    struct ring_index *shared = &seg->lanes[i];
-    uint32_t size = seg->lane_slots;
+    struct ring_index *shared = place->index;
     uint32_t head = atomic_load(&shared->head);
     uint32_t tail = atomic_load(&shared->tail);
 
-    if (head - tail > size) {
+    if (head - tail > place->n_slots) {
         head = tail;
         atomic_store(&shared->head, head);
     }
-    lane->ring =
-        (struct ring_producer){.shared = shared, .size = size, .head = head, .tail_seen = tail};
-    lane->slots = seg->slots + (size_t)i * size;
+    lane->ring = (struct ring_producer){
+        .shared = shared, .size = place->n_slots, .head = head, .tail_seen = tail};
+    lane->slots = place->slots;
     lane->published = head;
+    lane->within = place->within;
     lane->deserted = false;
 }
 
-unsigned lane_adopt_rx(struct rx_lane *lane, const struct segment *seg, uint32_t i)
+unsigned lane_adopt_rx(struct rx_lane *lane, const struct lane_place *place)
 {
-    struct ring_index *shared = &seg->lanes[i];
-    uint32_t size = seg->lane_slots;
+    struct ring_index *shared = place->index;
     uint32_t head = atomic_load(&shared->head);
     uint32_t tail = atomic_load(&shared->tail);
     unsigned skipped;
 
-    lane->ring =
-        (struct ring_consumer){.shared = shared, .size = size, .tail = head, .head_seen = head};
-    lane->slots = seg->slots + (size_t)i * size;
-    lane->max_frame = segment_max_frame(seg);
-    lane->caps = seg->params.caps;
-    skipped = head - tail <= size ? count_frames(lane, tail, head) : 0;
+    lane->ring = (struct ring_consumer){
+        .shared = shared, .size = place->n_slots, .tail = head, .head_seen = head};
+    lane->slots = place->slots;
+    lane->max_frame = place->max_frame;
+    lane->caps = place->caps;
+    lane->within = place->within;
+    skipped = head - tail <= place->n_slots ? count_frames(lane, tail, head) : 0;
     ring_release(&lane->ring);
     return skipped;
+}
+
+bool lane_publish(struct tx_lane *lane)
+{
+    if (lane->ring.head == lane->published)
+        return false;
+    ring_publish(&lane->ring);
+    lane->published = lane->ring.head;
+    return true;
 }
 
 static unsigned count_frames(const struct rx_lane *lane, uint32_t tail, uint32_t head)
@@ -88,7 +103,7 @@ bool lane_put(struct tx_lane *lane, const struct mbuf_pool *pool, const struct m
         .csum_start = m->csum_start,
         .csum_offset = m->csum_offset,
         .gso_size = m->gso_size,
-        .flags = m->flags & MBUF_CSUM_PARTIAL,
+        .flags = lane->within ? kept_flags(m) : m->flags & MBUF_CSUM_PARTIAL,
         .gso_type = m->gso_type,
     };
 
@@ -183,7 +198,10 @@ static struct mbuf *receive(const struct rx_lane *lane, struct mbuf_pool *pool,
         port_copy_in(pool, m, off, lane->slots[at++ & mask].data, n);
     }
     m->rss_hash = meta->rss_hash;
-    set_offload(lane, m, meta);
+    if (lane->within)
+        restore(m, meta);
+    else
+        set_offload(lane, m, meta);
     return m;
 }
 
@@ -215,6 +233,21 @@ static void set_offload(const struct rx_lane *lane, struct mbuf *m, const struct
         m->gso_size = meta->gso_size;
         m->gso_type = meta->gso_type;
     }
+}
+
+static uint8_t kept_flags(const struct mbuf *m)
+{
+    return (uint8_t)((m->flags & KEPT) | m->iface << IFACE_SHIFT);
+}
+
+static void restore(struct mbuf *m, const struct frame_meta *meta)
+{
+    m->flags = meta->flags & KEPT;
+    m->iface = meta->flags >> IFACE_SHIFT;
+    m->csum_start = meta->csum_start;
+    m->csum_offset = meta->csum_offset;
+    m->gso_size = meta->gso_size;
+    m->gso_type = meta->gso_type;
 }
 
 static void store_meta(struct slot *slot, const struct frame_meta *meta)

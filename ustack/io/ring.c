@@ -47,6 +47,7 @@ static struct ust_port *port_new(struct segment *seg, const struct segment_share
                                  const char *name);
 static void set_mac(struct ring_port *r, const char *name);
 static void adopt_lanes(struct ring_port *r);
+static struct lane_place place(const struct segment *seg, uint32_t lane);
 static struct tx_lane *tx_lane(struct ring_port *r, unsigned txq, unsigned rxq);
 static struct rx_lane *rx_lane(struct ring_port *r, unsigned rxq, unsigned txq);
 static bool deserted(const struct ring_port *r, struct tx_lane *lane, unsigned rxq);
@@ -290,17 +291,28 @@ static void adopt_lanes(struct ring_port *r)
 {
     unsigned n = r->port.n_queues, mine, theirs;
     unsigned first = share_first(&r->share), end = share_end(&r->share, n);
-    uint32_t out, in;
+    struct lane_place out, in;
 
     for (mine = first; mine < end; mine++) {
         atomic_store(&r->seg->header->side[r->side].queue[mine].armed, 0);
         for (theirs = 0; theirs < n; theirs++) {
-            out = segment_lane(r->seg, r->side, mine, theirs);
-            in = segment_lane(r->seg, !r->side, theirs, mine);
-            lane_adopt_tx(tx_lane(r, mine, theirs), r->seg, out);
-            r->port.stats[mine].s.rx_stale += lane_adopt_rx(rx_lane(r, mine, theirs), r->seg, in);
+            out = place(r->seg, segment_lane(r->seg, r->side, mine, theirs));
+            in = place(r->seg, segment_lane(r->seg, !r->side, theirs, mine));
+            lane_adopt_tx(tx_lane(r, mine, theirs), &out);
+            r->port.stats[mine].s.rx_stale += lane_adopt_rx(rx_lane(r, mine, theirs), &in);
         }
     }
+}
+
+static struct lane_place place(const struct segment *seg, uint32_t lane)
+{
+    return (struct lane_place){
+        .index = &seg->lanes[lane],
+        .slots = seg->slots + (size_t)lane * seg->lane_slots,
+        .n_slots = seg->lane_slots,
+        .max_frame = segment_max_frame(seg),
+        .caps = seg->params.caps,
+    };
 }
 
 static struct tx_lane *tx_lane(struct ring_port *r, unsigned txq, unsigned rxq)
@@ -347,11 +359,8 @@ static void publish(struct ring_port *r, unsigned txq)
 
         st->rx_bad += lane->ring.bad;
         lane->ring.bad = 0;
-        if (lane->ring.head != lane->published) {
-            ring_publish(&lane->ring);
-            lane->published = lane->ring.head;
+        if (lane_publish(lane))
             changed |= 1u << q;
-        }
     }
     if (!changed)
         return;
