@@ -25,7 +25,7 @@ from ustack import PortError
 from ustack._native import lib
 from ustack.io import Port, open_port, ring_pair
 
-SLOT_SIZE = 2112
+SLOT_SIZE, SLOT_HEAD = 2112, 24
 MACS = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")  # else scapy asks the network
 SHM = Path("/dev/shm" if os.access("/dev/shm", os.W_OK) else "/tmp")
 
@@ -286,8 +286,8 @@ class Hostile:
         before = bytes(self.memory)
         assert near.send(frame(1)) and near.send(frame(2)) and near.send(frame(3))
         after = bytes(self.memory)
-        self.slots = after.index(frame(1)) - 16
-        assert after.index(frame(2)) - 16 == self.slots + SLOT_SIZE
+        self.slots = after.index(frame(1)) - SLOT_HEAD
+        assert after.index(frame(2)) - SLOT_HEAD == self.slots + SLOT_SIZE
         changed = [i for i in range(0, self.slots, 4) if before[i : i + 4] != after[i : i + 4]]
         (self.head,) = changed
         assert struct.unpack_from("I", after, self.head) == (3,)
@@ -358,7 +358,7 @@ def test_metadata_without_sense_does_not_reach_outside_the_frame(
     near, far = ring
     assert near.send(frame(4))
     # csum_start 0xffff, csum_offset 0xffff, gso_size 0xffff, all flags, gso_type 255
-    hostile.write(hostile.slots + 3 * SLOT_SIZE + 8, 0xFFFFFFFF, 0xFFFFFFFF)
+    hostile.write(hostile.slots + 3 * SLOT_SIZE + 12, *[0xFFFFFFFF] * 3)
     assert far.recv() == frame(4)
     assert_alive(near, far)
 
@@ -377,7 +377,7 @@ def test_scribbling_anywhere_never_harms_the_reader(url: str) -> None:
                 at = rng.randrange(8192 // 4) * 4  # settings, flags, indices
                 if i:  # metadata of frames
                     slot = rng.randrange(slots)
-                    at = len(memory) - (slots - slot) * SLOT_SIZE + rng.randrange(4) * 4
+                    at = len(memory) - (slots - slot) * SLOT_SIZE + rng.randrange(6) * 4
                 word = rng.choice([0, 1, 0xFFFFFFFF, rng.getrandbits(32), rng.getrandbits(16)])
                 struct.pack_into("I", memory, at, word)
             for queue in range(2):

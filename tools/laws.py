@@ -44,6 +44,7 @@ PURE = ("base", "net", "udp", "tcp", "sock", "engine", "sim")
 FILES = {"config": "engine", "check": "engine", "control": "engine", "handover": "engine"}
 FILES |= {"wait": "worker", "calls": "worker", "admin": "worker"}
 FILES |= {"doorbell": "worker", "guardian": "worker", "sleep": "worker", "staging": "worker"}
+FILES |= {"exchange": "worker"}
 
 # What the engine may need from outside. clang turns memcmp() == 0 into bcmp().
 ALLOWED = {"memcpy", "memmove", "memset", "memcmp", "memchr", "bcmp"}

@@ -25,7 +25,8 @@ from ustack._whose import Rules
 from ustack.errors import ConfigError
 from ustack.stack import Stack
 
-__all__ = ["Place", "close_at_exit", "current", "from_environment", "install", "installed", "place"]
+__all__ = ["Place", "close_at_exit", "current", "from_environment", "install", "installed"]
+__all__ += ["io_and_addresses", "place"]
 __all__ += ["place_of_peer", "place_to_bind", "ruled"]
 
 _lock = threading.Lock()
@@ -89,14 +90,22 @@ def from_environment(
 
     Raises ConfigError without io, PortError when it cannot be opened.
     """
-    io = io or os.environ.get("USTACK_IO")
-    if not io:
-        raise ConfigError("no packet port: give io, or set USTACK_IO; for example to ring:demo")
-    addresses = _several(address, "USTACK_ADDRESS")
+    io, addresses = io_and_addresses(io, address)
     gateways = _several(gateway, "USTACK_GATEWAY")
     if os.environ.get("USTACK_LOOPBACK"):
         options.setdefault("loopback", _flag("USTACK_LOOPBACK"))
     return Stack(io, addresses=addresses, gateways=gateways, **options)
+
+
+def io_and_addresses(io: Any, address: str | None) -> tuple[Any, list[str]]:
+    """Return the packet port and our addresses; what is None is read from the environment.
+
+    Raises ConfigError without io.
+    """
+    io = io or os.environ.get("USTACK_IO")
+    if not io:
+        raise ConfigError("no packet port: give io, or set USTACK_IO; for example to ring:demo")
+    return io, _several(address, "USTACK_ADDRESS")
 
 
 def place(*, wildcard: str | None = None, rules: Rules | None = None) -> None:

@@ -72,6 +72,10 @@ int worker_arm_ports(struct ust_worker *w)
 
     for (struct worker_port *p = w->ports; p < w->ports + w->n_ports; p++)
         busy |= p->port->ops->arm(p->port, p->queue);
+    if (w->crew) {
+        busy |= w->crew->ops->arm(w->crew, w->number);
+        exchange_report(w, ust_worker_now(), true);
+    }
     return busy;
 }
 
@@ -81,6 +85,8 @@ void worker_disarm_ports(struct ust_worker *w)
         return;
     for (struct worker_port *p = w->ports; p < w->ports + w->n_ports; p++)
         p->port->ops->disarm(p->port, p->queue);
+    if (w->crew)
+        w->crew->ops->disarm(w->crew, w->number);
 }
 
 void worker_ring_app(struct ust_worker *w)

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from socket import AF_INET, SOCK_DGRAM, SOCK_STREAM, SocketKind
-from typing import Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from ustack import _addressing, _native
 from ustack._addressing import Gateway, Interface, Plan, Ports
@@ -25,6 +25,9 @@ from ustack.errors import ConfigError, UstackError
 from ustack.io import Port, open_port
 from ustack.poll import Poll
 from ustack.stream import Socket
+
+if TYPE_CHECKING:
+    from ustack.crew.member import Member
 
 __all__ = ["Stack"]
 
@@ -66,6 +69,7 @@ class Stack(Networking):
         spin: Spin | None = None,
         guardian: float | bool | None = None,
         linger: float = _LINGER,
+        member: "Member | None" = None,
     ) -> None:
         """Open the ports and start.
 
@@ -83,7 +87,8 @@ class Stack(Networking):
         or "auto" (50e-6), "always", "never"; None: after USTACK_SPIN, else "auto". guardian:
         seconds that the stack may be kept waiting until a thread of its own serves it, False for
         none; None: after USTACK_GUARDIAN ("no" for none), else 1e-3. See docs/idle.md. linger:
-        seconds that close() gives to what is still to be delivered.
+        seconds that close() gives to what is still to be delivered. member: what this process is of
+        the stack's workers, if there are several; see docs/workers.md.
 
         IPv6 addresses are tried first, to see that nobody else has them, which takes a second.
 
@@ -100,6 +105,10 @@ class Stack(Networking):
             limits=limits,
         )
         hops = _parse_gateways(gateway, gateways, plan)
+        self._member = member
+        if member is not None:
+            secret = member.secret if secret is None else secret
+            control = member.name(control) if isinstance(control, str) else control
         spin_ns, patience_ns = parse_spin(spin), parse_guardian(guardian)
         self._linger = _parse_linger(linger)
         wanted = dict(settings or {})
@@ -128,23 +137,30 @@ class Stack(Networking):
                 check(lib.ust_worker_guard(self._worker, patience_ns), "guardian")
             if control:
                 self._control = Control(self, control if isinstance(control, str) else None)
+            if member is not None and not member.tells_itself:
+                member.serve()
         except BaseException:
             self.close(linger=0)
             raise
 
     def _open(self, io: str | Port, interfaces: list[Interface], capture: Any) -> None:
-        port = open_port(io, addresses=interfaces) if isinstance(io, str) else io
+        if self._member is not None:
+            port = self._member.open(io, interfaces)
+        else:
+            port = open_port(io, addresses=interfaces) if isinstance(io, str) else io
         self._ports.append(port)
-        if port.info.n_queues > 1:
+        if port.info.n_queues > 1 and not port.shared:
             port.receive_on(1)  # that of the only worker
         if capture is not None:
             path, number = Path(capture), len(self._ports)
+            if self._member is not None:
+                path = self._member.capture_path(path)
             port.capture(path if number == 1 else path.with_stem(f"{path.stem}-{number}"))
 
     def _new_worker(self, spin_ns: int) -> Any:
         ifaces = [self._add_interface(port) for port in self._ports]
         first = self._ports[0]
-        worker = lib.ust_worker_new(self._engine, first.handle, ifaces[0], 0, spin_ns)
+        worker = lib.ust_worker_new(self._engine, first.handle, ifaces[0], first.queue, spin_ns)
         if worker == ffi.NULL:
             raise OSError(ffi.errno, f"{os.strerror(ffi.errno)}: worker for {first}")
         self._engine = _held(self._engine, worker, lib.ust_engine_free)
@@ -152,8 +168,10 @@ class Stack(Networking):
             port.serve(worker)
         worker = _native.own_worker(worker)
         for port, iface in zip(self._ports[1:], ifaces[1:], strict=True):
-            result = lib.ust_worker_add_port(worker, port.handle, iface, 0)  # law 3: once a port
+            result = lib.ust_worker_add_port(worker, port.handle, iface, port.queue)  # law 3: once
             check(result, f"worker for {port}")
+        if self._member is not None:
+            self._member.join(self._engine, worker)
         return worker
 
     def _add_interface(self, port: Port) -> int:
@@ -357,6 +375,8 @@ class Stack(Networking):
             self._engine = None
             for port in self._ports:
                 port.close()
+            if self._member is not None:
+                self._member.leave()
 
     def _drain(self, linger: float) -> None:
         """Drive the engine until no connection is left but those in TIME-WAIT."""

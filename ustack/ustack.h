@@ -735,6 +735,9 @@ struct ust_worker_stats {
     uint64_t rx_frames, tx_frames;
     uint64_t tx_dropped; /* their port was stuck while others were not */
 };
+/* Makes it one of several workers of a stack: crew is its way to the others, from
+ * ust_crew_join(), and outlives it. 0 or -errno. */
+int ust_worker_join(struct ust_worker *w, struct ust_port *crew, unsigned number);
 /* Both take the lock; the ports' are summed up. */
 int ust_worker_stats(struct ust_worker *w, struct ust_worker_stats *stats);
 int ust_worker_port_stats(struct ust_worker *w, struct ust_port_stats *stats);

@@ -317,8 +317,8 @@ int worker_sleep(struct ust_worker *w, const struct worker_bed *bed)
 /* A broken descriptor would wake us for ever. */
 static void find_deaf_ports(struct ust_worker *w)
 {
-    struct epoll_event events[UST_MAX_IFACES];
-    int n = epoll_wait(w->ports_fd, events, UST_MAX_IFACES, 0);
+    struct epoll_event events[UST_MAX_IFACES + 1]; /* and the crew's bell */
+    int n = epoll_wait(w->ports_fd, events, UST_MAX_IFACES + 1, 0);
 
     for (int i = 0; i < n; i++) {
         if ((events[i].events & (EPOLLERR | EPOLLHUP)) == 0)

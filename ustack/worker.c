@@ -99,19 +99,24 @@ int ust_worker_add_port(struct ust_worker *w, struct ust_port *port, int iface, 
         err = -EOPNOTSUPP;
     } else if (w->n_ports == UST_MAX_IFACES) {
         err = -ENOSPC;
-    } else if (fd >= 0 && /* who comes last is woken first: a loop, not its guardian */
-               (watch(w->ports_fd, fd) != 0 || watch(w->app_fd, fd) != 0)) {
-        err = -errno;
-    } else {
+    } else if (fd < 0 || (err = worker_watch(w, fd)) == 0) {
         w->ports[w->n_ports++] = (struct worker_port){
             .port = port, .iface = iface, .queue = queue, .rx_step = RX_STEP, .deaf = fd < 0};
-        worker_ring(w->bell); /* who sleeps does not listen to it yet */
-        if (w->guardian.watching)
-            guardian_release(w);
         err = 0;
     }
     worker_leave(w);
     return err;
+}
+
+int worker_watch(struct ust_worker *w, int fd)
+{
+    /* Who comes last is woken first: a loop, not its guardian. */
+    if (watch(w->ports_fd, fd) != 0 || watch(w->app_fd, fd) != 0)
+        return -errno;
+    worker_ring(w->bell); /* who sleeps does not listen to it yet */
+    if (w->guardian.watching)
+        guardian_release(w);
+    return 0;
 }
 
 void ust_worker_stop(struct ust_worker *w)
@@ -133,6 +138,7 @@ void ust_worker_stop(struct ust_worker *w)
     }
     worker_show_doorbells(w);
     w->eng = NULL;
+    w->crew = NULL;
     w->n_ports = 0;
     pthread_mutex_unlock(&w->lock);
 }
@@ -339,7 +345,13 @@ static unsigned rx(struct ust_worker *w, ust_time now)
             ust_engine_input(w->eng, now, burst, n);
         sum += n;
     }
+    if (w->crew)
+        sum += exchange_in(w, now);
     looped = ust_engine_tick(w->eng, now);
+    if (w->crew) {
+        exchange_out(w);
+        exchange_report(w, now, false);
+    }
     w->stats.rounds++;
     w->stats.rx_frames += sum;
     if (sum + looped > 0)
@@ -357,6 +369,8 @@ unsigned worker_flush(struct ust_worker *w, ust_time now)
     unsigned sent = send_backlogs(w), n;
 
     worker_send_staged(w);
+    if (w->crew)
+        exchange_out(w);
     for (unsigned asked = 0; asked < MAX_FLUSH_BURSTS && has_room(w); asked++) {
         n = ust_engine_output(w->eng, now, burst, UST_MAX_BURST);
         if (n == 0)

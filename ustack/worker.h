@@ -21,7 +21,7 @@
 #include <stdbool.h>
 #include <time.h>
 
-#include "io/port.h"
+#include "io/crew.h"
 #include "ustack.h"
 
 /* A thread in ust_worker_wait() and its kin; lives on that thread's stack. */
@@ -108,6 +108,11 @@ struct ust_worker {
     const void *app_owner;   /* the event loop's dispatcher that has endpoints; NULL: none has */
     struct staging *staging; /* of that loop; or NULL */
 
+    struct ust_port *crew; /* the way to the other workers of the stack; NULL: there are none */
+    unsigned number;       /* of this one */
+    ust_time reported_at;
+    uint64_t reported_work;
+
     struct guardian guardian;
     struct ust_worker_stats stats;
 };
@@ -129,6 +134,15 @@ static inline void worker_send_staged(struct ust_worker *w)
     if (w->staging && staging_waits(w->staging))
         staging_send(w);
 }
+
+/* Whoever sleeps for the ports wakes for this descriptor as well. 0 or -errno. */
+int worker_watch(struct ust_worker *w, int fd);
+
+/* exchange.c, of a worker that has a crew: takes in what others have brought, how
+ * much; brings away what is theirs; and says how it is, to those who look. */
+unsigned exchange_in(struct ust_worker *w, ust_time now);
+void exchange_out(struct ust_worker *w);
+void exchange_report(struct ust_worker *w, ust_time now, bool sleeps);
 
 /* Take the lock for one call: false, and not taken, after stop. */
 bool worker_enter(struct ust_worker *w);

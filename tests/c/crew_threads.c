@@ -105,6 +105,7 @@ static struct mbuf *make_frame(struct mbuf_pool *pool, unsigned from, uint32_t n
         return NULL;
     port_copy_in(pool, m, 20, (const uint8_t *)head, sizeof head);
     m->flags = MBUF_CSUM_OK | MBUF_HASHED;
+    m->hand = (struct mbuf_hand){.to = 2, .hops = 3, .asked = 4, .note = 5};
     m->iface = 3;
     m->rss_hash = number * 7;
     m->gso_size = 0;
@@ -121,6 +122,7 @@ static void check_frame(struct mbuf_pool *pool, const struct mbuf *m, uint32_t *
     CHECK(mbuf_copy_out(pool, m, 20, head, sizeof head) == sizeof head);
     CHECK(head[0] < WORKERS && head[1] == next[head[0]]++ && head[2] == m->frame_len);
     CHECK(m->flags == MBUF_CSUM_OK && m->iface == 3 && m->rss_hash == head[1] * 7);
+    CHECK(m->hand.to == 2 && m->hand.hops == 3 && m->hand.asked == 4 && m->hand.note == 5);
     CHECK(m->csum_start == 34 && m->csum_offset == 16 && m->gso_size == 0);
 }
 
@@ -253,6 +255,9 @@ static void test_a_status_is_read_as_it_was_written(void)
     CHECK(s.connections == 3 && s.accepted == 70 && s.rx_frames == 5 && s.handed_in == 0);
     CHECK(ust_crew_status(crew, 0, &s) == 0 && s.state == UST_CREW_ABSENT);
     CHECK(ust_crew_status(crew, 2, &s) != 0);
+    leave(&w);
+    join(&w, crew, 1); /* a successor has done nothing yet */
+    CHECK(ust_crew_status(crew, 1, &s) == 0 && s.state == UST_CREW_ABSENT && s.accepted == 0);
     leave(&w);
     ust_crew_free(crew);
 }

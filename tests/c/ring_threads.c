@@ -152,7 +152,7 @@ static void close_end(struct end *e)
  * With several queues its flow does, too: UDP ports 0..15. */
 static uint32_t length_of(uint32_t number)
 {
-    static const uint32_t lengths[] = {60, 61, 64, 1514, 2096, 2097, 9014, 65549};
+    static const uint32_t lengths[] = {60, 61, 64, 1514, 2088, 2089, 9014, 65549};
 
     return number % 97 ? lengths[number % 4] : lengths[number % 8];
 }

@@ -244,3 +244,11 @@ NOTHING(int64_t, ust_fastopen, ENG, ust_handle h, const struct ust_addr *addr, u
         const void *data, size_t len)
 NOTHING(int64_t, ust_recvfrom, ENG, ust_handle h, void *buf, size_t size, int flags,
         struct ust_datagram *info)
+NOTHING(unsigned, ust_engine_foreign, ENG, struct mbuf **burst, uint8_t *owner, unsigned max)
+NOTHING(bool, crew_put, struct ust_port *crew, unsigned to, const struct mbuf_pool *pool,
+        const struct mbuf *m)
+NOTHING(void, ust_engine_input_handed, ENG, ust_time now, struct mbuf **burst, unsigned n)
+NOTHING(void, ust_engine_usage, CONST_ENG, struct ust_usage *usage)
+NOTHING(void, ust_engine_counters, CONST_ENG, uint64_t *values)
+NOTHING(void, crew_flush, struct ust_port *crew)
+NOTHING(void, crew_report, struct ust_port *crew, struct ust_crew_status *status)

@@ -9,6 +9,7 @@ Not here: when a stack gets its turn (loop.py, uv.py); what happens then (the C 
 
 import asyncio
 import ssl
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from ustack._aio import Dispatcher, Transport
@@ -17,6 +18,7 @@ from ustack.aio import tls
 from ustack.aio.connecting import Connecting
 from ustack.aio.datagrams import Datagrams
 from ustack.aio.sending import SendingFiles
+from ustack.aio.server import Server
 from ustack.aio.serving import Serving
 from ustack.process import Place
 
@@ -39,6 +41,7 @@ class StackLoop(Connecting, Serving, Datagrams, SendingFiles):
         None: as `ustack.process.place` says, or USTACK_BIND.
         """
         self._wildcard = None if wildcard is None else Place.parse("wildcard", wildcard)
+        self._servers: weakref.WeakSet[Server] = weakref.WeakSet()
         super().__init__(*base)
 
     def _drive(self, dispatcher: Dispatcher) -> None:

@@ -33,6 +33,7 @@ class Server(asyncio.AbstractServer):
         self._waiters: list[asyncio.Future[None]] | None = []  # None: there is nothing to wait for
         self._forever: asyncio.Future[None] | None = None
         self._serving = self._closed = False
+        self._loop._servers.add(self)
 
     # ---------------------------------------------------------------- while it is made
 
@@ -93,6 +94,18 @@ class Server(asyncio.AbstractServer):
         if self._forever is not None and not self._forever.done():
             self._forever.cancel()
         self._wake_up()
+
+    def stop_listening(self) -> None:
+        """Take no new connections, and let nobody who waits for the end know."""
+        for listener in self._listeners:
+            listener.close()
+        if self._kernels is not None:
+            self._kernels.close()
+
+    @property
+    def busy(self) -> bool:
+        """Whether connections are left that the stacks have accepted."""
+        return bool(self._clients)
 
     def close_clients(self) -> None:
         """Close the connections that were accepted, when what was written to them is sent."""

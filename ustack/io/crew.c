@@ -101,6 +101,8 @@ struct ust_port *ust_crew_join(struct ust_crew *crew, unsigned number, int *err)
     self = &crew->workers[number];
     if (atomic_load(&self->asleep) & 1) /* a predecessor was killed in its sleep */
         add_own(&self->asleep, 1);
+    for (unsigned i = 0; i < CREW_FIELDS; i++)
+        atomic_store_explicit(&self->status[i], 0, memory_order_relaxed);
     adopt_lanes(c);
     *err = 0;
     return &c->port;

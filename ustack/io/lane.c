@@ -4,33 +4,28 @@
 
 #include "lane.h"
 
-/* A frame's metadata, as it crosses in two words. */
+enum {
+    AHEAD = 4, /* slots prefetched before their turn */
+    WORDS = SLOT_HEAD / sizeof(uint64_t),
+};
+
+/* A frame's metadata, as it crosses in three words. Over a wire its label says
+ * what the sender's hardware would be told, within a stack all that is known. */
 struct frame_meta {
     uint32_t len;
-    uint32_t rss_hash;
-    uint16_t csum_start, csum_offset;
-    uint16_t gso_size;
-    uint8_t flags;    /* enum mbuf_flag; on a wire MBUF_CSUM_PARTIAL or 0, else and its interface */
-    uint8_t gso_type; /* enum mbuf_gso */
+    struct mbuf_label label;
 };
 
-enum {
-    AHEAD = 4,       /* slots prefetched before their turn */
-    IFACE_SHIFT = 4, /* in flags; below: what holds of a frame wherever it is */
-    KEPT = MBUF_CSUM_OK | MBUF_CSUM_PARTIAL | MBUF_LINK_MCAST,
-};
-
-static_assert(sizeof(struct frame_meta) == 2 * sizeof(uint64_t), "metadata is two words");
+static_assert(sizeof(struct frame_meta) == WORDS * sizeof(uint64_t), "metadata is whole words");
 
 static unsigned count_frames(const struct rx_lane *lane, uint32_t tail, uint32_t head);
-static uint8_t kept_flags(const struct mbuf *m);
+static struct mbuf_label wire_label(const struct mbuf *m, uint32_t rss_hash);
 static void copy_in(const struct tx_lane *lane, const struct mbuf_pool *pool, const struct mbuf *m);
 static inline void prefetch_to_read(const struct slot *slot);
 static inline void prefetch_to_write(const struct slot *slot);
 static struct mbuf *receive(const struct rx_lane *lane, struct mbuf_pool *pool,
                             const struct frame_meta *meta);
 static void set_offload(const struct rx_lane *lane, struct mbuf *m, const struct frame_meta *meta);
-static void restore(struct mbuf *m, const struct frame_meta *meta);
 static void store_meta(struct slot *slot, const struct frame_meta *meta);
 static struct frame_meta load_meta(struct slot *slot);
 
@@ -99,12 +94,7 @@ bool lane_put(struct tx_lane *lane, const struct mbuf_pool *pool, const struct m
     uint32_t need = slots_of(m->frame_len);
     struct frame_meta meta = {
         .len = m->frame_len,
-        .rss_hash = rss_hash,
-        .csum_start = m->csum_start,
-        .csum_offset = m->csum_offset,
-        .gso_size = m->gso_size,
-        .flags = lane->within ? kept_flags(m) : m->flags & MBUF_CSUM_PARTIAL,
-        .gso_type = m->gso_type,
+        .label = lane->within ? mbuf_label(m) : wire_label(m, rss_hash),
     };
 
     if (ring_room(p, need) < need)
@@ -197,9 +187,8 @@ static struct mbuf *receive(const struct rx_lane *lane, struct mbuf_pool *pool,
         n = meta->len - off < SLOT_DATA ? meta->len - off : SLOT_DATA;
         port_copy_in(pool, m, off, lane->slots[at++ & mask].data, n);
     }
-    m->rss_hash = meta->rss_hash;
     if (lane->within)
-        restore(m, meta);
+        mbuf_set_label(m, &meta->label);
     else
         set_offload(lane, m, meta);
     return m;
@@ -219,54 +208,54 @@ static bool believable(uint32_t caps, uint8_t gso_type)
  * length go. */
 static void set_offload(const struct rx_lane *lane, struct mbuf *m, const struct frame_meta *meta)
 {
+    const struct mbuf_label *said = &meta->label;
+
+    m->rss_hash = said->rss_hash;
     m->flags = 0;
     m->csum_start = m->csum_offset = 0;
     m->gso_size = 0;
     m->gso_type = MBUF_GSO_NONE;
-    if ((meta->flags & MBUF_CSUM_PARTIAL) && (lane->caps & UST_CAP_RX_CSUM) &&
-        port_csum_fits(meta->csum_start, meta->csum_offset, meta->len)) {
+    if ((said->flags & MBUF_CSUM_PARTIAL) && (lane->caps & UST_CAP_RX_CSUM) &&
+        port_csum_fits(said->csum_start, said->csum_offset, meta->len)) {
         m->flags = MBUF_CSUM_OK;
-        m->csum_start = meta->csum_start;
-        m->csum_offset = meta->csum_offset;
+        m->csum_start = said->csum_start;
+        m->csum_offset = said->csum_offset;
     }
-    if (meta->gso_size && believable(lane->caps, meta->gso_type)) {
-        m->gso_size = meta->gso_size;
-        m->gso_type = meta->gso_type;
+    if (said->gso_size && believable(lane->caps, said->gso_type)) {
+        m->gso_size = said->gso_size;
+        m->gso_type = said->gso_type;
     }
 }
 
-static uint8_t kept_flags(const struct mbuf *m)
+static struct mbuf_label wire_label(const struct mbuf *m, uint32_t rss_hash)
 {
-    return (uint8_t)((m->flags & KEPT) | m->iface << IFACE_SHIFT);
-}
-
-static void restore(struct mbuf *m, const struct frame_meta *meta)
-{
-    m->flags = meta->flags & KEPT;
-    m->iface = meta->flags >> IFACE_SHIFT;
-    m->csum_start = meta->csum_start;
-    m->csum_offset = meta->csum_offset;
-    m->gso_size = meta->gso_size;
-    m->gso_type = meta->gso_type;
+    return (struct mbuf_label){
+        .rss_hash = rss_hash,
+        .csum_start = m->csum_start,
+        .csum_offset = m->csum_offset,
+        .gso_size = m->gso_size,
+        .gso_type = m->gso_type,
+        .flags = m->flags & MBUF_CSUM_PARTIAL,
+    };
 }
 
 static void store_meta(struct slot *slot, const struct frame_meta *meta)
 {
-    uint64_t w[2];
+    uint64_t w[WORDS];
 
     memcpy(w, meta, sizeof w);
-    atomic_store_explicit(&slot->meta[0], w[0], memory_order_relaxed);
-    atomic_store_explicit(&slot->meta[1], w[1], memory_order_relaxed);
+    for (unsigned i = 0; i < WORDS; i++)
+        atomic_store_explicit(&slot->meta[i], w[i], memory_order_relaxed);
 }
 
 /* Loads each word once: what is checked is what is used. */
 static struct frame_meta load_meta(struct slot *slot)
 {
     struct frame_meta meta;
-    uint64_t w[2];
+    uint64_t w[WORDS];
 
-    w[0] = atomic_load_explicit(&slot->meta[0], memory_order_relaxed);
-    w[1] = atomic_load_explicit(&slot->meta[1], memory_order_relaxed);
+    for (unsigned i = 0; i < WORDS; i++)
+        w[i] = atomic_load_explicit(&slot->meta[i], memory_order_relaxed);
     memcpy(&meta, w, sizeof meta);
     return meta;
 }

@@ -59,14 +59,17 @@ class PortStats:
 class Port:
     """An open port. It owns the C one; a context manager."""
 
-    def __init__(self, handle: Any, name: str, fds: Iterable[int] = (), queue: int = 0) -> None:
+    def __init__(
+        self, handle: Any, name: str, fds: Iterable[int] = (), queue: int | None = None
+    ) -> None:
         """handle: a `struct ust_port *`, which this object owns from now on. name: for messages.
 
-        fds: a tap's descriptors, one a queue, which belong to the handle. queue: a stack's.
+        fds: a tap's descriptors, one a queue, which belong to the handle. queue: the only one that
+        is ours, of several; None: all are.
         """
         self._handle = handle
         self._name = name
-        self.queue = queue
+        self.queue, self.shared = queue or 0, queue is not None
         self._fds = list(fds)
         self._worker: Any = None
 
@@ -227,7 +230,7 @@ def _open_ring(url: RingUrl) -> Port:
     share = url.side, url.queue
     handle = lib.ust_ring_open(url.name.encode(), *share, url.queues, url.mtu, 0, caps, err)
     if handle != ffi.NULL:
-        return Port(handle, str(url), queue=max(url.queue, 0))
+        return Port(handle, str(url), queue=None if url.queue < 0 else url.queue)
     taken = "both sides are taken" if url.side < 0 else f"side {url.side} is taken"
     if url.queue >= 0:
         taken = f"queue {url.queue} of side {url.side} is taken"

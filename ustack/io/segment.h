@@ -38,11 +38,12 @@ enum {
     SEGMENT_SLOTS_MAX = 65536,
     SEGMENT_PATH_SIZE = 128,
     SLOT_SIZE = 2048 + 64, /* an odd number of lines: all cache sets */
-    SLOT_DATA = SLOT_SIZE - 16,
+    SLOT_HEAD = 24,
+    SLOT_DATA = SLOT_SIZE - SLOT_HEAD,
 };
 
 struct slot {
-    _Atomic uint64_t meta[2]; /* of the frame, in its first slot */
+    _Atomic uint64_t meta[SLOT_HEAD / 8]; /* of the frame, in its first slot */
     uint8_t data[SLOT_DATA];
 };
 

@@ -20,7 +20,7 @@ from ustack._native import ffi, lib
 from ustack.errors import ConfigError, PortError
 from ustack.io.url import TapUrl
 
-__all__ = ["attach", "open_tap", "peer_of"]
+__all__ = ["TapQueues", "attach", "open_tap", "peer_of"]
 
 DEVICE = "/dev/net/tun"
 
@@ -56,6 +56,16 @@ def open_tap(url: TapUrl, ours: Iterable[Interface]) -> tuple[Any, list[int]]:
 
     Raises ConfigError for addresses that cannot be, PortError for what the system refuses.
     """
+    fds: list[int] = []
+    try:
+        caps = _make(url, ours, fds)
+        return _port_of(url, fds, caps), fds
+    except BaseException as error:
+        raise _closed(url, fds, error) from None
+
+
+def _make(url: TapUrl, ours: Iterable[Interface], fds: list[int]) -> int:
+    """Make or join the tap and set it up; its capabilities. fds: gets a descriptor a queue."""
     ours = list(ours)
     if url.peer is not None and any(url.peer.ip == address.ip for address in ours):
         raise ConfigError(
@@ -63,26 +73,60 @@ def open_tap(url: TapUrl, ours: Iterable[Interface]) -> tuple[Any, list[int]]:
             " take another, or leave it out"
         )
     peers = [url.peer] if url.peer is not None else [peer_of(address) for address in ours]
-    fds: list[int] = []
-    try:
-        for _ in range(url.queues):
-            fds.append(os.open(DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
-            _set_interface(fds[-1], url)
-        caps = _set_offload(fds) if url.offload else 0
-        _configure(url, peers)
-        mac = _our_mac(url.name)
-        err = ffi.new("int *")
-        header = VNET_HDR_LEN if url.offload else 0
-        handle = lib.ust_tap_open(fds, len(fds), header, url.mtu, caps, url.uring, mac, err)
-        if handle == ffi.NULL:
-            raise OSError(-err[0], os.strerror(-err[0]))
-    except BaseException as error:
-        for fd in fds:
-            os.close(fd)
-        if isinstance(error, OSError) and not isinstance(error, PortError):
-            raise _explain(url, error) from None
-        raise
-    return handle, fds
+    for _ in range(url.queues):
+        fds.append(os.open(DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
+        _set_interface(fds[-1], url)
+    caps = _set_offload(fds) if url.offload else 0
+    _configure(url, peers)
+    return caps
+
+
+def _port_of(url: TapUrl, fds: list[int], caps: int) -> Any:
+    err = ffi.new("int *")
+    header, mac = VNET_HDR_LEN if url.offload else 0, _our_mac(url.name)
+    handle = lib.ust_tap_open(fds, len(fds), header, url.mtu, caps, url.uring, mac, err)
+    if handle == ffi.NULL:
+        raise OSError(-err[0], os.strerror(-err[0]))
+    return handle
+
+
+def _closed(url: TapUrl, fds: list[int], error: BaseException) -> BaseException:
+    """Close what is open, and return what to raise."""
+    for fd in fds:
+        os.close(fd)
+    if isinstance(error, OSError) and not isinstance(error, PortError):
+        return _explain(url, error)
+    return error
+
+
+class TapQueues:
+    """The queues of a tap, held for processes that use one each.
+
+    The kernel keeps the device and spreads flows over all its queues as long as this holds them,
+    so a queue whose user has died loses frames, and nothing else changes.
+    """
+
+    def __init__(self, url: TapUrl, ours: Iterable[Interface]) -> None:
+        """Make or join the tap, as `open_tap` does. Raises as that does."""
+        self._url = url
+        self._fds: list[int] = []
+        try:
+            self._caps = _make(url, ours, self._fds)
+        except BaseException as error:
+            raise _closed(url, self._fds, error) from None
+
+    def open(self, number: int) -> tuple[Any, int]:
+        """Return a port on a single queue, and its descriptor, which the port owns."""
+        fd = os.dup(self._fds[number])
+        try:
+            return _port_of(self._url, [fd], self._caps), fd
+        except BaseException as error:
+            raise _closed(self._url, [fd], error) from None
+
+    def close(self) -> None:
+        """Let go of them."""
+        while self._fds:
+            os.close(self._fds.pop())
 
 
 def attach(fds: list[int], n: int) -> None:

@@ -3,12 +3,15 @@
 
 import argparse
 import os
+import signal
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from ustack import process
 from ustack._whose import Rules
-from ustack.apps.serve import parse_setting
+from ustack.apps.serve import add_worker_arguments, parse_setting, parse_workers
+from ustack.crew import Member, Queues, Supervisor, Workers
 from ustack.errors import ConfigError
 from ustack.io import TapUrl, parse_url, userns
 from ustack.launch import config, program
@@ -48,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting"
     )
+    add_worker_arguments(parser)
     parser.add_argument("-m", dest="module", action="store_true", help="run a module")
     parser.add_argument("program", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
 
@@ -57,17 +61,39 @@ def main(args: argparse.Namespace) -> int:
     name, *arguments = _program(args)
     options = _options(args)
     rules = Rules.parse(options.pop("only", None), options.pop("also", ()))
+    workers = parse_workers(args)
     if not args.module:
         name = program.find_script(name)
-    stack = _open(options)
-    process.install(stack)
-    process.close_at_exit(stack)
-    process.place(rules=rules)
-    from ustack.launch import patches
+    _enter_namespaces(options)
 
-    patches.apply()
-    start = program.prepare_module if args.module else program.prepare_script
-    return program.run(start(name, arguments))
+    def run(member: Member | None = None) -> int:
+        stack = _open(options, member)
+        process.install(stack)
+        process.close_at_exit(stack)
+        process.place(rules=rules)
+        from ustack.launch import patches
+
+        patches.apply()
+        start = program.prepare_module if args.module else program.prepare_script
+        return program.run(start(name, arguments))
+
+    return run() if workers is None else _run_workers(workers, options, run)
+
+
+def _run_workers(
+    workers: Workers, options: config.Options, run: Callable[[Member | None], int]
+) -> int:
+    """Run the program in each worker; the exit status."""
+
+    def body(member: Member) -> int:
+        # As a stack of the program's own process, ours is closed in peace when that ends.
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        return run(member)
+
+    addresses = options.get("address") or process.io_and_addresses(options["io"], None)[1]
+    queues = Queues(options["io"], workers.count, addresses)
+    return Supervisor(workers, queues).run(body)
 
 
 def _program(args: argparse.Namespace) -> list[str]:
@@ -100,7 +126,8 @@ def _parse_spin(text: str) -> float | str:
         return text
 
 
-def _open(options: config.Options) -> Stack:
+def _enter_namespaces(options: config.Options) -> None:
+    """See that there is a port, and enter namespaces of our own if it takes them to open it."""
     io: Any = options.get("io") or os.environ.get("USTACK_IO")
     if not io:
         raise ConfigError("a packet port is missing: --io URL, io in --config, or USTACK_IO")
@@ -113,8 +140,13 @@ def _open(options: config.Options) -> Stack:
                 file=sys.stderr,
                 flush=True,
             )
+    options["io"] = io
+
+
+def _open(options: config.Options, member: Member | None) -> Stack:
+    options = dict(options)
     control = options.pop("name", None) or True
     for name in _LISTS[:2]:
         if name in options:
             options[name] = ",".join(options[name])
-    return process.from_environment(**(options | {"io": io, "control": control}))
+    return process.from_environment(**options, control=control, member=member)
