@@ -80,7 +80,8 @@ def crew(*argv: str, count: int = 2, lines: int = 1) -> Iterator[Crew]:
         assert process.stdout is not None and process.stderr is not None
         for _ in range(lines):
             line = process.stdout.readline()
-            assert f" on {SERVER} port " in line, line or process.stderr.read()
+            why: object = line or (process.stderr.read(), process.wait(LONG))
+            assert f" on {SERVER} port " in line, why
         yield Crew(process, io, count)
     finally:
         process.kill()

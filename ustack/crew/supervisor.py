@@ -201,6 +201,7 @@ class Supervisor:
             return
         elif self._cannot_start(slot, code):
             self._status = code if code > 0 else 128 - code
+            self._tell(f"worker {slot.number} (pid {pid}) {_how(code)} at its start; all end")
             self._stop()
         else:
             self._bring_back(slot, pid, code)
@@ -217,8 +218,8 @@ class Supervisor:
         delay = min(self._workers.backoff * 2.0 ** min(max(slot.failures - 1, 0), 30), most)
         slot.restarts += 1
         slot.start_at = now + delay
-        how = f"ended with status {code}" if code >= 0 else f"was killed by signal {-code}"
-        self._tell(f"worker {slot.number} (pid {pid}) {how}; the next starts in {delay:.2f} s")
+        who = f"worker {slot.number} (pid {pid})"
+        self._tell(f"{who} {_how(code)}; the next starts in {delay:.2f} s")
 
     # -------------------------------------------------------------------------- signals
 
@@ -292,6 +293,10 @@ class Supervisor:
 
 
 # ---------------------------------------------------------------------------------- pieces
+
+
+def _how(code: int) -> str:
+    return f"ended with status {code}" if code >= 0 else f"was killed by signal {-code}"
 
 
 def _run_body(body: Callable[[Member], int | None], member: Member) -> int:
