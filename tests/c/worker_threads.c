@@ -4,7 +4,8 @@
  *
  * An argument is the name of the one test to run.
  *
- * Sources: worker.c exchange.c sleep.c wait.c calls.c doorbell.c guardian.c  */
+ * Sources: worker.c staging.c exchange.c sleep.c wait.c calls.c doorbell.c
+ *          guardian.c                                                       */
 #define _GNU_SOURCE
 #include "worker_fakes.h"
 
