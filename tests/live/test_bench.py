@@ -279,6 +279,16 @@ def test_mem_inside_is_of_both_ends() -> None:
     assert both["bytes_per_connection"] == both["process_bytes"] > one["process_bytes"]
 
 
+def test_mem_inside_takes_as_many_stacks_as_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each pair has addresses and ports for a million; here, for a thousand."""
+    opened = []
+    monkeypatch.setattr(inside, "PAIR", 1000)
+    monkeypatch.setattr(inside, "_open_idle", lambda exits, task: opened.append(task.connections))
+    work, task = Work(2500, None, 0, 1.0, 1, "c"), Task("both", "idle", 2500, 64)
+    inside.BothIdle("both").measure(BENCHES["mem"], work, task)
+    assert opened == [1000, 1000, 500]
+
+
 def test_the_ends_of_scale_are_the_fewest_and_the_most_connections() -> None:
     work = Work(1_000_000, None, 0, 1.0, 1, "c", ends=True)
     assert list(BENCHES["scale"].tasks(work)) == ["64", "1,000,000"]

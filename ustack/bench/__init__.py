@@ -184,8 +184,9 @@ def _work(args: argparse.Namespace, bench: Bench) -> Work:
     if server not in bench.servers:
         known = ", ".join(bench.servers)
         raise ConfigError(f"--server of {args.bench} must be one of {known}, got {server}")
+    most = inside.MOST if args.inside else 1 << 20
     return Work(
-        connections=_within("--connections", args.connections, 1, 1 << 20),
+        connections=_within("--connections", args.connections, 1, most),
         size=_within("--size", args.size, 1, 1 << 24),
         requests=_within("--requests", args.requests, 1, 1 << 40) or 0,
         seconds=_within("--seconds", args.seconds, 0.01, 3600.0) or 1.0,

@@ -11,6 +11,7 @@ run the same engine, so the difference is what Python costs.
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import statistics
 import time
@@ -42,6 +43,8 @@ from ustack.stack import Stack
 __all__ = ["MEM_NOTE", "NOTE", "SERVERS", "SHARE", "BothIdle", "Inside", "ServerInC", "share"]
 
 PORT = 7
+PAIR = 1_000_000  # connections that two stacks have addresses and ports for
+MOST = 16 * PAIR
 SERVERS = ("protocol", "c")
 SHARE = ("python_ns_per_request", "python_ns_per_request_spread")  # in the JSON
 MEM_NOTE = "both ends in C in one process: two engines, their tables, and what the programs keep"
@@ -80,29 +83,39 @@ class Inside(Side):
 
 
 class BothIdle(Side):
-    """mem: client and server in C in this process, all that they have from the start included."""
+    """mem: clients and servers in C in this process, all that they have from the start included.
+
+    Two stacks have addresses and ports for PAIR connections; for more there are more of them.
+    """
 
     def measure(self, bench: Bench, work: Work, task: Task) -> Cell:
         """Open the connections; the memory is what the process has grown by."""
-        before, ports = anonymous(os.getpid()), ring_pair(mtu=1500)
-        settings = settings_for(task)
-        with (
-            Stack(
-                ports[0], addresses=server_addresses(task), settings=settings, guardian=False
-            ) as server,
-            Stack(
-                ports[1], f"{CLIENT}/{LENGTH}", settings=settings | PORTS, guardian=False
-            ) as client,
-            contextlib.closing(ServerInC(server, "0.0.0.0")) as echo,
-            Load(
-                client, "idle", task.connections, task.size, (SERVER, PORT), spread_of(task)
-            ) as load,
-        ):
-            while not load.turn_to_open():
-                echo.turn()
-            echo.turn()
+        before = anonymous(os.getpid())
+        with contextlib.ExitStack() as exits:
+            for first in range(0, task.connections, PAIR):
+                n = min(PAIR, task.connections - first)
+                _open_idle(exits, dataclasses.replace(task, connections=n))
             grown = anonymous(os.getpid()) - before
-            return cell(bench, Sample(task.connections, 0, 1.0, 0.0, memory=grown))
+        return cell(bench, Sample(task.connections, 0, 1.0, 0.0, memory=grown))
+
+
+def _open_idle(exits: contextlib.ExitStack, task: Task) -> None:
+    """Open the task's connections between two stacks, which live as long as exits."""
+    ports, settings = ring_pair(mtu=1500), settings_for(task)
+    addresses = server_addresses(task)
+    server = exits.enter_context(
+        Stack(ports[0], addresses=addresses, settings=settings, guardian=False)
+    )
+    client = exits.enter_context(
+        Stack(ports[1], f"{CLIENT}/{LENGTH}", settings=settings | PORTS, guardian=False)
+    )
+    echo = exits.enter_context(contextlib.closing(ServerInC(server, "0.0.0.0")))
+    load = exits.enter_context(
+        Load(client, "idle", task.connections, task.size, (SERVER, PORT), spread_of(task))
+    )
+    while not load.turn_to_open():
+        echo.turn()
+    echo.turn()
 
 
 class ServerInC:
