@@ -78,10 +78,25 @@ uint32_t rcvbuf_peek(const struct mbuf_pool *pool, const struct rcvbuf *rb, uint
     return done;
 }
 
+/* m is all there is. */
+static uint32_t read_last(struct mbuf_pool *pool, struct rcvbuf *rb, struct mbuf *m, void *dst)
+{
+    uint32_t n = m->len;
+
+    memcpy(dst, mbuf_data(pool, m), n);
+    mbuf_queue_init(&rb->q);
+    rb->len = rb->charged = 0;
+    mbuf_free_one(pool, m);
+    return n;
+}
+
 uint32_t rcvbuf_read(struct mbuf_pool *pool, struct rcvbuf *rb, void *dst, uint32_t size)
 {
+    struct mbuf *first = mbuf_at(pool, rb->q.head);
     uint32_t done = 0;
 
+    if (rb->q.count == 1 && first->next == MBUF_NONE && first->len <= size && dst)
+        return read_last(pool, rb, first, dst);
     while (done < size && rb->q.count > 0) {
         struct mbuf *m = &pool->meta[rb->q.head];
         uint32_t n = m->frame_len < size - done ? m->frame_len : size - done;

@@ -53,15 +53,17 @@ uint32_t sndbuf_write(struct mbuf_pool *pool, struct sndbuf *sb, const void *dat
     if (len > room)
         len = room;
     while (done < len) {
-        uint32_t n;
+        uint32_t n = m ? mbuf_tailroom(m) : 0;
 
-        if (!m || mbuf_tailroom(m) == 0)
+        if (n == 0) {
             m = append(pool, sb, len - done, reserve);
-        if (!m) {
-            *no_mbuf = true;
-            break;
+            if (!m) {
+                *no_mbuf = true;
+                break;
+            }
+            n = mbuf_tailroom(m);
         }
-        n = mbuf_tailroom(m) < len - done ? mbuf_tailroom(m) : len - done;
+        n = n < len - done ? n : len - done;
         memcpy(mbuf_data(pool, m) + m->len, (const uint8_t *)data + done, n);
         m->len += n;
         done += n;
@@ -107,10 +109,11 @@ static struct mbuf *find(struct mbuf_pool *pool, struct sndbuf *sb, uint32_t seq
     return m;
 }
 
-bool sndbuf_attach(struct mbuf_pool *pool, struct sndbuf *sb, struct mbuf *m, uint32_t seq,
-                   uint32_t len)
+/* From src on, where seq is. Seldom: not to burden who calls. */
+static __attribute__((noinline)) bool attach(struct mbuf_pool *pool, struct mbuf *src,
+                                             struct mbuf *m, uint32_t seq, uint32_t len)
 {
-    struct mbuf *src = find(pool, sb, seq), *last = m;
+    struct mbuf *last = m;
     bool copy = len <= COPY_MAX && len <= mbuf_tailroom(m);
 
     while (len > 0) {
@@ -134,5 +137,18 @@ bool sndbuf_attach(struct mbuf_pool *pool, struct sndbuf *sb, struct mbuf *m, ui
         if (len > 0)
             src = &pool->meta[src->link];
     }
+    return true;
+}
+
+bool sndbuf_attach(struct mbuf_pool *pool, struct sndbuf *sb, struct mbuf *m, uint32_t seq,
+                   uint32_t len)
+{
+    struct mbuf *src = find(pool, sb, seq);
+
+    if (len > COPY_MAX || len > mbuf_tailroom(m) || seq - src->seq + len > src->len)
+        return attach(pool, src, m, seq, len);
+    memcpy(mbuf_data(pool, m) + m->len, mbuf_data(pool, src) + (seq - src->seq), len);
+    m->len += len;
+    m->frame_len += len;
     return true;
 }

@@ -171,19 +171,6 @@ bool net_own(const struct net *net, const struct ust_addr *a)
     return false;
 }
 
-struct v4_kind net_v4_kind(const struct net *net, uint32_t a)
-{
-    struct v4_kind kind = {.group = a >> 28 == 0xe || a == UINT32_MAX};
-
-    for (uint32_t i = 0; i < net->n_addrs; i++) {
-        const struct ifaddr *ifa = &net->addrs[i];
-
-        kind.own |= ((a ^ ifa->v4) & ifa->v4_mask) == 0;
-        kind.group |= ifa->broadcast == a && a != 0;
-    }
-    return kind;
-}
-
 bool net_is_group(const struct net *net, const struct ust_addr *a)
 {
     return addr_is_v4(a) ? net_v4_kind(net, get32(v4_bytes(a))).group : a->b[0] == 0xff;

@@ -219,7 +219,18 @@ bool net_is_group(const struct net *net, const struct ust_addr *a);
 struct v4_kind {
     bool own, group;
 };
-struct v4_kind net_v4_kind(const struct net *net, uint32_t a);
+static inline struct v4_kind net_v4_kind(const struct net *net, uint32_t a)
+{
+    struct v4_kind kind = {.group = a >> 28 == 0xe || a == UINT32_MAX};
+
+    for (uint32_t i = 0; i < net->n_addrs; i++) {
+        const struct ifaddr *ifa = &net->addrs[i];
+
+        kind.own |= ((a ^ ifa->v4) & ifa->v4_mask) == 0;
+        kind.group |= ifa->broadcast == a && a != 0;
+    }
+    return kind;
+}
 
 /* loop.c: packets to our own addresses */
 void loop_init(struct net *net);
@@ -270,20 +281,27 @@ void eth_input(struct net *net, struct mbuf *m);
 /* Puts the Ethernet header in front of m and queues it. */
 void eth_output(struct net *net, struct mbuf *m, int iface, const uint8_t dst[6], uint16_t type);
 
-static inline void eth_push(struct net *net, struct mbuf *m, int iface, const uint8_t dst[6],
-                            uint16_t type)
+/* The same at p, where m has room for it and for l4_off bytes in front of the
+ * transport's header. */
+static inline void eth_finish(struct net *net, struct mbuf *m, uint8_t *p, int iface,
+                              const uint8_t dst[6], uint16_t type, unsigned l4_off)
 {
-    uint8_t *p = mbuf_push(&net->core.pool, m, ETH_LEN);
-
     memcpy(p + ETH_DST, dst, 6);
     memcpy(p + ETH_SRC, net->ifaces[iface].mac, 6);
     put16(p + ETH_TYPE, type);
     m->iface = (uint8_t)iface;
     m->l3_off = ETH_LEN;
-    m->l4_off = (uint16_t)(m->l4_off + ETH_LEN);
-    m->csum_start = m->l4_off;
+    m->l4_off = m->csum_start = (uint16_t)l4_off;
     count(&net->core, C_ETH_OUT);
     mbuf_enqueue(&net->core.pool, &net->outq, m);
+}
+
+static inline void eth_push(struct net *net, struct mbuf *m, int iface, const uint8_t dst[6],
+                            uint16_t type)
+{
+    uint8_t *p = mbuf_push(&net->core.pool, m, ETH_LEN);
+
+    eth_finish(net, m, p, iface, dst, type, m->l4_off + ETH_LEN);
 }
 
 /* arp.c: ARP messages (RFC 826, 5227) */

@@ -44,11 +44,11 @@ static inline void ipv4_words(uint32_t words[5], const struct net *net, const st
 static inline void ip_plain_output(struct net *net, struct mbuf *m, const struct neigh *n,
                                    const struct ip_out *o)
 {
+    uint8_t *p = mbuf_push(&net->core.pool, m, ETH_LEN + IPV4_LEN);
     uint32_t words[5];
 
-    ipv4_words(words, net, o, IPV4_DONT_FRAGMENT, m->frame_len + IPV4_LEN);
-    memcpy(mbuf_push(&net->core.pool, m, IPV4_LEN), words, sizeof words);
-    m->l4_off = IPV4_LEN;
+    ipv4_words(words, net, o, IPV4_DONT_FRAGMENT, m->frame_len - ETH_LEN);
+    memcpy(p + ETH_LEN, words, sizeof words);
     count(&net->core, C_IP_OUT);
-    eth_push(net, m, n->iface, n->mac, ETHERTYPE_IPV4);
+    eth_finish(net, m, p, n->iface, n->mac, ETHERTYPE_IPV4, ETH_LEN + IPV4_LEN);
 }

@@ -120,11 +120,23 @@ static void put_options(uint8_t *p, const struct tcp_header *h)
         put_fastopen(p, h->fastopen);
 }
 
+/* ip_pseudo_sum(), which most often is of IPv4. */
+static inline uint64_t pseudo_sum(const struct flow_key *key, uint32_t len)
+{
+    uint32_t words[3];
+
+    if (!addr_is_v4(&key->local))
+        return ip_pseudo_sum(&key->local, &key->remote, IPPROTO_TCP_, len);
+    memcpy(&words[0], v4_bytes(&key->local), 4);
+    memcpy(&words[1], v4_bytes(&key->remote), 4);
+    return (uint64_t)words[0] + words[1] + __builtin_bswap32(len) + __builtin_bswap32(IPPROTO_TCP_);
+}
+
 /* m's data is the segment; its checksum field is zero. */
 static inline void checksum(struct tcp *tcp, struct mbuf *m, const struct flow_key *key)
 {
     struct core *core = tcp_core(tcp);
-    uint64_t sum = ip_pseudo_sum(&key->local, &key->remote, IPPROTO_TCP_, m->frame_len);
+    uint64_t sum = pseudo_sum(key, m->frame_len);
     uint8_t *p = mbuf_data(&core->pool, m);
     uint16_t field;
 

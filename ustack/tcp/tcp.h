@@ -403,8 +403,12 @@ bool flight_check(const struct tcp *tcp);
 /* traffic.c: what connections have that have carried text */
 void traffic_init(struct tcp *tcp);
 void traffic_none(const struct tcp *tcp, struct tcb *tcb);
-/* tcb's; there is always one to be had. */
-struct traffic *traffic_have(struct tcp *tcp, struct tcb *tcb);
+/* Takes one for tcb, which has none; there is always one to be had. */
+struct traffic *traffic_take(struct tcp *tcp, struct tcb *tcb);
+static inline struct traffic *traffic_have(struct tcp *tcp, struct tcb *tcb)
+{
+    return tcb_traffic(tcb)->nobody ? traffic_take(tcp, tcb) : tcb_own_traffic(tcb);
+}
 void traffic_release(struct tcp *tcp, struct tcb *tcb);
 bool traffic_check(const struct tcp *tcp);
 

@@ -32,13 +32,11 @@ void traffic_none(const struct tcp *tcp, struct tcb *tcb)
 }
 
 /* Nothing has been sent: last_sent is when the connection was established. */
-struct traffic *traffic_have(struct tcp *tcp, struct tcb *tcb)
+struct traffic *traffic_take(struct tcp *tcp, struct tcb *tcb)
 {
-    struct traffic *t = traffic_of(tcb);
     uint32_t i = tcp->traffic_free;
+    struct traffic *t;
 
-    if (!t->nobody)
-        return t;
     if (i != TCP_NONE)
         tcp->traffic_free = tcp->traffics[i].next;
     else
