@@ -306,3 +306,25 @@ def test_a_callback_that_ends_the_loop_leaves_the_rest_of_the_burst_to_its_next_
     with pytest.raises(Stop):
         run(main)
     assert Raises.count == 3
+
+
+def test_a_longer_message_is_not_written_into_a_shorter_ones_memory() -> None:
+    """Of 9 and 24 bytes the sizes are near, and the memory that Python has for them is not."""
+    seen: list[tuple[int, int]] = []
+
+    class Notes(Recorder):
+        def data_received(self, data: bytes) -> None:
+            seen.append((len(data), id(data)))
+            self._note("data")
+
+    async def main() -> None:
+        server, client = await connect(Notes)
+        for length in (9, 24) * 20:
+            client.transport.write(bytes(length))
+            await server.until(lambda: len(seen) > 0 and seen[-1][0] == length)  # noqa: B023
+        await close_all([server], [client])
+
+    assert run(main) == []
+    assert [length for length, _ in seen] == [9, 24] * 20
+    for (_, before), (_, where) in zip(seen[::2], seen[1::2], strict=True):
+        assert where != before

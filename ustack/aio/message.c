@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The bytes objects of small messages. Most protocols are done with one when
  * data_received() returns: then nobody but us refers to it, and the next
- * message of about its length is written into it, which saves an allocation
- * and a deallocation.
+ * message of its length, or a little less, is written into it, which saves an
+ * allocation and a deallocation.
  *
  * Always: spare has one reference, ours; so nobody can see it change. A bytes
  * object of one byte is never spare: Python has one of each.                */
 #include "aio.h"
 
 enum {
-    CLASS = 16, /* lengths of one class take the same memory (obmalloc.c) */
+    CLASS = 16, /* lengths of one class take about the same memory (obmalloc.c) */
     LONGEST = 2048,
 };
 
@@ -34,7 +34,8 @@ PyObject *message_new(struct dispatcher *d, const char *p, Py_ssize_t n)
 {
     PyObject *bytes = d->spare;
 
-    if (class_of(n) != d->spare_class || n < 2)
+    /* Both allocators round differently: only what is no longer is sure to fit. */
+    if (class_of(n) != d->spare_class || n < 2 || n > PyBytes_GET_SIZE(bytes))
         return PyBytes_FromStringAndSize(p, n);
     d->spare = NULL;
     d->spare_class = 0;
