@@ -73,10 +73,8 @@ int64_t ust_recv(struct ust_engine *eng, ust_handle h, void *buf, size_t size, i
     struct tcb *tcb = sock_find(tcp, h);
     uint32_t n;
 
-    if (handle_is_udp(h))
-        return dgram_recv(tcp, h, buf, size, flags);
     if (!tcb)
-        return -EBADF;
+        return handle_is_udp(h) ? dgram_recv(tcp, h, buf, size, flags) : -EBADF;
     if (tcb->state == UST_LISTEN || (tcb->state == UST_CLOSED && !tcb->iss && !tcb->error))
         return -ENOTCONN;
     if (flags & UST_MSG_OOB)

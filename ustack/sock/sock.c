@@ -6,17 +6,6 @@
 
 #include <errno.h>
 
-struct tcb *sock_find(const struct tcp *tcp, ust_handle h)
-{
-    uint32_t i = (uint32_t)h, gen = (uint32_t)((uint64_t)h >> 32);
-    struct tcb *tcb = i < tcp->n_tcbs ? &tcp->tcbs[i] : NULL;
-
-    if (!tcb || handle_is_udp(h) || tcb->state == 0 || tcb->gen != gen || tcb->orphan ||
-        tcb->embryo)
-        return NULL;
-    return tcb;
-}
-
 ust_handle sock_handle(const struct tcp *tcp, const struct tcb *tcb)
 {
     return (ust_handle)((uint64_t)tcb->gen << 32 | tcb_index(tcp, tcb));
@@ -219,10 +208,8 @@ int64_t ust_send(struct ust_engine *eng, ust_handle h, const void *data, size_t 
     bool no_mbuf;
     uint32_t n;
 
-    if (handle_is_udp(h))
-        return dgram_send(tcp, h, data, len);
     if (!tcb)
-        return -EBADF;
+        return handle_is_udp(h) ? dgram_send(tcp, h, data, len) : -EBADF;
     if (tcb->error)
         return take_error(tcb);
     if (tcb->fo_waits)

@@ -14,7 +14,15 @@ static inline bool handle_is_udp(ust_handle h)
 }
 
 /* The TCB behind a handle, or NULL when it is stale or a UDP socket's. */
-struct tcb *sock_find(const struct tcp *tcp, ust_handle h);
+static inline struct tcb *sock_find(const struct tcp *tcp, ust_handle h)
+{
+    uint32_t i = (uint32_t)h, gen = (uint32_t)((uint64_t)h >> 32); /* none has a UDP socket's */
+    struct tcb *tcb = i < tcp->n_tcbs ? &tcp->tcbs[i] : NULL;
+
+    if (!tcb || tcb->gen != gen || tcb->state == 0 || tcb->orphan || tcb->embryo)
+        return NULL;
+    return tcb;
+}
 ust_handle sock_handle(const struct tcp *tcp, const struct tcb *tcb);
 /* Is sending open? */
 static inline bool sock_may_send(const struct tcb *tcb)

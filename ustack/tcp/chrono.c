@@ -27,10 +27,20 @@ static ust_time *spent_in(struct tcb *tcb, enum chrono which)
                                 : &tcb_own_extra(tcb)->times.spent[which - CHRONO_RWND];
 }
 
+/* All is acknowledged that kept it busy. */
+static void rest(const struct tcp *tcp, struct tcb *tcb)
+{
+    tcb_own_traffic(tcb)->busy += tcp_now(tcp);
+    tcb->chrono = CHRONO_IDLE;
+}
+
 void chrono_update(struct tcp *tcp, struct tcb *tcb)
 {
-    enum chrono now = held_by(tcb);
+    enum chrono now;
 
+    if (tcb->sndbuf.len == 0 && tcb->chrono == CHRONO_BUSY)
+        return rest(tcp, tcb);
+    now = held_by(tcb);
     if (now > CHRONO_BUSY && !extra_have(tcp, tcb))
         now = CHRONO_BUSY;
     if (now == (enum chrono)tcb->chrono)

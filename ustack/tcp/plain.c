@@ -87,6 +87,16 @@ static struct mbuf *take_text(struct tcp *tcp, struct tcb *tcb)
     return m;
 }
 
+/* rate_check_app_limited(), when there is no more to send and nothing of the
+ * flight was sacked, lost or sent again. */
+static void check_app_limited(struct tcb *tcb)
+{
+    uint32_t end = tcb_traffic(tcb)->delivered + tcb_rec(tcb)->packets;
+
+    if (tcb_flight(tcb) < tcb->cc.cwnd)
+        tcb->app_limited = end ? end : 1;
+}
+
 /* The long way looks at the window before it takes a buffer, too. */
 static void send_ack(struct tcp *tcp, struct tcb *tcb)
 {
@@ -112,11 +122,15 @@ bool plain_output(struct tcp *tcp, struct tcb *tcb)
     if (text)
         send_text(tcp, tcb, m);
     tcb->forced = tcb->push = false;
-    rate_check_app_limited(tcb);
+    check_app_limited(tcb);
     congestion_used(tcp, tcb, tcb_flight(tcb) + tcb->snd_mss > tcb->cc.cwnd);
     if (tcb->ack_now)
         send_ack(tcp, tcb);
-    if (tcb->chrono != (text ? CHRONO_BUSY : CHRONO_IDLE))
+    if (text && tcb->chrono == CHRONO_IDLE) {
+        tcb_own_traffic(tcb)->busy -= tcp_now(tcp);
+        tcb->chrono = CHRONO_BUSY;
+    } else if (!text || tcb->chrono != CHRONO_BUSY) {
         chrono_update(tcp, tcb);
+    }
     return true;
 }
