@@ -12,7 +12,10 @@
  *  H2  a frame that concerns all is offered to the others by the engine that the
  *      port gave it to, and by no other
  *  H3  a frame is handed on at most MAX_HOPS times; then it is taken where it is
- *  H4  foreignq holds at most foreign.queue frames; what does not fit is dropped
+ *  H4  what its owner knows nothing of, each other engine is asked about in turn,
+ *      for a bind can make a connection where its flow does not belong, and one
+ *      stays when its bucket goes; the last of them answers to it
+ *  H5  foreignq holds at most foreign.queue frames; what does not fit is dropped
  *      and counted                                                           */
 #include "handover.h"
 
@@ -32,22 +35,12 @@ static bool is_here(const struct ust_engine *eng, const struct frame_flow *f)
     return s && s->connected;
 }
 
-static void put_aside(struct net *net, struct mbuf *m, unsigned engine, enum counter why)
-{
-    if (net->foreignq.count >= (uint64_t)net->core.set.foreign_queue)
-        return net_drop(net, m, C_FOREIGN_DROP_FULL);
-    m->hand.to = (uint8_t)engine;
-    m->hand.hops++;
-    count(&net->core, why);
-    mbuf_enqueue(&net->core.pool, &net->foreignq, m);
-}
-
 static void offer_to_all(struct net *net, const struct mbuf *m)
 {
     struct mbuf *copy = mbuf_copy_from(&net->core.pool, &net->core.pool, m);
 
     if (copy)
-        put_aside(net, copy, ENGINE_ALL, C_FOREIGN_ALL);
+        spread_put_aside(net, copy, ENGINE_ALL, C_FOREIGN_ALL);
     else
         count(&net->core, C_FOREIGN_DROP_NOMBUF);
 }
@@ -59,6 +52,8 @@ static bool takes(struct ust_engine *eng, struct mbuf *m)
     struct frame_flow f;
     unsigned owner;
 
+    if (m->hand.asked > 0)
+        return true;
     switch (spread_classify(net, m->iface, mbuf_data(&net->core.pool, m), m->len, &f)) {
     case FRAME_OF_NOBODY: return true;
     case FRAME_OF_ALL:
@@ -74,14 +69,17 @@ static bool takes(struct ust_engine *eng, struct mbuf *m)
         count(&net->core, C_FOREIGN_KEPT);
         return true;
     }
-    put_aside(net, m, owner, C_FOREIGN_OUT);
+    spread_put_aside(net, m, owner, C_FOREIGN_OUT);
     return false;
 }
 
 unsigned handover_sort(struct ust_engine *eng, struct mbuf **burst, unsigned n, bool handed)
 {
+    struct net *net = &eng->tcp.net;
     unsigned kept = 0;
 
+    if (net->spread->since == 0)
+        net->spread->since = net->core.now;
     if (handed)
         engine_core(eng)->counters[C_FOREIGN_IN] += n;
     for (unsigned i = 0; i < n; i++) {

@@ -95,6 +95,7 @@ def test_what_concerns_all_is_told_from_what_has_a_flow() -> None:
 
 def test_frames_for_others_that_nobody_fetches_are_dropped_and_counted() -> None:
     stack = Engines(2, Rule(2, reta=[1]), settings={"foreign.queue": 3})
+    stack[1].listen(80)
     for sport in range(5):
         stack[0].inject(segment(stack, 1000 + sport, 80))
     assert stack[0].usage().foreign == 3
@@ -126,3 +127,148 @@ def test_an_answer_to_one_engines_question_resolves_the_neighbour_for_all_that_a
     stack.inject(frames.ethernet(OUR_MAC, THEIR_MAC, frames.ETH_ARP, packet), queue=0)
     assert [i for i, frame in stack.output() if frames.is_tcp(frame)] == [0, 1]
     assert stack.total("arp.in.reply") == 2
+
+
+def deal(n: int, shift: int) -> Rule:
+    """A table that puts everything `shift` engines further than the engines believe."""
+    return Rule(n, reta=[(i + shift) % n for i in range(128)])
+
+
+def test_a_port_with_another_table_costs_hand_overs_and_no_connection() -> None:
+    stack = Engines(4, port=deal(4, 1))
+    stack.know_each_other()
+    stack.peer.listen(80, backlog=64)
+    handles = [(i, stack[i].connect(stack.them, 80)) for i in range(4) for _ in range(10)]
+    stack.talk()
+    assert all(lib.ust_ready(stack[i].raw, h) & lib.UST_CONNECTED for i, h in handles)
+    assert stack.total("foreign.out") == stack.total("foreign.in") == 40
+    assert stack.total("tcp.resets.out") == 0
+    stack.check()
+
+
+def test_with_the_right_table_no_active_open_needs_a_hand_over() -> None:
+    stack = Engines(4, Rule(4, MICROSOFT))
+    stack.know_each_other()
+    stack.peer.listen(80, backlog=64)
+    handles = [(i, stack[i].connect(stack.them, 80)) for i in range(4) for _ in range(10)]
+    stack.talk()
+    assert all(lib.ust_ready(stack[i].raw, h) & lib.UST_CONNECTED for i, h in handles)
+    assert stack.total("foreign.in") == 0
+
+
+def test_a_bound_port_connects_wherever_its_answers_go() -> None:
+    stack = Engines(4, Rule(4, MICROSOFT))
+    stack.know_each_other()
+    stack.peer.listen(80, backlog=64)
+    handles = [
+        (i, stack[i].connect(stack.them, 80, 5000 + 10 * i + k)) for i in range(4) for k in range(8)
+    ]
+    stack.talk()
+    assert all(lib.ust_ready(stack[i].raw, h) & lib.UST_CONNECTED for i, h in handles)
+    assert stack.total("foreign.asked") > 0
+    assert stack.total("tcp.resets.out") == 0
+    stack.check()
+
+
+def test_a_connection_stays_when_its_bucket_goes_to_another_engine() -> None:
+    stack = Engines(3)
+    stack.know_each_other()
+    for engine in stack.all:
+        engine.listen(80)
+    handles = [stack.peer.connect(stack.us, 80) for _ in range(20)]
+    stack.talk()
+    stack.set_rule(deal(3, 1))
+    stack.port = stack.rule
+    for handle in handles:
+        stack.peer.send(handle, b"still there?")
+    stack.talk()
+    assert stack.total("foreign.asked") > 0
+    assert stack.total("tcp.resets.out") == 0
+    assert all(stack.peer.usage().ready == 0 for _ in handles)
+    for handle in handles:
+        outq = ffi.new("int64_t *")
+        lib.ust_getopt(stack.peer.raw, handle, lib.UST_OPT_OUTQ, outq)
+        assert outq[0] == 0
+    stack.check()
+
+
+def test_a_segment_for_nobody_is_answered_once_when_all_were_asked() -> None:
+    stack = Engines(4)
+    stack.know_each_other()
+    stack.inject(segment(stack, 1000, 81, bits=0x10))
+    assert len(stack.output()) == 1
+    assert stack.total("foreign.asked") == 3
+    assert stack.total("tcp.resets.out") == 1
+    stack.check()
+
+
+def test_questions_over_the_limit_are_dropped_and_counted() -> None:
+    stack = Engines(2, settings={"foreign.ask_limit": 2})
+    stack.know_each_other()
+    for sport in range(5):
+        frame = segment(stack, 1000 + sport, 81, bits=0x10)
+        stack.inject(frame, queue=stack.owner(frame))
+    assert stack.total("foreign.asked") + stack.total("foreign.drop.asked") == 5
+    assert stack.total("foreign.drop.asked") > 0
+    stack.check()
+
+
+def test_a_cookie_of_one_engine_opens_at_another() -> None:
+    stack = Engines(2, Rule(2, reta=[0]), settings={"tcp.syncookies": 2})
+    stack.know_each_other()
+    for engine in stack.all:
+        engine.listen(80)
+    stack.inject(segment(stack, 1000, 80))
+    [(who, frame)] = stack.output()
+    assert who == 0
+    answer = frames.read_tcp(frame)
+    stack.set_rule(Rule(2, reta=[1]))
+    stack.port = stack.rule
+    ends = frames.packed(stack.them), frames.packed(stack.us)
+    body = frames.tcp(*ends, 1000, 80, 2, answer.seq + 1, 0x10)
+    stack.inject(frames.ip_frame(OUR_MAC, THEIR_MAC, frames.ip(*ends, frames.PROTO_TCP, body)))
+    assert stack.count("tcp.syncookies.in") == [0, 1]
+    assert stack.total("foreign.asked") == 0
+
+
+def test_fragments_meet_by_addresses_and_the_whole_goes_by_its_ports() -> None:
+    stack = Engines(4, Rule(4, MICROSOFT))
+    ends = frames.packed(stack.them), frames.packed(stack.us)
+    for engine in stack.all:
+        engine.udp("0.0.0.0", 53)
+    for sport in range(2000, 2016):
+        datagram = frames.udp(*ends, sport, 53, bytes(100))
+        whole = frames.ip_frame(OUR_MAC, THEIR_MAC, frames.ip(*ends, frames.PROTO_UDP, datagram))
+        owner = stack.owner(whole)
+        before = stack.count("udp.in")
+        for at, more in ((0, 0x2000), (64, 0)):
+            piece = (
+                frames.ip(
+                    *ends,
+                    frames.PROTO_UDP,
+                    datagram[at : at + 64],
+                    ident=sport,
+                    frag=more | at // 8,
+                )
+                if more
+                else frames.ip(*ends, frames.PROTO_UDP, datagram[at:], ident=sport, frag=at // 8)
+            )
+            stack.inject(frames.ip_frame(OUR_MAC, THEIR_MAC, piece))
+        grown = [new - old for new, old in zip(stack.count("udp.in"), before, strict=True)]
+        assert grown == [int(i == owner) for i in range(4)]
+    stack.check()
+
+
+def test_sixteen_engines_share_flows_evenly_and_none_meets_anothers() -> None:
+    stack = Engines(16, Rule(16, MICROSOFT))
+    draw = random.Random(3)
+    owned = [0] * 16
+    for i in range(100_000):
+        src = f"10.{draw.randrange(1, 250)}.{draw.randrange(250)}.{draw.randrange(1, 250)}"
+        frame = segment(stack, draw.randrange(1024, 65536), 80, src=src)
+        owner = stack.queue(frame)
+        owned[owner] += 1
+        if i % 10 == 0:
+            stack[owner].inject(frame)
+    assert stack.total("foreign.out") == 0
+    assert max(owned) < 1.1 * 6250 and min(owned) > 0.9 * 6250

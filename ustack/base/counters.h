@@ -15,6 +15,8 @@
     X(FOREIGN_ALL,            "foreign.all",              "frames that concern every engine, offered to the others") \
     X(FOREIGN_IN,             "foreign.in",               "frames that other engines have handed to this one") \
     X(FOREIGN_KEPT,           "foreign.kept",             "frames of another engine's flow taken, for the connection is here") \
+    X(FOREIGN_ASKED,          "foreign.asked",            "frames that met nobody here, for the other engines in turn") \
+    X(FOREIGN_DROP_ASKED,     "foreign.drop.asked",       "such frames dropped: over foreign.ask_limit") \
     X(FOREIGN_DROP_FULL,      "foreign.drop.full",        "frames for other engines dropped: too many waited to be fetched") \
     X(FOREIGN_DROP_NOMBUF,    "foreign.drop.nombuf",      "frames for other engines dropped: no mbuf for a copy") \
     X(LOOP_IN,                "loop.in",                  "frames to our own addresses taken in again") \

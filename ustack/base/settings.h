@@ -20,6 +20,7 @@ enum { SETUP = 0, LIVE = UST_CONFIG_LIVE };
     X(mbuf_share_floor,   "mbuf.share_floor",        25, 25, 0, 90, LIVE, "percent of the buffers that are kept for sockets which hold little") \
     X(mbuf_share_least,   "mbuf.share_least",        16384, 16384, 2048, 1 << 30, LIVE, "bytes that count as little") \
     X(foreign_queue,      "foreign.queue",           1024, 1024, 1, 1 << 20, LIVE, "frames for other engines of the stack that may wait to be fetched") \
+    X(foreign_ask_limit,  "foreign.ask_limit",       100000, 100000, 0, 100000000, LIVE, "frames a second, at most, that other engines of the stack are asked about, because nobody here knows their flow") \
     X(neigh_entries,        "neigh.entries",             512, 512, 4, 1 << 16, SETUP, "neighbour table entries") \
     X(neigh_reachable_ms,   "neigh.reachable_ms",        30000, 30000, 10, 86400000, LIVE, "how long a confirmed neighbour is trusted") \
     X(neigh_retrans_ms,     "neigh.retrans_ms",          1000, 1000, 10, 60000, LIVE, "time between requests for one neighbour") \

@@ -12,7 +12,7 @@
 #include <errno.h>
 
 #include "../base/checksum.h"
-#include "net.h"
+#include "spread.h"
 
 enum { NONE = 0xffffffff, MAX_PACKET = 65535, FRAGMENT_HEADER = 44, MORE_FRAGMENTS = 0x2000 };
 
@@ -285,6 +285,8 @@ static void complete(struct net *net, struct frag *q)
     as_frame(m, q, &p);
     fix_header(mbuf_data(&net->core.pool, m) + ETH_LEN, p.proto, p.l4_len, 0);
     count(&net->core, C_FRAG_OK);
+    if (spread_is_foreign(net, m)) /* by its ports, which the fragments had not */
+        return;
     if (addr_is_v4(&p.src) || ipv6_skip_headers(net, m, &p, true)) {
         m->l4_off = p.l4_off;
         ip_deliver(net, m, &p);

@@ -163,8 +163,11 @@ bool icmp_tell(struct net *net, uint8_t proto, const struct ust_addr *src,
 void icmp_report(struct net *net, struct mbuf *m, uint8_t proto, const struct ust_addr *src,
                  const struct ust_addr *dst, const uint8_t *quoted, const struct ip_error *e)
 {
-    if (!icmp_tell(net, proto, src, dst, quoted, e))
-        return net_drop(net, m, C_ICMP_DROP_QUOTE);
+    if (!icmp_tell(net, proto, src, dst, quoted, e)) {
+        if (!net_ask_others(net, m))
+            net_drop(net, m, C_ICMP_DROP_QUOTE);
+        return;
+    }
     count(&net->core, C_ICMP_IN_ERROR);
     mbuf_free(&net->core.pool, m);
 }

@@ -161,5 +161,9 @@ uint32_t ip_next_id(struct net *net, const struct ust_addr *src, const struct us
         struct ust_addr src, dst;
     } pair = {*src, *dst};
 
-    return (uint32_t)siphash24(&net->core.key_port, &pair, sizeof pair) + ++net->ip_id;
+    net->ip_id++; /* of several engines each counts its own share */
+    if (net->n_engines > 1)
+        return (uint32_t)siphash24(&net->core.key_port, &pair, sizeof pair) +
+               net->ip_id * net->n_engines + net->engine;
+    return (uint32_t)siphash24(&net->core.key_port, &pair, sizeof pair) + net->ip_id;
 }

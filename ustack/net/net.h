@@ -194,6 +194,7 @@ struct net {
     struct mbuf_queue loopq;    /* those to ourselves, on their way in */
     struct mbuf_queue foreignq; /* those that came in for other engines; see handover.c */
     struct spread *spread;      /* which those are, see spread.h … */
+    uint32_t engine;            /* our number */
     uint32_t n_engines;         /* … if this is more than 1 */
     struct tokens icmp_errors, icmp_echoes;
     uint32_t ip_id;
@@ -275,6 +276,12 @@ uint32_t net_path_mtu(const struct net *net, const struct ust_addr *dst);
  * that lowered what was known. */
 bool pmtu_learn(struct net *net, const struct ust_addr *dst, uint32_t mtu);
 void pmtu_timer(struct net *net, uint32_t i);
+
+/* spread.c: nobody here knows what m is about. If another engine of the stack may,
+ * it is asked, m is taken, and this is true. m begins with its Ethernet header. */
+bool net_ask_others(struct net *net, struct mbuf *m);
+/* Are there other engines, whose flows may have come to us within so long? */
+bool spread_is_new(const struct net *net, ust_time age);
 
 /* ethernet.c */
 void eth_input(struct net *net, struct mbuf *m);

@@ -54,7 +54,9 @@ int spread_set(struct net *net, const struct ust_rss *rss)
     now->rss = *rss;
     rss_table_init(&now->table, rss->key, rss->key_len);
     affinity_init(now, &net->core.set);
+    net->engine = rss->engine;
     net->n_engines = rss->n_engines;
+    net->spread->since = net->core.now;
     return 0;
 }
 
@@ -285,4 +287,54 @@ enum frame_kind spread_classify(const struct net *net, unsigned iface, const uin
         return FRAME_OF_ALL;
     return type == ETHERTYPE_IPV4 ? classify_v4(from(eth, ETH_LEN), f)
                                   : classify_v6(from(eth, ETH_LEN), f);
+}
+
+/* ------------------------------------------------------- putting aside */
+
+void spread_put_aside(struct net *net, struct mbuf *m, unsigned engine, enum counter why)
+{
+    if (net->foreignq.count >= (uint64_t)net->core.set.foreign_queue)
+        return net_drop(net, m, C_FOREIGN_DROP_FULL);
+    m->hand.to = (uint8_t)engine;
+    if (m->hand.hops < UINT8_MAX)
+        m->hand.hops++;
+    count(&net->core, why);
+    mbuf_enqueue(&net->core.pool, &net->foreignq, m);
+}
+
+bool spread_is_foreign(struct net *net, struct mbuf *m)
+{
+    const struct spread_rule *rule = &net->spread->now;
+    struct frame_flow f;
+    unsigned owner;
+
+    if (net->n_engines <= 1 || m->iface == IFACE_LOOP ||
+        spread_classify(net, m->iface, mbuf_data(&net->core.pool, m), m->len, &f) != FRAME_OF_FLOW)
+        return false;
+    owner = spread_owner(net, rule, &f);
+    if (owner == rule->rss.engine)
+        return false;
+    spread_put_aside(net, m, owner, C_FOREIGN_OUT);
+    return true;
+}
+
+bool net_ask_others(struct net *net, struct mbuf *m)
+{
+    const struct ust_rss *rss = &net->spread->now.rss;
+
+    if (net->n_engines <= 1 || m->iface == IFACE_LOOP || is_copy_for_all(m) ||
+        (m->flags & MBUF_LINK_MCAST) || m->hand.asked + 1u >= net->n_engines)
+        return false;
+    if (!tokens_take(&net->spread->asks, net->core.set.foreign_ask_limit, net->core.now)) {
+        net_drop(net, m, C_FOREIGN_DROP_ASKED);
+        return true;
+    }
+    m->hand.asked++;
+    spread_put_aside(net, m, (rss->engine + 1u) % rss->n_engines, C_FOREIGN_ASKED);
+    return true;
+}
+
+bool spread_is_new(const struct net *net, ust_time age)
+{
+    return net->n_engines > 1 && net->core.now - net->spread->since < age;
 }

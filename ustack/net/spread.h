@@ -69,6 +69,8 @@ struct spread_rule {
 
 struct spread {
     struct spread_rule now;
+    ust_time since;     /* when that was given; 0: before the engine knew the time */
+    struct tokens asks; /* see foreign.ask_limit */
 };
 
 /* Ports that an open may use, by number. */
@@ -94,6 +96,12 @@ unsigned spread_owner(const struct net *net, const struct spread_rule *rule,
 /* The bits of its hash that choose a bucket. Are its ports among what is hashed? */
 uint32_t spread_bucket(const struct spread_rule *rule, const struct frame_flow *f);
 bool spread_has_ports(const struct spread_rule *rule, uint8_t proto);
+
+/* m waits for the worker, which brings it to that engine, or all others; or is dropped,
+ * for too many wait. */
+void spread_put_aside(struct net *net, struct mbuf *m, unsigned engine, enum counter why);
+/* If m is of another engine's flow, puts it aside and says so. */
+bool spread_is_foreign(struct net *net, struct mbuf *m);
 
 /* affinity.c */
 void affinity_init(struct spread_rule *rule, const struct settings *set);

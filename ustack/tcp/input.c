@@ -70,6 +70,10 @@ static void parse(struct segment *seg, struct mbuf *m, const uint8_t *th, const 
 /* RFC 9293 3.10.7.1: no such connection. */
 static void closed_input(struct tcp *tcp, struct segment *seg, const struct packet *p)
 {
+    if (net_ask_others(&tcp->net, seg->m)) {
+        seg->m = NULL;
+        return;
+    }
     tcp_respond_rst(tcp, seg, p);
     seg_drop(tcp, seg, C_TCP_DROP_NOTCB);
 }

@@ -201,6 +201,13 @@ static void take_syn(struct tcp *tcp, struct tcb *listening, const struct flow_k
 static void promote(struct tcp *tcp, struct tcb *listening, const struct request *req,
                     struct request *block, struct segment *seg);
 
+/* Has the listener sent cookies lately, or may it be another engine's that has, whose
+ * flows are ours since then? */
+static bool cookies_out(const struct tcp *tcp, const struct listener *l)
+{
+    return tcp_now(tcp) < l->cookie_until || spread_is_new(&tcp->net, tcp_cookie_lifetime());
+}
+
 /* Opens a connection if the ACK brings a cookie. block: the flow's request
  * block, if there is one by now, made when its SYN came again. */
 static bool take_cookie(struct tcp *tcp, struct tcb *listening, struct request *block,
@@ -208,7 +215,7 @@ static bool take_cookie(struct tcp *tcp, struct tcb *listening, struct request *
 {
     struct request req = {.key = *key, .listener = listening->listener};
 
-    if (seg->flags & TH_SYN || tcp_now(tcp) >= listener_of(tcp, listening)->cookie_until)
+    if (seg->flags & TH_SYN || !cookies_out(tcp, listener_of(tcp, listening)))
         return false;
     if (!tcp_cookie_read(tcp, &req, seg)) {
         count(tcp_core(tcp), C_TCP_COOKIES_BAD);
@@ -232,6 +239,10 @@ void tcp_listen_input(struct tcp *tcp, struct tcb *listening, struct segment *se
     if (seg->flags & TH_ACK) { /* second */
         if (take_cookie(tcp, listening, NULL, &key, seg))
             return;
+        if (net_ask_others(&tcp->net, seg->m)) {
+            seg->m = NULL;
+            return;
+        }
         tcp_respond_rst(tcp, seg, p);
         return seg_drop(tcp, seg, C_TCP_DROP_LISTEN);
     }

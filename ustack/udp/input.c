@@ -134,6 +134,8 @@ void udp_input(struct net *net, struct mbuf *m, const struct packet *p)
     key.rport = get16(h);
     s = udp_find(net->udp, &key);
     if (!s) {
+        if (net_ask_others(net, m))
+            return;
         icmp_unreachable(net, m, p, UNREACH_PORT);
         return net_drop(net, m, C_UDP_DROP_NOPORT);
     }

@@ -20,8 +20,11 @@ void ping_input(struct net *net, struct mbuf *m, const struct packet *p)
     if (p->group)
         return net_drop(net, m, C_ICMP_DROP_GROUP);
     s = udp_find(net->udp, &key);
-    if (!s)
-        return net_drop(net, m, C_ICMP_DROP_REPLY);
+    if (!s) {
+        if (!net_ask_others(net, m))
+            net_drop(net, m, C_ICMP_DROP_REPLY);
+        return;
+    }
     m->l4_off = p->l4_off;
     udp_enqueue(net->udp, s, m);
 }
