@@ -13,6 +13,7 @@ import time
 
 import pytest
 from crews import LONG, Crew, crew, serving
+from test_tap import why_not
 from two import CLIENT, SERVER
 
 from ustack import Socket, Stack, aio
@@ -265,3 +266,58 @@ def test_threads_before_the_workers_are_refused() -> None:
     status, text = run_once("-c", program)
     assert status == 1
     assert "before any other thread, got MainThread, early" in text
+
+
+SERVED = f"""
+import asyncio, atexit, os, signal, subprocess, sys, time
+from ustack.io import userns
+
+LONG = 30.0
+userns.isolate()
+argv = "serve http --listen 8000 --workers 2 --io tap:us0?queues=2 --address {SERVER}/24".split()
+server = subprocess.Popen([sys.executable, "-m", "ustack", *argv], text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+atexit.register(server.kill)
+
+def rows():
+    server.send_signal(signal.SIGUSR1)
+    while not (line := server.stderr.readline()).startswith("ustack: worker  "):
+        assert line
+    return [server.stderr.readline().split()[1:] for _ in range(2)]
+
+async def fetch(i, limit):
+    async with limit:
+        reader, writer = await asyncio.open_connection("{SERVER}", 8000)
+        writer.write(b"GET /bytes/%d HTTP/1.0\\r\\n\\r\\n" % (1000 + i))
+        head, _, body = (await reader.read()).partition(b"\\r\\n\\r\\n")
+        writer.close()
+        assert b" 200 " in head and len(body) == 1000 + i
+
+async def fetch_all(n):
+    limit = asyncio.Semaphore(50)
+    await asyncio.gather(*(fetch(i, limit) for i in range(n)))
+
+assert " on {SERVER} port " in server.stdout.readline()
+asyncio.run(fetch_all(1000))
+accepted = [int(row[5]) for row in rows()]
+assert min(accepted) > 300, accepted
+os.kill(int(rows()[1][1]), signal.SIGKILL)
+end = time.monotonic() + LONG
+while (last := rows()[1])[3] != "serving" or last[-1] != "1":
+    assert time.monotonic() < end
+asyncio.run(fetch_all(200))
+server.terminate()
+assert server.wait(LONG) == 0
+print("well")
+"""
+
+
+def test_workers_share_a_tap_and_hand_over_what_the_kernel_steers_otherwise() -> None:
+    """The client is Linux, whose hash of a flow is its own: frames reach the wrong worker, too."""
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+    done = subprocess.run(
+        [sys.executable, "-c", SERVED], capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout == "well\n", done.stderr
