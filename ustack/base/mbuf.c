@@ -190,6 +190,11 @@ void mbuf_trim_front(struct mbuf_pool *pool, struct mbuf *m, uint32_t n)
 
     assert(n <= m->frame_len);
     m->frame_len -= n;
+    if (n <= m->len) {
+        m->off += n;
+        m->len -= n;
+        return;
+    }
     for (;;) {
         cut = n < piece->len ? n : piece->len;
         piece->off += cut;

@@ -6,11 +6,6 @@
 
 #include <errno.h>
 
-ust_handle sock_handle(const struct tcp *tcp, const struct tcb *tcb)
-{
-    return (ust_handle)((uint64_t)tcb->gen << 32 | tcb_index(tcp, tcb));
-}
-
 /* ------------------------------------------------------- open */
 
 ust_handle ust_socket(struct ust_engine *eng)

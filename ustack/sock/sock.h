@@ -23,7 +23,12 @@ static inline struct tcb *sock_find(const struct tcp *tcp, ust_handle h)
         return NULL;
     return tcb;
 }
-ust_handle sock_handle(const struct tcp *tcp, const struct tcb *tcb);
+
+static inline ust_handle sock_handle(const struct tcp *tcp, const struct tcb *tcb)
+{
+    return (ust_handle)((uint64_t)tcb->gen << 32 | tcb_index(tcp, tcb));
+}
+
 /* Is sending open? */
 static inline bool sock_may_send(const struct tcb *tcb)
 {
