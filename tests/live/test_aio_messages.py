@@ -3,6 +3,7 @@
 
 import asyncio
 import contextvars
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -253,18 +254,26 @@ def test_small_and_large_writes_of_a_callback_stay_in_order() -> None:
     assert run(main) == []
 
 
-def test_small_writes_that_find_no_room_pause_the_protocol_and_are_kept() -> None:
-    """A peer that does not read, and messages that are all small."""
+@pytest.mark.parametrize("size", [0, 1])
+def test_small_writes_that_find_no_room_pause_the_protocol_and_are_kept(size: int) -> None:
+    """A peer that does not read, and answers that are all small, but for the smallest buffer."""
     rounds = 3000
+
+    def length(number: int) -> int:
+        return 100 + number * 37 % 411
 
     class Floods(Recorder):
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
-            self.transport.write(bytes([len(self.data) % 251]) * 1000)
+            for _ in range(4):  # of many lengths, so that there is room for part of some
+                self.transport.write(bytes([len(self.data) % 251]) * length(len(self.data)))
 
     async def main() -> None:
         server, client = await connect(Floods)
         server.transport.set_write_buffer_limits(high=0)
+        if size:
+            sock = server.transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
         client.transport.pause_reading()
         for number in range(rounds):
             client.transport.write(b"x")
@@ -274,8 +283,8 @@ def test_small_writes_that_find_no_room_pause_the_protocol_and_are_kept() -> Non
         assert "pause" in server.calls
         count = len(server.data)
         client.transport.resume_reading()
-        text = await client.received(count * 1000)
-        assert text == b"".join(bytes([(i + 1) % 251]) * 1000 for i in range(count))
+        whole = b"".join(bytes([i % 251]) * 4 * length(i) for i in range(1, count + 1))
+        assert await client.received(len(whole)) == whole
         await server.until(lambda: server.calls[-1] == "resume")
         client.transport.close()
         await server.lost
