@@ -272,3 +272,23 @@ def test_sixteen_engines_share_flows_evenly_and_none_meets_anothers() -> None:
             stack[owner].inject(frame)
     assert stack.total("foreign.out") == 0
     assert max(owned) < 1.1 * 6250 and min(owned) > 0.9 * 6250
+
+
+def test_answers_to_a_connected_udp_socket_need_no_hand_over() -> None:
+    stack = Engines(4, Rule(4, MICROSOFT))
+    stack.know_each_other()
+    stack.peer.udp("0.0.0.0", 53)
+    for engine in stack.all:
+        for _ in range(5):
+            handle = engine.udp()
+            engine.associate(handle, stack.them, 53)
+            engine.sendto(handle, b"?")
+    for who, frame in stack.output():
+        sport = frames.check_transport(frame, frames.PROTO_UDP)[:2]
+        ends = frames.packed(stack.them), frames.packed(stack.us)
+        answer = frames.udp(*ends, 53, int.from_bytes(sport, "big"), b"!")
+        back = frames.ip_frame(OUR_MAC, THEIR_MAC, frames.ip(*ends, frames.PROTO_UDP, answer))
+        assert stack.queue(back) == who
+        stack.inject(back)
+    assert stack.total("udp.in") == 20
+    assert stack.total("foreign.in") == 0

@@ -5,6 +5,8 @@
 
 #include <errno.h>
 
+#include "../net/spread.h"
+
 static const struct ust_addr any_v6;
 static const struct ust_addr any_v4 = {{[10] = 0xff, 0xff}};
 
@@ -154,18 +156,18 @@ static bool conflicts(const struct udp *udp, const struct udp_sock *s, const str
     return false;
 }
 
-/* RFC 6056 3.3.1: a random place to begin, then the next free one. */
-static uint16_t free_port(struct udp *udp, const struct udp_sock *s, const struct ust_addr *addr)
+/* RFC 6056 3.3.1: a random place to begin, then the next free one, of those with
+ * which the flow's answers come to this engine. */
+static uint16_t free_port(struct udp *udp, const struct udp_sock *s, const struct ust_addr *addr,
+                          const struct flow_key *flow)
 {
-    const struct settings *set = &udp->net->core.set;
-    uint32_t lo = (uint32_t)set->tcp_port_min;
-    uint32_t n = set->tcp_port_max > set->tcp_port_min ? (uint32_t)set->tcp_port_max - lo + 1 : 1;
-    uint32_t start = rng_below(&udp->net->core.rng, n);
+    struct port_set ports = affinity_ports(udp->net, IPPROTO_UDP_, flow);
+    uint32_t start = rng_below(&udp->net->core.rng, ports.n);
 
-    for (uint32_t i = 0; i < n; i++) {
-        uint16_t port = (uint16_t)(lo + (start + i) % n);
+    for (uint32_t i = 0; i < ports.n; i++) {
+        uint16_t port = affinity_port(&ports, (start + i) % ports.n);
 
-        if (!conflicts(udp, s, addr, port))
+        if (port && !conflicts(udp, s, addr, port))
             return port;
     }
     return 0;
@@ -189,11 +191,22 @@ int udp_bind(struct udp *udp, struct udp_sock *s, const struct ust_addr *addr, u
     s->port_given = port != 0;
     if (!addr_is_any(addr) && !net_own(udp->net, addr) && !net_is_group(udp->net, addr))
         return -EADDRNOTAVAIL;
-    if (port == 0 && (key.lport = free_port(udp, s, addr)) == 0)
+    if (port == 0 && (key.lport = free_port(udp, s, addr, &key)) == 0)
         return -EADDRINUSE;
     if (conflicts(udp, s, addr, key.lport))
         return -EADDRINUSE;
     return enter(udp, s, &key);
+}
+
+/* The same for a flow that is about to be connected. */
+static int bind_for(struct udp *udp, struct udp_sock *s, const struct flow_key *flow)
+{
+    const struct ust_addr *any = addr_is_v4(&flow->remote) && !s->inet6 ? &any_v4 : &any_v6;
+    uint16_t port = free_port(udp, s, any, flow);
+    int err = port ? udp_bind(udp, s, any, port) : -EADDRINUSE;
+
+    s->addr_given = s->port_given = false;
+    return err;
 }
 
 /* As Linux: what bind did not give is given back. */
@@ -232,7 +245,8 @@ int udp_connect(struct udp *udp, struct udp_sock *s, const struct ust_addr *addr
         return -ENETUNREACH;
     if (loop_escapes(udp->net, &s->key.local, addr))
         return -EINVAL; /* as Linux */
-    if (!s->bound && (err = udp_bind_any(udp, s, addr_is_v4(addr))) < 0)
+    key = (struct flow_key){.local = *src, .remote = *addr, .rport = port};
+    if (!s->bound && (err = bind_for(udp, s, &key)) < 0)
         return err;
     key = s->key;
     if (addr_is_any(&key.local))
