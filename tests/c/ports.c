@@ -239,15 +239,16 @@ static void test_bursts_of_any_size_follow_one_another_in_order(void)
     static const unsigned sizes[] = {40, 40, 40, 1, 3, 64, 64, 64, 7, 64, 33, 33, 33, 0, 20, 64};
     struct mbuf *burst[64], *out[64];
     struct ust_port_stats st;
-    unsigned number = 0, expected = 0, i, k;
+    unsigned number = 0, expected = 0, i, k, n, got;
 
     for (k = 0; k < sizeof sizes / sizeof *sizes; k++) {
         for (i = 0; i < sizes[k]; i++)
             burst[i] = make(number++, 60);
         CHECK(send_burst(burst, sizes[k]) == sizes[k]);
-        CHECK(recv_burst(out, 64) == sizes[k]);
-        for (i = 0; i < sizes[k]; i++)
-            check_and_free(out[i], expected++, 60);
+        for (got = 0; got < sizes[k] && (n = recv_burst(out, 64)) > 0; got += n)
+            for (i = 0; i < n; i++)
+                check_and_free(out[i], expected++, 60);
+        CHECK(got == sizes[k]);
     }
     ust_port_stats(ends[1].port, &st);
     CHECK(st.rx_frames == number && st.rx_bad == 0 && st.rx_no_mbuf == 0);

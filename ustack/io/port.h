@@ -2,9 +2,10 @@
 /* The port interface: what a backend implements.
  *
  * A port has n_queues pairs of an rx and a tx queue, each used by one worker
- * at a time. Bursts follow DPDK: rx_burst gives what is there, up to max;
- * tx_burst takes what fits from the front and frees those mbufs to the pool;
- * the rest stays with the caller. No call here blocks.
+ * at a time. Bursts follow DPDK: rx_burst gives frames that are there, up to
+ * max, and 0 only if there are none; tx_burst takes what fits from the front
+ * and frees those mbufs to the pool; the rest stays with the caller. No call
+ * here blocks.
  *
  * Sleeping. A worker that wants to sleep calls arm(), which returns 1 when
  * frames are already there (do not sleep), else 0: from then on fd() polls
