@@ -239,7 +239,7 @@ static unsigned crew_rx(struct ust_port *port, unsigned queue, struct mbuf_pool 
         from = (c->next + i) % c->crew->n;
         n += lane_take(&c->rx[from], &port->stats[from].s, pool, burst + n, max - n);
     }
-    c->next = (c->next + 1) % c->crew->n;
+    c->next = c->next + 1 < c->crew->n ? c->next + 1 : 0;
     return n;
 }
 
