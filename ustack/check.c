@@ -183,7 +183,8 @@ static int check_tcb(const struct tcp *tcp, const struct tcb *tcb, const char **
     INVARIANT(5, !live || seq_leq(tcb->rcv_nxt, tcb->rcv_adv));
     INVARIANT(6, reass_ok(tcp, tcb));
     INVARIANT(7, !tcb->ready || live);
-    INVARIANT(8, tcb->in_table == (live && flow_find(tcp, &tcb->key) != TCP_NONE));
+    INVARIANT(8, tcb->in_table == (live && flow_find(tcp, &tcb->key) != TCP_NONE) &&
+                     (!live || tcb->hash == flow_hash(tcp, &tcb->key)));
     INVARIANT(9, buffers_ok(&tcp->net.core.pool, tcb));
     INVARIANT(10, !live ||
                       wheel_armed(&tcp->net.core.wheel, tcp->tcb_timers + tcb_index(tcp, tcb)) ||

@@ -73,6 +73,13 @@ static void remove_nth(struct flowtable *ft, struct model *m, uint32_t n)
     m->entries[n] = m->entries[--m->count];
 }
 
+/* Another value takes the place of one, and of no other with its hash. */
+static void replace_nth(struct flowtable *ft, struct model *m, uint32_t n, uint32_t by)
+{
+    flowtable_replace(ft, m->entries[n].hash, m->entries[n].value, by);
+    m->entries[n].value = by;
+}
+
 static void the_table_holds_what_a_list_would_hold(void)
 {
     struct flow_slot slots[SLOTS];
@@ -87,6 +94,8 @@ static void the_table_holds_what_a_list_would_hold(void)
             insert(&ft, &m, any_hash(&rng), rng_below(&rng, 64));
         else if (m.count > 0)
             remove_nth(&ft, &m, rng_below(&rng, m.count));
+        if (m.count > 0)
+            replace_nth(&ft, &m, rng_below(&rng, m.count), 64 + (uint32_t)round);
         CHECK(ft.count == m.count);
         CHECK(flowtable_check(&ft) == 0);
         check_walk(&ft, &m, any_hash(&rng));

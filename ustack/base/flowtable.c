@@ -44,12 +44,27 @@ int flowtable_insert(struct flowtable *ft, uint32_t hash, uint32_t value)
     return 0;
 }
 
-int flowtable_remove(struct flowtable *ft, uint32_t hash, uint32_t value)
+static uint32_t find(const struct flowtable *ft, uint32_t hash, uint32_t value)
 {
     uint32_t i = flowtable_first(ft, hash);
 
     while (i != FLOWTABLE_NONE && ft->slots[i].value != value)
         i = flowtable_next(ft, hash, i);
+    return i;
+}
+
+void flowtable_replace(struct flowtable *ft, uint32_t hash, uint32_t value, uint32_t by)
+{
+    uint32_t i = find(ft, hash, value);
+
+    assert(i != FLOWTABLE_NONE && by != FLOWTABLE_NONE);
+    ft->slots[i].value = by;
+}
+
+int flowtable_remove(struct flowtable *ft, uint32_t hash, uint32_t value)
+{
+    uint32_t i = find(ft, hash, value);
+
     if (i == FLOWTABLE_NONE)
         return -1;
     close_gap(ft, i);

@@ -35,6 +35,8 @@ void flowtable_init(struct flowtable *ft, struct flow_slot *slots, uint32_t n_sl
 int flowtable_insert(struct flowtable *ft, uint32_t hash, uint32_t value);
 /* Removes the entry with this hash and value; 0, or -1 if there is none. */
 int flowtable_remove(struct flowtable *ft, uint32_t hash, uint32_t value);
+/* The entry with this hash and value, which must be there, has another value. */
+void flowtable_replace(struct flowtable *ft, uint32_t hash, uint32_t value, uint32_t by);
 /* 0, or the number of the first invariant that does not hold. */
 int flowtable_check(const struct flowtable *ft);
 

@@ -92,8 +92,7 @@ static void tcb_input(struct tcp *tcp, struct tcb *tcb, struct segment *seg, con
 static void dispatch(struct tcp *tcp, const struct flow_key *key, struct segment *seg,
                      const struct packet *p)
 {
-    bool hashed = seg->m->flags & MBUF_HASHED;
-    uint32_t value = hashed ? flow_find_hashed(tcp, key, seg->m->seq) : flow_find(tcp, key);
+    uint32_t value = flow_find_hashed(tcp, key, seg->hash);
     uint32_t i = value & FLOW_INDEX_MASK;
     struct tcb *listening;
 
@@ -124,6 +123,7 @@ void tcp_input(struct net *net, struct mbuf *m, const struct packet *p)
     key.lport = get16(th + 2);
     key.rport = get16(th);
     parse(&seg, m, th, p);
+    seg.hash = m->flags & MBUF_HASHED ? m->seq : flow_hash(tcp, &key);
     dispatch(tcp, &key, &seg, p);
     if (seg.m)
         mbuf_free(&net->core.pool, seg.m);

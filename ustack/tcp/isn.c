@@ -7,16 +7,13 @@
 
 enum { ISN_TICK_SHIFT = 12, PORT_STEPS = 8 }; /* 4.096 us a tick (MUST-8) */
 
-uint32_t tcp_isn(const struct tcp *tcp, const struct flow_key *key)
+/* Each is one half of the hash. */
+struct flow_numbers tcp_numbers(const struct tcp *tcp, const struct flow_key *key)
 {
     uint32_t clock = (uint32_t)(tcp_now(tcp) >> ISN_TICK_SHIFT);
+    uint64_t hash = siphash24(&tcp->net.core.key_isn, key, sizeof *key);
 
-    return clock + (uint32_t)siphash24(&tcp->net.core.key_isn, key, sizeof *key);
-}
-
-uint32_t tcp_ts_offset(const struct tcp *tcp, const struct flow_key *key)
-{
-    return (uint32_t)(siphash24(&tcp->net.core.key_isn, key, sizeof *key) >> 32);
+    return (struct flow_numbers){clock + (uint32_t)hash, (uint32_t)(hash >> 32)};
 }
 
 uint32_t tcp_ts_now(const struct tcp *tcp, uint32_t offset)
@@ -29,8 +26,8 @@ static bool port_free(const struct tcp *tcp, const struct flow_key *key)
 {
     if (tcp->port_users[key->lport] == 0)
         return true;
-    return tcp_flow_free(tcp, key) && !tcp_bound(tcp, &key->local, key->lport) &&
-           !tcp_listener(tcp, &key->local, key->lport);
+    return tcp_flow_free(tcp, key, flow_hash(tcp, key)) &&
+           !tcp_bound(tcp, &key->local, key->lport) && !tcp_listener(tcp, &key->local, key->lport);
 }
 
 /* Of the ports that the answers come to this engine with, in the order of a

@@ -51,11 +51,16 @@ bool tcp_listener_has_room(const struct tcp *tcp, const struct tcb *listening)
 
 /* ------------------------------------------------------- request blocks */
 
-static void request_free(struct tcp *tcp, struct request *req)
+static uint32_t request_index(const struct tcp *tcp, const struct request *req)
 {
-    uint32_t i = (uint32_t)(req - tcp->requests);
+    return (uint32_t)(req - tcp->requests);
+}
 
-    flow_remove(tcp, &req->key, FLOW_REQUEST, i);
+/* It is no longer in the flow table. */
+static void request_release(struct tcp *tcp, struct request *req)
+{
+    uint32_t i = request_index(tcp, req);
+
     wheel_cancel(&tcp->net.core.wheel, tcp->request_timers + i);
     tcp->listeners[req->listener].n_requests--;
     req->listener = TCP_NONE;
@@ -64,13 +69,19 @@ static void request_free(struct tcp *tcp, struct request *req)
     tcp->requests_used--;
 }
 
+static void request_free(struct tcp *tcp, struct request *req)
+{
+    flow_remove(tcp, req->key.lport, req->hash, FLOW_REQUEST, request_index(tcp, req));
+    request_release(tcp, req);
+}
+
 static void request_arm(struct tcp *tcp, struct request *req)
 {
     ust_time wait = ms(tcp->net.core.set.tcp_rto_init_ms)
                  << (req->retries < 16 ? req->retries : 16);
     ust_time most = ms(tcp->net.core.set.tcp_rto_max_ms);
 
-    wheel_set(&tcp->net.core.wheel, tcp->request_timers + (uint32_t)(req - tcp->requests),
+    wheel_set(&tcp->net.core.wheel, tcp->request_timers + request_index(tcp, req),
               tcp_now(tcp) + (wait < most ? wait : most));
 }
 
@@ -98,7 +109,7 @@ void tcp_request_timer(struct tcp *tcp, struct request *req)
 }
 
 static struct request *request_new(struct tcp *tcp, struct tcb *listening,
-                                   const struct flow_key *key)
+                                   const struct flow_key *key, uint32_t hash)
 {
     struct listener *l = listener_of(tcp, listening);
     uint32_t i = tcp->request_free;
@@ -107,13 +118,14 @@ static struct request *request_new(struct tcp *tcp, struct tcb *listening,
     if (i == TCP_NONE || l->n_requests > l->backlog || fault_hits(&tcp->net.core.faults))
         return NULL;
     tcp->request_free = req->next;
-    if (flow_insert(tcp, key, FLOW_REQUEST, i) < 0) {
+    if (flow_insert(tcp, key->lport, hash, FLOW_REQUEST, i) < 0) {
         tcp->request_free = i;
         return NULL;
     }
     tcp->requests_used++;
     l->n_requests++;
-    *req = (struct request){.key = *key, .listener = listening->listener, .next = TCP_NONE};
+    *req = (struct request){
+        .key = *key, .hash = hash, .listener = listening->listener, .next = TCP_NONE};
     return req;
 }
 
@@ -127,9 +139,11 @@ static void choose_window(const struct tcp *tcp, struct request *req)
     req->rcv_wscale = rcvwnd_scale(tcp, listening);
 }
 
-static void request_fill(struct tcp *tcp, struct request *req, const struct segment *seg)
+static void request_fill(struct tcp *tcp, struct request *req, const struct segment *seg,
+                         uint32_t min_iss)
 {
     const struct settings *set = &tcp->net.core.set;
+    struct flow_numbers numbers = tcp_numbers(tcp, &req->key);
 
     req->irs = seg->seq;
     req->wnd = seg->wnd;
@@ -140,7 +154,10 @@ static void request_fill(struct tcp *tcp, struct request *req, const struct segm
     ecn_requested(tcp, &tcp->tcbs[tcp->listeners[req->listener].tcb], req, seg);
     req->wscale_ok = seg->opt.wscale_ok && set->tcp_window_scaling;
     req->ts_recent = seg->opt.ts_val;
-    req->ts_offset = tcp_ts_offset(tcp, &req->key);
+    req->ts_offset = numbers.ts_offset;
+    req->iss = numbers.isn;
+    if (min_iss && seq_lt(req->iss, min_iss))
+        req->iss = min_iss;
     req->sent = tcp_now(tcp);
     choose_window(tcp, req);
 }
@@ -151,7 +168,7 @@ static void send_cookie(struct tcp *tcp, struct tcb *listening, const struct flo
 {
     struct request req = {.key = *key, .listener = listening->listener};
 
-    request_fill(tcp, &req, seg);
+    request_fill(tcp, &req, seg, 0);
     tcp_cookie_fill(tcp, &req);
     listener_of(tcp, listening)->cookie_until = tcp_now(tcp) + tcp_cookie_lifetime();
     count(tcp_core(tcp), C_TCP_SYN_IN);
@@ -182,16 +199,13 @@ static void take_syn(struct tcp *tcp, struct tcb *listening, const struct flow_k
     if (fast >= FASTOPEN_CHILD &&
         open_fast(tcp, listening, key, seg, min_iss, fast == FASTOPEN_CHILD_RENEWED))
         return;
-    req = cookies_from(tcp, 2, min_iss) ? NULL : request_new(tcp, listening, key);
+    req = cookies_from(tcp, 2, min_iss) ? NULL : request_new(tcp, listening, key, seg->hash);
     if (!req && cookies_from(tcp, 1, min_iss))
         return send_cookie(tcp, listening, key, seg);
     if (!req)
         return seg_drop(tcp, seg, C_TCP_DROP_BACKLOG);
     count(tcp_core(tcp), C_TCP_SYN_IN);
-    request_fill(tcp, req, seg);
-    req->iss = tcp_isn(tcp, key);
-    if (min_iss && seq_lt(req->iss, min_iss))
-        req->iss = min_iss;
+    request_fill(tcp, req, seg, min_iss);
     req->fastopen = fast == FASTOPEN_COOKIE;
     req->experimental = seg->opt.fastopen.experimental;
     tcp_respond_synack(tcp, req);
@@ -213,7 +227,7 @@ static bool cookies_out(const struct tcp *tcp, const struct listener *l)
 static bool take_cookie(struct tcp *tcp, struct tcb *listening, struct request *block,
                         const struct flow_key *key, struct segment *seg)
 {
-    struct request req = {.key = *key, .listener = listening->listener};
+    struct request req = {.key = *key, .hash = seg->hash, .listener = listening->listener};
 
     if (seg->flags & TH_SYN || !cookies_out(tcp, listener_of(tcp, listening)))
         return false;
@@ -328,6 +342,21 @@ static void queue_for_accept(struct tcp *tcp, struct tcb *tcb, struct tcb *liste
     tcp_changed(tcp, listening);
 }
 
+/* In block's place, which is freed, or in one of its own: there are two for every TCB. */
+static void enter_flow(struct tcp *tcp, struct tcb *tcb, uint32_t hash, struct request *block)
+{
+    uint32_t i = tcb_index(tcp, tcb);
+
+    tcb->hash = hash;
+    tcb->in_table = true;
+    if (!block) {
+        flow_insert(tcp, tcb->key.lport, hash, FLOW_TCB, i);
+        return;
+    }
+    flow_replace(tcp, hash, FLOW_REQUEST, request_index(tcp, block), FLOW_TCB, i);
+    request_release(tcp, block);
+}
+
 /* A request becomes a TCB in SYN-RECEIVED. block: the flow's request block, if
  * there is one; it is freed. NULL: there is no TCB. */
 static struct tcb *make_child(struct tcp *tcp, struct tcb *listening, const struct request *req,
@@ -343,10 +372,7 @@ static struct tcb *make_child(struct tcp *tcp, struct tcb *listening, const stru
     }
     inherit(tcb, listening);
     from_request(tcp, tcb, req);
-    if (block)
-        request_free(tcp, block);
-    flow_insert(tcp, &tcb->key, FLOW_TCB, tcb_index(tcp, tcb)); /* two places for every TCB */
-    tcb->in_table = true;
+    enter_flow(tcp, tcb, req->hash, block);
     tcb->state = UST_SYN_RECEIVED;
     return tcb;
 }
@@ -389,15 +415,12 @@ static void take_syn_text(struct tcp *tcp, struct tcb *tcb, struct segment *seg)
 static bool open_fast(struct tcp *tcp, struct tcb *listening, const struct flow_key *key,
                       struct segment *seg, uint32_t min_iss, bool renew)
 {
-    struct request req = {.key = *key, .listener = listening->listener};
+    struct request req = {.key = *key, .hash = seg->hash, .listener = listening->listener};
     struct tcb *tcb;
 
-    request_fill(tcp, &req, seg);
+    request_fill(tcp, &req, seg, min_iss);
     if (seg->text_len > req.rcv_wnd)
         return false;
-    req.iss = tcp_isn(tcp, key);
-    if (min_iss && seq_lt(req.iss, min_iss))
-        req.iss = min_iss;
     tcb = make_child(tcp, listening, &req, NULL);
     if (!tcb)
         return false;

@@ -82,7 +82,7 @@ void tcp_open_sender(struct tcp *tcp, struct tcb *tcb)
         tcb_own_traffic(tcb)->last_text = tcp_now(tcp);
 }
 
-static int choose_source(struct tcp *tcp, struct tcb *tcb, struct flow_key *key)
+static int choose_source(struct tcp *tcp, struct tcb *tcb, struct flow_key *key, uint32_t *hash)
 {
     const struct ust_addr *src = net_source(&tcp->net, &key->remote);
 
@@ -96,19 +96,21 @@ static int choose_source(struct tcp *tcp, struct tcb *tcb, struct flow_key *key)
         key->lport = tcp_pick_port(tcp, key);
     if (key->lport == 0)
         return -EADDRNOTAVAIL;
-    return tcp_flow_free(tcp, key) ? 0 : -EADDRINUSE;
+    *hash = flow_hash(tcp, key);
+    return tcp_flow_free(tcp, key, *hash) ? 0 : -EADDRINUSE;
 }
 
 /* A bind to "any" becomes one to the address in use. */
-static int enter_flow(struct tcp *tcp, struct tcb *tcb, const struct flow_key *key)
+static int enter_flow(struct tcp *tcp, struct tcb *tcb, const struct flow_key *key, uint32_t hash)
 {
     bool rebind = tcb->bound;
 
-    if (flow_insert(tcp, key, FLOW_TCB, tcb_index(tcp, tcb)) < 0)
+    if (flow_insert(tcp, key->lport, hash, FLOW_TCB, tcb_index(tcp, tcb)) < 0)
         return -ENOBUFS;
     if (rebind)
         tcp_bind_remove(tcp, tcb);
     tcb->key = *key;
+    tcb->hash = hash;
     tcb->in_table = true;
     if (rebind)
         tcp_bind_insert(tcp, tcb);
@@ -118,23 +120,25 @@ static int enter_flow(struct tcp *tcp, struct tcb *tcb, const struct flow_key *k
 int tcp_connect(struct tcp *tcp, struct tcb *tcb, const struct ust_addr *addr, uint16_t port)
 {
     struct flow_key key = {.local = tcb->key.local, .remote = *addr, .rport = port};
-    uint32_t min_iss;
+    struct flow_numbers numbers;
+    uint32_t min_iss, hash;
     int err;
 
     if (port == 0 || addr_is_any(addr))
         return -EADDRNOTAVAIL;
     if (net_is_group(&tcp->net, addr)) /* MUST-46 */
         return -ENETUNREACH;
-    if ((err = choose_source(tcp, tcb, &key)) < 0)
+    if ((err = choose_source(tcp, tcb, &key, &hash)) < 0)
         return err;
-    min_iss = tcp_timewait_reopen(tcp, &key);
-    if ((err = enter_flow(tcp, tcb, &key)) < 0)
+    min_iss = tcp_timewait_reopen(tcp, &key, hash);
+    if ((err = enter_flow(tcp, tcb, &key, hash)) < 0)
         return err;
     count(tcp_core(tcp), C_TCP_OPENS_ACTIVE);
-    tcb->iss = tcp_isn(tcp, &key);
+    numbers = tcp_numbers(tcp, &key);
+    tcb->iss = numbers.isn;
     if (min_iss && seq_lt(tcb->iss, min_iss))
         tcb->iss = min_iss;
-    tcb->ts_offset = tcp_ts_offset(tcp, &key);
+    tcb->ts_offset = numbers.ts_offset;
     tcb->snd_una = tcb->snd_nxt = tcb->snd_max = tcb->iss;
     tcb->sndbuf.start = tcb->iss + 1;
     tcb->advmss = tcp_advmss(tcp, addr);

@@ -68,6 +68,7 @@ static inline bool tcp_only_timestamps(const uint8_t *p, struct tcp_options *opt
 
 struct segment {
     struct mbuf *m; /* the frame; NULL once its text has been taken */
+    uint32_t hash;  /* of its flow */
     uint32_t seq, ack;
     uint32_t len, text_len;
     uint16_t wnd, urg; /* as in the header */

@@ -134,7 +134,7 @@ bool tcp_cookie_read(const struct tcp *tcp, struct request *req, const struct se
     req->irs = irs;
     req->wnd = seg->wnd;
     req->peer_mss = mss_table[mss];
-    req->ts_offset = tcp_ts_offset(tcp, &req->key);
+    req->ts_offset = tcp_numbers(tcp, &req->key).ts_offset;
     req->cookie = true;
     if (seg->opt.ts_ok && tcp->net.core.set.tcp_timestamps)
         return read_ts(tcp, req, seg);

@@ -279,6 +279,7 @@ struct tcb {
     uint64_t user;
     ust_time deadline[TCP_SLOTS]; /* UINT64_MAX: not armed */
     uint8_t timer[TCP_SLOTS];     /* enum tcp_timer that it is of */
+    uint32_t hash;                /* of key, while in_table */
     struct cc cc;
     uint32_t snd_sml;   /* end of the last small segment (Minshall's Nagle) */
     uint32_t max_wnd;   /* largest window the peer ever offered */
@@ -389,6 +390,7 @@ struct listener {
 /* A half-open passive connection (SYN-RECEIVED, RFC 9293 3.10.7.2). */
 struct request {
     struct flow_key key;
+    uint32_t hash; /* of key */
     uint32_t listener;
     uint32_t iss, irs;
     uint32_t wnd;     /* peer's window, unscaled */
@@ -413,6 +415,7 @@ struct timewait {
     uint32_t ts_recent, ts_offset;
     uint16_t wnd; /* as it goes into the header */
     bool ts_ok;
+    uint32_t hash; /* of key */
     ust_time ts_recent_age;
     ust_time oow_acked;
     uint32_t prev, next; /* oldest first; next: free list, too */

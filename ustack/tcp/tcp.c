@@ -60,9 +60,13 @@ uint32_t flow_hash(const struct tcp *tcp, const struct flow_key *key)
     return hash_of(tcp, key);
 }
 
-static struct flow_key bind_key(const struct ust_addr *addr, uint16_t port)
+/* Of a bound port, which has no peer. */
+static uint32_t bind_hash(const struct tcp *tcp, const struct ust_addr *addr, uint16_t port)
 {
-    return (struct flow_key){.local = *addr, .lport = port};
+    uint32_t w[4];
+
+    memcpy(w, addr, sizeof w);
+    return (uint32_t)siphash13_of_3(&tcp->net.core.key_flow, w[0] ^ w[3], w[1], w[2] ^ port);
 }
 
 static const struct flow_key *value_key(const struct tcp *tcp, uint32_t value)
@@ -95,27 +99,35 @@ uint32_t flow_find_hashed(const struct tcp *tcp, const struct flow_key *key, uin
     return TCP_NONE;
 }
 
-int flow_insert(struct tcp *tcp, const struct flow_key *key, enum flow_kind kind, uint32_t i)
+static uint32_t value_of(enum flow_kind kind, uint32_t i)
 {
-    int err =
-        flowtable_insert(&tcp->flows, flow_hash(tcp, key), (uint32_t)kind << FLOW_KIND_SHIFT | i);
+    return (uint32_t)kind << FLOW_KIND_SHIFT | i;
+}
+
+int flow_insert(struct tcp *tcp, uint16_t lport, uint32_t hash, enum flow_kind kind, uint32_t i)
+{
+    int err = flowtable_insert(&tcp->flows, hash, value_of(kind, i));
 
     if (err == 0)
-        tcp->port_users[key->lport]++;
+        tcp->port_users[lport]++;
     return err;
 }
 
-void flow_remove(struct tcp *tcp, const struct flow_key *key, enum flow_kind kind, uint32_t i)
+void flow_remove(struct tcp *tcp, uint16_t lport, uint32_t hash, enum flow_kind kind, uint32_t i)
 {
-    if (flowtable_remove(&tcp->flows, flow_hash(tcp, key), (uint32_t)kind << FLOW_KIND_SHIFT | i) ==
-        0)
-        tcp->port_users[key->lport]--;
+    if (flowtable_remove(&tcp->flows, hash, value_of(kind, i)) == 0)
+        tcp->port_users[lport]--;
+}
+
+void flow_replace(struct tcp *tcp, uint32_t hash, enum flow_kind from, uint32_t i,
+                  enum flow_kind to, uint32_t k)
+{
+    flowtable_replace(&tcp->flows, hash, value_of(from, i), value_of(to, k));
 }
 
 struct tcb *tcp_bound(const struct tcp *tcp, const struct ust_addr *addr, uint16_t port)
 {
-    struct flow_key key = bind_key(addr, port);
-    uint32_t hash = flow_hash(tcp, &key), i;
+    uint32_t hash = bind_hash(tcp, addr, port), i;
 
     for (i = flowtable_first(&tcp->flows, hash); i != FLOWTABLE_NONE;
          i = flowtable_next(&tcp->flows, hash, i)) {
@@ -153,9 +165,9 @@ struct tcb *tcp_listener(const struct tcp *tcp, const struct ust_addr *addr, uin
 
 int tcp_bind_insert(struct tcp *tcp, struct tcb *tcb)
 {
-    struct flow_key key = bind_key(&tcb->key.local, tcb->key.lport);
+    uint32_t hash = bind_hash(tcp, &tcb->key.local, tcb->key.lport);
 
-    if (flow_insert(tcp, &key, FLOW_BIND, tcb_index(tcp, tcb)) < 0)
+    if (flow_insert(tcp, tcb->key.lport, hash, FLOW_BIND, tcb_index(tcp, tcb)) < 0)
         return -1;
     tcb->bound = true;
     return 0;
@@ -163,10 +175,9 @@ int tcp_bind_insert(struct tcp *tcp, struct tcb *tcb)
 
 void tcp_bind_remove(struct tcp *tcp, struct tcb *tcb)
 {
-    struct flow_key key = bind_key(&tcb->key.local, tcb->key.lport);
-
     if (tcb->bound)
-        flow_remove(tcp, &key, FLOW_BIND, tcb_index(tcp, tcb));
+        flow_remove(tcp, tcb->key.lport, bind_hash(tcp, &tcb->key.local, tcb->key.lport), FLOW_BIND,
+                    tcb_index(tcp, tcb));
     tcb->bound = false;
 }
 
@@ -253,7 +264,7 @@ static void release(struct tcp *tcp, struct tcb *tcb)
 {
     fastopen_settled(tcp, tcb);
     if (tcb->in_table)
-        flow_remove(tcp, &tcb->key, FLOW_TCB, tcb_index(tcp, tcb));
+        flow_remove(tcp, tcb->key.lport, tcb->hash, FLOW_TCB, tcb_index(tcp, tcb));
     tcb->in_table = false;
     tcp_unready(tcp, tcb);
     sndbuf_clear(&tcp->net.core.pool, &tcb->sndbuf);

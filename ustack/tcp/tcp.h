@@ -76,8 +76,13 @@ uint32_t flow_hash(const struct tcp *tcp, const struct flow_key *key);
 /* The value (kind and index) of a flow, or TCP_NONE. */
 uint32_t flow_find(const struct tcp *tcp, const struct flow_key *key);
 uint32_t flow_find_hashed(const struct tcp *tcp, const struct flow_key *key, uint32_t hash);
-int flow_insert(struct tcp *tcp, const struct flow_key *key, enum flow_kind kind, uint32_t i);
-void flow_remove(struct tcp *tcp, const struct flow_key *key, enum flow_kind kind, uint32_t i);
+/* A flow's hash is of its key, and taken once: what is in the table is found by
+ * it again. lport: the key's. */
+int flow_insert(struct tcp *tcp, uint16_t lport, uint32_t hash, enum flow_kind kind, uint32_t i);
+void flow_remove(struct tcp *tcp, uint16_t lport, uint32_t hash, enum flow_kind kind, uint32_t i);
+/* What the table holds of a flow becomes something else. */
+void flow_replace(struct tcp *tcp, uint32_t hash, enum flow_kind from, uint32_t i,
+                  enum flow_kind to, uint32_t k);
 /* The bind entry of a listener or bound socket for exactly (addr, port). */
 struct tcb *tcp_bound(const struct tcp *tcp, const struct ust_addr *addr, uint16_t port);
 /* The listener that takes a SYN to (addr, port): exact address, then any. */
@@ -162,9 +167,9 @@ void tcp_timewait_input(struct tcp *tcp, struct timewait *tw, struct segment *se
                         const struct packet *p);
 void tcp_timewait_timer(struct tcp *tcp, struct timewait *tw);
 /* Is there nothing at key, or a TIME-WAIT record that tcp.tw_reuse gives away? */
-bool tcp_flow_free(const struct tcp *tcp, const struct flow_key *key);
+bool tcp_flow_free(const struct tcp *tcp, const struct flow_key *key, uint32_t hash);
 /* Frees that record. The least ISS of its successor, or 0 when there was none. */
-uint32_t tcp_timewait_reopen(struct tcp *tcp, const struct flow_key *key);
+uint32_t tcp_timewait_reopen(struct tcp *tcp, const struct flow_key *key, uint32_t hash);
 
 /* orphan.c: connections that their application has closed */
 void orphan_begin(struct tcp *tcp, struct tcb *tcb);
@@ -177,8 +182,10 @@ void orphan_limit(struct tcp *tcp, struct tcb *tcb);
 bool orphan_must_go(struct tcp *tcp, const struct tcb *tcb);
 
 /* isn.c: what must not be guessed */
-uint32_t tcp_isn(const struct tcp *tcp, const struct flow_key *key);
-uint32_t tcp_ts_offset(const struct tcp *tcp, const struct flow_key *key);
+struct flow_numbers {
+    uint32_t isn, ts_offset;
+};
+struct flow_numbers tcp_numbers(const struct tcp *tcp, const struct flow_key *key);
 /* A free local port for key, or 0 when there is none. */
 uint16_t tcp_pick_port(struct tcp *tcp, const struct flow_key *key);
 uint32_t tcp_ts_now(const struct tcp *tcp, uint32_t offset);

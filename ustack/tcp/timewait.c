@@ -41,7 +41,7 @@ static void tw_free(struct tcp *tcp, struct timewait *tw)
 {
     uint32_t i = tw_index(tcp, tw);
 
-    flow_remove(tcp, &tw->key, FLOW_TIMEWAIT, i);
+    flow_remove(tcp, tw->key.lport, tw->hash, FLOW_TIMEWAIT, i);
     wheel_cancel(&tcp->net.core.wheel, tcp->timewait_timers + i);
     tw_unlink(tcp, tw);
     tw->next = tcp->timewait_free;
@@ -76,6 +76,7 @@ void tcp_enter_timewait(struct tcp *tcp, struct tcb *tcb)
     struct timewait *tw = tw_new(tcp);
 
     *tw = (struct timewait){.key = tcb->key,
+                            .hash = tcb->hash,
                             .snd_nxt = tcb->snd_max,
                             .rcv_nxt = tcb->rcv_nxt,
                             .ts_recent = tcb->ts_recent,
@@ -84,9 +85,8 @@ void tcp_enter_timewait(struct tcp *tcp, struct tcb *tcb)
                             .ts_recent_age = tcp_now(tcp),
                             .wnd = (uint16_t)(tcp_window_to_offer(tcp, tcb) >> tcb->rcv_wscale)};
     tw_append(tcp, tw);
-    flow_remove(tcp, &tcb->key, FLOW_TCB, tcb_index(tcp, tcb));
     tcb->in_table = false;
-    flow_insert(tcp, &tw->key, FLOW_TIMEWAIT, tw_index(tcp, tw)); /* the place just freed */
+    flow_replace(tcp, tw->hash, FLOW_TCB, tcb_index(tcp, tcb), FLOW_TIMEWAIT, tw_index(tcp, tw));
     restart_2msl(tcp, tw);
     if (tcb->ack_now)
         tcp_respond_timewait(tcp, tw);
@@ -116,17 +116,17 @@ static bool reusable(const struct tcp *tcp, const struct timewait *tw)
     return set->tcp_timestamps && tw->ts_ok && tcp_now(tcp) - tw->ts_recent_age > NS_PER_S;
 }
 
-bool tcp_flow_free(const struct tcp *tcp, const struct flow_key *key)
+bool tcp_flow_free(const struct tcp *tcp, const struct flow_key *key, uint32_t hash)
 {
-    uint32_t value = flow_find(tcp, key);
+    uint32_t value = flow_find_hashed(tcp, key, hash);
 
     return value == TCP_NONE || (value >> FLOW_KIND_SHIFT == FLOW_TIMEWAIT &&
                                  reusable(tcp, &tcp->timewaits[value & FLOW_INDEX_MASK]));
 }
 
-uint32_t tcp_timewait_reopen(struct tcp *tcp, const struct flow_key *key)
+uint32_t tcp_timewait_reopen(struct tcp *tcp, const struct flow_key *key, uint32_t hash)
 {
-    uint32_t value = flow_find(tcp, key), iss;
+    uint32_t value = flow_find_hashed(tcp, key, hash), iss;
 
     if (value == TCP_NONE)
         return 0;
