@@ -29,11 +29,27 @@ void ip_deliver(struct net *net, struct mbuf *m, const struct packet *p)
     net_drop(net, m, v4 ? C_IP_DROP_PROTO : C_IP6_DROP_PROTO);
 }
 
-/* Is there a neighbour in the cache that is still good? There never is for a
- * broadcast or a group. */
-static bool is_cached(const struct net *net, const struct ip_out *o)
+static void cache(struct net *net, const struct ip_out *o, struct neigh *n)
 {
-    return o->cache && o->cache->epoch == net->epoch;
+    if (!o->cache)
+        return;
+    neigh_keep(net, n);
+    *o->cache = (struct ip_dst){net->epoch, (uint32_t)(n - net->neighs)};
+}
+
+/* The neighbour that is remembered, by the flow or of the destination, and is
+ * still good; or NULL. There never is one for a broadcast or a group. */
+static struct neigh *known(struct net *net, const struct ip_out *o)
+{
+    struct neigh *n;
+
+    if (o->cache && o->cache->epoch == net->epoch)
+        return &net->neighs[o->cache->neigh];
+    n = (struct neigh *)net_way(net, o->dst);
+    if (!n || loop_escapes(net, o->src, o->dst))
+        return NULL;
+    cache(net, o, n);
+    return n;
 }
 
 /* The neighbour to send dst's packets through; NULL without a route or without
@@ -44,8 +60,6 @@ static struct neigh *resolve(struct net *net, const struct ip_out *o, enum count
     struct neigh *n;
     int iface;
 
-    if (is_cached(net, o))
-        return &net->neighs[o->cache->neigh];
     *why = C_IP_DROP_NOROUTE;
     if (!net_route(net, o->dst, &iface, &next_hop))
         return NULL;
@@ -55,9 +69,9 @@ static struct neigh *resolve(struct net *net, const struct ip_out *o, enum count
     *why = C_NEIGH_DROP_PENDING;
     n = iface == IFACE_LOOP ? loop_neigh(net, addr_is_v4(o->dst))
                             : neigh_get(net, iface, &next_hop);
-    if (n && o->cache) {
-        neigh_keep(net, n);
-        *o->cache = (struct ip_dst){net->epoch, (uint32_t)(n - net->neighs)};
+    if (n) {
+        net_way_found(net, o->dst, n);
+        cache(net, o, n);
     }
     return n;
 }
@@ -112,9 +126,11 @@ int ip_output(struct net *net, struct mbuf *m, const struct ip_out *o)
         ip_plain_output(net, m, plain, o);
         return 0;
     }
-    if (!is_cached(net, o) && net->n_ifaces > 0 && net_is_group(net, o->dst))
+    n = known(net, o);
+    if (!n && net->n_ifaces > 0 && net_is_group(net, o->dst))
         return output_group(net, m, o);
-    n = resolve(net, o, &why);
+    if (!n)
+        n = resolve(net, o, &why);
     if (!n) {
         net_drop(net, m, why);
         return -ENETUNREACH;

@@ -275,9 +275,10 @@ static void set_route(struct net *net, int iface, const struct ust_addr *dst, un
 
     if (r && until <= net->core.now)
         drop_route(net, r);
-    else if (r)
+    else if (r) {
+        net->epoch += until < r->valid_until; /* what was remembered lasts too long */
         r->valid_until = until;
-    else if (until > net->core.now && count_learned(net) < UST_MAX_ROUTES / 2)
+    } else if (until > net->core.now && count_learned(net) < UST_MAX_ROUTES / 2)
         add_route(net, &new);
 }
 

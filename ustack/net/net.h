@@ -86,6 +86,16 @@ struct ip_dst {
     uint32_t neigh;
 };
 
+/* The same of a destination that was lately sent to, by whatever flow, until one
+ * of the routes ends. */
+struct way {
+    struct ust_addr dst;
+    struct ip_dst to;
+    ust_time until;
+};
+
+enum { WAYS_BITS = 6, N_WAYS = 1 << WAYS_BITS };
+
 /* An IP packet that has passed validation. */
 struct packet {
     struct ust_addr src, dst;
@@ -172,6 +182,7 @@ struct net {
     struct iface ifaces[UST_MAX_IFACES + 1]; /* the last is the loopback */
     struct ifaddr addrs[UST_MAX_ADDRS];
     struct route routes[UST_MAX_ROUTES];
+    struct way ways[N_WAYS];
     uint32_t n_ifaces, n_addrs, n_routes;
     uint32_t caps;        /* what every interface can do */
     uint32_t epoch;       /* changes when an ip_dst may be stale */
@@ -262,6 +273,10 @@ void net_on_link(struct net *net, int iface, const struct ust_addr *prefix, unsi
 /* The interface and next hop for dst; false without a route. */
 bool net_route(const struct net *net, const struct ust_addr *dst, int *iface,
                struct ust_addr *next_hop);
+/* The neighbour that packets to dst were lately sent through, which is no group,
+ * and still are; or NULL: who knows? */
+const struct neigh *net_way(const struct net *net, const struct ust_addr *dst);
+void net_way_found(struct net *net, const struct ust_addr *dst, const struct neigh *n);
 /* The source address for dst (RFC 6724; RFC 1122 3.3.4.3); NULL without one. */
 const struct ust_addr *net_source(const struct net *net, const struct ust_addr *dst);
 bool prefix_match(const struct ust_addr *a, const struct ust_addr *b, unsigned len);

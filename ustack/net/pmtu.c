@@ -100,10 +100,13 @@ void pmtu_timer(struct net *net, uint32_t i)
 
 uint32_t net_link_mtu(const struct net *net, const struct ust_addr *dst)
 {
+    const struct neigh *n = net_way(net, dst);
     struct ust_addr next_hop;
     int iface;
 
-    if (!net_route(net, dst, &iface, &next_hop))
+    if (n)
+        iface = n->iface;
+    else if (!net_route(net, dst, &iface, &next_hop))
         return 0;
     return iface_mtu(&net->ifaces[iface], addr_is_v4(dst));
 }

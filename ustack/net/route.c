@@ -60,6 +60,33 @@ bool net_route(const struct net *net, const struct ust_addr *dst, int *iface,
     return best >= 0;
 }
 
+static uint32_t way_of(const struct ust_addr *dst)
+{
+    uint32_t last;
+
+    memcpy(&last, dst->b + 12, sizeof last);
+    return last * 0x9e3779b1u >> (32 - WAYS_BITS);
+}
+
+const struct neigh *net_way(const struct net *net, const struct ust_addr *dst)
+{
+    const struct way *w = &net->ways[way_of(dst)];
+
+    if (w->to.epoch != net->epoch || !addr_same(&w->dst, dst) || net->core.now >= w->until)
+        return NULL;
+    return &net->neighs[w->to.neigh];
+}
+
+void net_way_found(struct net *net, const struct ust_addr *dst, const struct neigh *n)
+{
+    struct way *w = &net->ways[way_of(dst)];
+
+    *w = (struct way){*dst, {net->epoch, (uint32_t)(n - net->neighs)}, UINT64_MAX};
+    for (uint32_t i = 0; i < net->n_routes; i++)
+        if (net->routes[i].valid_until > net->core.now && net->routes[i].valid_until < w->until)
+            w->until = net->routes[i].valid_until;
+}
+
 /* Is a a better source than b for dst? RFC 6724 5, rules 2, 3 and 8. */
 static bool better_source(const struct net *net, const struct ifaddr *a, const struct ifaddr *b,
                           const struct ust_addr *dst)

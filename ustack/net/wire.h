@@ -63,7 +63,11 @@ static inline void put32(uint8_t *p, uint32_t v)
 
 static inline bool addr_same(const struct ust_addr *a, const struct ust_addr *b)
 {
-    return memcmp(a, b, sizeof *a) == 0;
+    uint64_t x[2], y[2];
+
+    memcpy(x, a, sizeof x);
+    memcpy(y, b, sizeof y);
+    return ((x[0] ^ y[0]) | (x[1] ^ y[1])) == 0;
 }
 
 static inline bool addr_is_any(const struct ust_addr *a)
