@@ -434,6 +434,21 @@ def test_a_router_is_forgotten_when_its_lifetime_ends(auto: Lan) -> None:
         use(auto, "2001:db8:9::1")
 
 
+@pytest.mark.parametrize("first", [60, 1800], ids=["as it was said", "shortened"])
+def test_a_way_that_is_remembered_ends_with_its_routers_lifetime(auto: Lan, first: int) -> None:
+    """RFC 4861 6.3.4. Who answers an echo asks for no route but by sending."""
+    auto.engine.neighbour(ROUTER_IP, ROUTER_MAC)  # for ever, so that it does not end the way
+    advertise(auto, prefix_option(), lifetime=first)
+    auto.wait(20)
+    assert auto.echo(src="2001:db8:9::1", dst=AUTO)
+    if first > 60:
+        advertise(auto, prefix_option(), lifetime=60)
+    auto.wait(39)
+    assert auto.echo(src="2001:db8:9::1", dst=AUTO)
+    auto.wait(22)
+    assert auto.echo(src="2001:db8:9::1", dst=AUTO) == []
+
+
 def test_a_neighbour_that_routes_no_more_loses_its_route(auto: Lan) -> None:
     """RFC 4861 7.2.5: the R flag cleared."""
     advertise(auto, link_address(1, ROUTER_MAC))
