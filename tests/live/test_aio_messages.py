@@ -4,7 +4,7 @@
 import asyncio
 import contextvars
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -126,6 +126,13 @@ class Meddler(Recorder):
             for other in self.others:
                 if other is not self:
                     Meddler.meddle(other)
+
+
+@pytest.fixture(autouse=True)
+def keep_nobody() -> Iterator[None]:
+    """Other tests count what is left of all connections."""
+    yield
+    Meddler.others = []
 
 
 async def meddled(meddle: Callable[[Any], None]) -> tuple[list[Any], list[Any], Any]:
